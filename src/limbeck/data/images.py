@@ -1,0 +1,165 @@
+"""One image file to RGB pixels, as a person who looks at it would expect, or a refusal that says why.
+
+Read: PNG, JPEG, WebP, and BMP and GIF with a single frame. Never another format, whatever the file is
+called: the door to old decoders stays shut. What comes out is always 8-bit RGB:
+
+- the EXIF orientation is applied, then all metadata is dropped; colour profiles are ignored;
+- grey, palette and CMYK (Adobe's inverted kind too) are converted;
+- 16-bit grey is divided by 257, so that 65535 is white; 16-bit colour keeps its high bytes;
+- transparent images are laid on white;
+- of a phone's multi-picture JPEG the main picture is taken.
+
+Refused, with path and reason: animations, float pixels, more than 64 megapixels (seen in the header, before
+anything is decoded), what is empty, truncated, corrupt, not an image, or not a regular file.
+"""
+
+from __future__ import annotations
+
+import stat
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from limbeck.runs.errors import LimbeckError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+MAX_PIXELS = 64_000_000
+ORIENTATION = 0x0112  # the EXIF tag
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(source: bytes | Path, where: str | None = None) -> np.ndarray:
+    """Pixels `[H, W, 3]` uint8 of a file, or of a file's bytes.
+
+    where: what an error calls the image; the path by default.
+    Raises LimbeckError for all that this module's docstring refuses.
+    """
+    with _opened(source, where) as image:
+        _check_single(image)
+        image.load()
+        turn = TURNS.get(_orientation(image))
+        return _to_rgb(image if turn is None else image.transpose(turn))
+
+
+def size_of(source: bytes | Path, where: str | None = None) -> tuple[int, int]:
+    """Height and width that `decode` would give, from the header alone where that suffices. Raises
+    LimbeckError."""
+    with _opened(source, where) as image:
+        width, height = image.size
+        if width != height and _orientation(image) >= 5:
+            return width, height
+        return height, width
+
+
+def fit(image: np.ndarray, size: int) -> np.ndarray:
+    """The centred square of an image, resized to `[size, size, 3]`: bicubic, antialiased.
+
+    The same as resizing the shorter side and cropping the middle, without a rounding in between.
+    """
+    height, width = image.shape[:2]
+    if height == width == size:
+        return image
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Pillow's warnings say nothing here: sizes are checked anyhow, and a broken EXIF block is no one's
+    worry.
+
+    Filters belong to the process: who decodes in threads enters this once, around them all.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+@contextmanager
+def _opened(source: bytes | Path, where: str | None) -> Iterator[Image.Image]:
+    where = where or (str(source) if isinstance(source, Path) else "image")
+    try:
+        with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise _RefusedError(
+                    f"{width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels are read"
+                )
+            yield image
+    except LimbeckError:
+        raise
+    except _RefusedError as error:
+        raise LimbeckError(f"{where}: {error}") from None
+    except Image.UnidentifiedImageError as error:
+        raise LimbeckError(
+            f"{where}: not an image that can be read; it takes PNG, JPEG, WebP, BMP or GIF"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise LimbeckError(
+            f"{where}: too large; at most {MAX_PIXELS / 1e6:.0f} megapixels are read"
+        ) from error
+    except Exception as error:  # decoders raise all sorts of things on bytes that they do not expect
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise LimbeckError(f"{where}: cannot be read: {' '.join(reason.split())}") from error
+
+
+class _RefusedError(Exception):
+    """A reason, to which the path is added."""
+
+
+def _stream(source: bytes | Path):
+    if isinstance(source, Path):
+        status = source.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
+            raise _RefusedError("not a regular file")
+        empty = status.st_size == 0
+    else:
+        empty = not source
+    if empty:
+        raise _RefusedError("the file is empty")
+    return source.open("rb") if isinstance(source, Path) else BytesIO(source)
+
+
+def _check_single(image: Image.Image) -> None:
+    # A multi-picture JPEG (MPO) holds a picture and its helpers, not a film.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise _RefusedError(
+            f"animated, {getattr(image, 'n_frames', 'several')} frames; one image is expected"
+        )
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken EXIF block beside sound pixels: shown as it lies
+        return 1
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    if image.mode == "F":
+        raise _RefusedError("float pixels, whose white is unknown; save it with 8 bits a channel")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise _RefusedError("more than 16 bits a channel; save it with 8")
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.asarray(image.convert("RGB"))

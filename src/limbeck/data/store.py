@@ -1,0 +1,188 @@
+"""Decoded images on disk: an entry is a folder that is either whole or not there.
+
+An entry is written beside its place, forced to the disk and renamed. Who is killed on the way leaves a
+temporary folder that the next writer removes; of two who race, one renames first and the other takes what it
+finds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limbeck.runs.errors import LimbeckError
+from limbeck.types import Dataset, Normalisation, Split
+
+from . import folders, progress, temporary
+from .writing import FORMAT, IMAGES, LABELS, META, SPLITS, Contents, fingerprint, write
+
+IN_MEMORY = 2**30  # bytes; a larger set stays on disk, mapped
+
+
+@dataclass(frozen=True)
+class StoreEntry:
+    """One decoded set in the cache. `size` in bytes."""
+
+    key: str
+    name: str
+    source: str
+    images: int
+    size: int
+
+
+def key(kind: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
+    """The name of an entry: a hash of the source's options, of each file's path, size and time, and of the
+    format."""
+    digest = hashlib.sha256(json.dumps([FORMAT, kind, dict(options)], sort_keys=True).encode())
+    for file in files:
+        status = file.stat()
+        digest.update(
+            f"\n{file.absolute()}|{status.st_size}|{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
+        )
+    return digest.hexdigest()[:32]
+
+
+def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
+    """The decoded set of this key: from the cache, or from `produce`, which then fills the cache.
+
+    Up to 1 GiB is read into memory and its fingerprint checked; more is memory-mapped, read-only: do not write to it.
+    Raises LimbeckError where the cache cannot be written, and whatever `produce` raises; nothing is left behind then.
+    """
+    found = _read(name, location() / entry)
+    if found is not None:
+        return found
+    contents = produce()
+    try:
+        temporary.remove_left_behind(location())
+        with temporary.folder(location()) as folder:
+            write(contents, folder, name)
+            _publish(folder, location() / entry)
+    except OSError as error:
+        needed = sum(contents.sizes.values()) * contents.shape[0] * contents.shape[1] * 3
+        raise LimbeckError(
+            f"{location()}: cannot hold {needed / 2**20:,.0f} MiB of decoded images: {
+                error.strerror or error
+            }; "
+            "make room or set LIMBECK_CACHE to another folder"
+        ) from error
+    written = _read(name, location() / entry)
+    if written is None:
+        raise LimbeckError(
+            f"{location() / entry}: what was just written cannot be read back; is the disk sound?"
+        )
+    return written
+
+
+def _publish(folder: Path, final: Path) -> None:
+    try:
+        folder.rename(final)
+    except OSError:
+        if not (final / META).is_file():
+            raise
+        return  # another process was first: its entry is as good
+    temporary.settle(final.parent)
+
+
+def _read(name: str, folder: Path) -> Dataset | None:
+    """None where there is no entry, or none that is whole; one that is damaged is removed."""
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        small = (folder / IMAGES).stat().st_size <= IN_MEMORY
+        images = np.load(folder / IMAGES, mmap_mode=None if small else "r", allow_pickle=False)
+        labels = np.load(folder / LABELS, allow_pickle=False)
+        whole = (
+            images.dtype == np.uint8 and list(images.shape) == meta["shape"] and len(labels) == len(images)
+        )
+        if whole and small:
+            whole = fingerprint(hashlib.sha256(images.data), labels, meta) == meta["fingerprint"]
+        if whole:
+            return _dataset(name, images, labels, meta)
+    except FileNotFoundError:
+        if not folder.exists():
+            return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        pass
+    progress.notice(f"{folder}: this cache entry is damaged; the images are decoded again")
+    temporary.discard(folder)
+    return None
+
+
+def _dataset(name: str, images: np.ndarray, labels: np.ndarray, meta: Mapping[str, Any]) -> Dataset:
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*not writable.*"
+        )  # a mapped set is read-only, and meant so
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+    classes = torch.from_numpy(labels)
+    splits, start = {}, 0
+    for split in SPLITS:
+        end = start + meta["sizes"][split]
+        splits[split] = Split(pixels[start:end], classes[start:end])
+        start = end
+    return Dataset(
+        name=name,
+        class_names=tuple(meta["class_names"]),
+        train=splits["train"],
+        validation=splits["validation"] if meta["sizes"]["validation"] else None,
+        test=splits["test"],
+        fingerprint=meta["fingerprint"],
+        normalisation=Normalisation(tuple(meta["normalisation"]["mean"]), tuple(meta["normalisation"]["sd"])),
+    )
+
+
+def location() -> Path:
+    """The folder of the decoded sets."""
+    return folders.cache_folder() / "images"
+
+
+def entries() -> list[StoreEntry]:
+    """What the cache holds, by name."""
+    found = []
+    for meta_file in location().glob(f"[0-9a-f]*/{META}"):
+        try:
+            meta = json.loads(meta_file.read_text(encoding="utf-8"))
+            folder = meta_file.parent
+            found.append(
+                StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], _bytes(folder))
+            )
+        except (OSError, ValueError, KeyError):
+            continue  # removed by another process, or damaged: not an entry
+    return sorted(found, key=lambda entry: (entry.name, entry.key))
+
+
+def size() -> int:
+    """Bytes on disk, what is being written included."""
+    return sum(_bytes(folder) for folder in _own_folders())
+
+
+def clean() -> int:
+    """Remove every decoded set, and what killed writers left; returns the bytes freed. Other files stay."""
+    before = size()
+    temporary.remove_left_behind(location())
+    for folder in _own_folders():
+        if not folder.name.startswith(temporary.PREFIX):
+            temporary.discard(folder)
+    return before - size()
+
+
+def _own_folders() -> list[Path]:
+    """Entries and temporary folders; nothing that a person may have put beside them."""
+    return [*location().glob("[0-9a-f]" * 32), *location().glob(f"{temporary.PREFIX}*")]
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for file in folder.glob("*"):
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total

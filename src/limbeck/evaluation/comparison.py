@@ -1,0 +1,38 @@
+"""How one predictor stands to another, from numbers already measured. No torch: the report uses it too."""
+
+from __future__ import annotations
+
+
+def retention(student: float, teacher: float) -> float:
+    """Share of the teacher's accuracy that the student keeps (1.0: all); NaN if the teacher has none."""
+    return student / teacher if teacher else float("nan")
+
+
+def gap(student: float, teacher: float) -> float:
+    """Teacher minus student, in the unit of the accuracies; negative where the student is the better one."""
+    return teacher - student
+
+
+def gain(student: float, baseline: float) -> float:
+    """Distilled student minus the same student on labels alone, in the unit of the accuracies."""
+    return student - baseline
+
+
+def compression_ratio(teacher: float, student: float) -> float:
+    """How many times smaller the student is (parameters, MB, milliseconds); NaN for a size of zero."""
+    return teacher / student if student else float("nan")
+
+
+def knowledge_transfer_efficiency(student_gain: float, teacher_gain: float) -> float:
+    """What part of a better teacher's gain reaches the student: student gain / teacher gain.
+
+    Both gains are over the same earlier pair, as when only the teacher's resolution rises. NaN where the
+    teacher gained nothing.
+    """
+    return student_gain / teacher_gain if teacher_gain else float("nan")
+
+
+def efficiency_score(accuracy_percent: float, megabytes: float, milliseconds: float) -> float:
+    """Accuracy in percent / (MB of 2**20 bytes x milliseconds per batch). NaN for a product of zero."""
+    cost = megabytes * milliseconds
+    return accuracy_percent / cost if cost else float("nan")

@@ -1,0 +1,169 @@
+"""What a model costs: parameters, bytes, multiply-adds, milliseconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from limbeck.runs.errors import LimbeckError
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one call, after warm-up, over `repeats` calls."""
+
+    median_ms: float
+    p95_ms: float
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """What one model costs on one machine.
+
+    megabytes: parameters and buffers in units of 2**20 bytes.
+    multiply_adds: of one image; convolutions, linear layers and attention.
+    image_ms_*: a batch of one. batch_ms_*: a whole batch of `batch_size`.
+    """
+
+    parameters: int
+    megabytes: float
+    multiply_adds: int
+    image_ms_median: float
+    image_ms_p95: float
+    batch_ms_median: float
+    batch_ms_p95: float
+    batch_size: int
+    image_shape: tuple[int, int, int]
+    device: str
+    threads: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self) | {"image_shape": list(self.image_shape)}
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers in the parameters; a shared one counts once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def megabytes(model: nn.Module) -> float:
+    """Size of parameters and buffers in units of 2**20 bytes; a shared tensor counts once."""
+    return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers())) / 2**20
+
+
+def multiply_adds(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of one image `[C, H, W]` in evaluation mode: half of the floating-point operations.
+
+    Attention is counted by its plain form, because the counter does not know the fused CPU kernel.
+    """
+    image = _images(model, image_shape, 1)
+    counter = FlopCounterMode(display=False)
+    with _Evaluating(model), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        model(image)
+    return counter.get_total_flops() // 2
+
+
+def latency(
+    call: Callable[[Tensor], object],
+    images: Tensor,
+    *,
+    warm_up: int = 5,
+    repeats: int = 50,
+    seconds: float = 3.0,
+) -> Latency:
+    """Wall time of `call(images)`, the device's queue drained before and after each call.
+
+    Stops after `repeats` calls, or after `seconds` with at least 5 of them; the warm-up takes at most a
+    quarter of that time, with at least one call. Works for anything callable, an ONNX session too.
+    """
+    started = time.perf_counter()
+    for _ in range(warm_up):
+        call(images)
+        _synchronise(images.device)
+        if time.perf_counter() - started > seconds / 4:
+            break
+    times: list[float] = []
+    started = time.perf_counter()
+    while len(times) < repeats and (len(times) < 5 or time.perf_counter() - started < seconds):
+        _synchronise(images.device)
+        before = time.perf_counter()
+        call(images)
+        _synchronise(images.device)
+        times.append((time.perf_counter() - before) * 1e3)
+    taken = torch.tensor(times, dtype=torch.float64)
+    return Latency(taken.quantile(0.5).item(), taken.quantile(0.95).item(), len(times))
+
+
+def measure(
+    model: nn.Module,
+    image_shape: tuple[int, int, int],
+    *,
+    batch_size: int = 128,
+    repeats: int = 50,
+    seconds: float = 3.0,
+) -> Efficiency:
+    """Everything about one model, where it lies, in its own precision and in evaluation mode (then put back).
+
+    image_shape: `(C, H, W)` as the model takes it. Inputs are ready tensors: reading, resizing and
+    normalising are not in the time. Raises LimbeckError for a shape or batch size that is not positive.
+    """
+    if len(image_shape) != 3 or min(image_shape) < 1 or batch_size < 1:
+        raise LimbeckError(
+            f"an image shape is (C, H, W) and a batch at least 1; got {image_shape} and {batch_size}"
+        )
+    one, many = _images(model, image_shape, 1), _images(model, image_shape, batch_size)
+    with _Evaluating(model), torch.inference_mode():
+        image = latency(model, one, repeats=repeats, seconds=seconds)
+        batch = latency(model, many, repeats=repeats, seconds=seconds)
+    return Efficiency(
+        parameters=count_parameters(model),
+        megabytes=megabytes(model),
+        multiply_adds=multiply_adds(model, image_shape),
+        image_ms_median=image.median_ms,
+        image_ms_p95=image.p95_ms,
+        batch_ms_median=batch.median_ms,
+        batch_ms_p95=batch.p95_ms,
+        batch_size=batch_size,
+        image_shape=image_shape,
+        device=str(one.device),
+        threads=torch.get_num_threads(),
+    )
+
+
+class _Evaluating:
+    """Evaluation mode for a while; every module then gets back the mode that it had."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __enter__(self) -> None:
+        self.modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+
+    def __exit__(self, *_: object) -> None:
+        for module, mode in self.modes:
+            module.training = mode
+
+
+def _images(model: nn.Module, image_shape: tuple[int, int, int], count: int) -> Tensor:
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    draw = torch.Generator().manual_seed(0)  # of its own: measuring must not move the run's random numbers
+    images = torch.randn(count, *image_shape, generator=draw)
+    return images.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last)
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

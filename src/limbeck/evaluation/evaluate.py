@@ -1,0 +1,138 @@
+"""How good is a predictor? Student, teacher, exported file: each is a function from images to logits."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limbeck.runs.errors import LimbeckError
+from limbeck.types import Predict, Split
+
+from . import metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a predictor does on one split. Accuracies, agreement, calibration error are fractions in [0, 1].
+
+    n: the number of images.
+    unanswered: images whose logits are NaN or infinite; they count as wrong.
+    top5: None with five classes or fewer, where it says nothing.
+    loss: mean cross-entropy against the labels, in nats; NaN where an image is unanswered.
+    per_class: one accuracy a class; None for a class without images.
+    agreement, kl_to_reference: same top class as the reference, and mean KL(reference || predictor) in nats;
+        None where there was no reference.
+    """
+
+    n: int
+    unanswered: int
+    top1: float
+    top5: float | None
+    loss: float
+    expected_calibration_error: float
+    balanced_accuracy: float
+    per_class: tuple[float | None, ...]
+    agreement: float | None = None
+    kl_to_reference: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: a number that is not finite becomes None."""
+        plain = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+        return plain | {"per_class": list(self.per_class)}
+
+
+def evaluate(
+    predict: Predict,
+    split: Split,
+    *,
+    num_classes: int,
+    batch_size: int = 250,
+    reference: Predict | Tensor | None = None,
+) -> Evaluation:
+    """Every metric of `predict` on `split`, in the split's order, without gradients.
+
+    predict: uint8 images `[B, C, H, W]` to logits `[B, num_classes]`; normalising, resizing and moving to a
+        device are its own affair.
+    reference: the teacher, as a predictor or as its logits `[N, num_classes]` on the same images.
+
+    Raises LimbeckError for an empty split, labels outside the classes, and logits of another shape.
+    """
+    _check_labels(split, num_classes)
+    logits = logits_of(predict, split, batch_size)
+    _check_logits(logits, split, num_classes, "the predictor")
+    told = None
+    if reference is not None:
+        told = reference if isinstance(reference, Tensor) else logits_of(reference, split, batch_size)
+        told = told.detach().cpu()
+        _check_logits(told, split, num_classes, "the reference")
+    labels = split.labels.cpu().long()
+    return Evaluation(
+        n=len(split),
+        unanswered=int((~metrics.answered(logits)).sum()),
+        top1=metrics.accuracy(logits, labels),
+        top5=metrics.accuracy(logits, labels, 5) if num_classes > 5 else None,
+        loss=metrics.cross_entropy(logits, labels),
+        expected_calibration_error=metrics.expected_calibration_error(logits, labels),
+        balanced_accuracy=metrics.balanced_accuracy(logits, labels),
+        per_class=tuple(metrics.per_class(logits, labels)),
+        agreement=None if told is None else metrics.agreement(logits, told),
+        kl_to_reference=None if told is None else metrics.kl_divergence(told, logits),
+    )
+
+
+@torch.inference_mode()
+def logits_of(predict: Predict, split: Split, batch_size: int = 250) -> Tensor:
+    """Logits `[N, K]` of a whole split on the CPU, float32 (float64 stays float64).
+
+    Raises LimbeckError where the split is empty or the predictor does not answer `[B, K]`.
+    """
+    if batch_size < 1:
+        raise LimbeckError(f"batch_size must be at least 1; got {batch_size}")
+    _check_not_empty(split)
+    if len(split.images) != len(split):
+        raise LimbeckError(f"a split has {len(split.images)} images but {len(split)} labels")
+    answers: list[Tensor] = []
+    for images in split.images.split(batch_size):
+        answer = predict(images)
+        if not isinstance(answer, Tensor):
+            kind = type(answer).__name__
+            raise LimbeckError(f"a predictor must return a tensor of logits [B, K]; it returned {kind}")
+        if answer.ndim != 2 or len(answer) != len(images) or not answer.is_floating_point():
+            raise LimbeckError(
+                f"a predictor must return floating-point logits [B, K]; for {len(images)} images it returned "
+                f"{list(answer.shape)} of {str(answer.dtype).removeprefix('torch.')}"
+            )
+        answers.append(answer.to("cpu", answer.dtype if answer.dtype == torch.float64 else torch.float32))
+    if len({answer.shape[1] for answer in answers}) > 1:
+        raise LimbeckError("a predictor must return the same number of logits for every batch")
+    return torch.cat(answers)
+
+
+def _check_not_empty(split: Split) -> None:
+    if len(split) == 0:
+        raise LimbeckError("there are no images to evaluate on: the split is empty")
+
+
+def _check_labels(split: Split, num_classes: int) -> None:
+    _check_not_empty(split)
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= num_classes:
+        wrong = low if low < 0 else high
+        raise LimbeckError(f"label {wrong} is outside the {num_classes} classes (0 to {num_classes - 1})")
+
+
+def _check_logits(logits: Tensor, split: Split, num_classes: int, who: str) -> None:
+    wanted = [len(split), num_classes]
+    if list(logits.shape) != wanted or not logits.is_floating_point():
+        raise LimbeckError(
+            f"{who} gives logits {list(logits.shape)}; "
+            f"{wanted[0]} images of {wanted[1]} classes take floating-point {wanted}"
+        )

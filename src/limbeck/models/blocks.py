@@ -1,0 +1,29 @@
+"""Pieces that several families of convolutional nets are made of."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def conv_bn_relu(
+    inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, bias: bool = False
+) -> nn.Sequential:
+    """Convolution, BatchNorm, ReLU: `[B, inputs, H, W]` to `[B, outputs, H/stride, W/stride]`."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def initialise_kaiming(model: nn.Module) -> None:
+    """Normal weights of variance 2 / (kernel area × output channels) for convolutions; BatchNorm at 1 and 0.
+
+    He et al., "Delving Deep into Rectifiers" (2015), equation 14: where CIFAR ResNets and wide ResNets start.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)

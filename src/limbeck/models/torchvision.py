@@ -1,0 +1,125 @@
+"""Models of torchvision by name, as in `torchvision:mobilenet_v3_small`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from limbeck.types import Outputs
+
+from .foreign_names import cannot_have_weights, no_such_model, package_missing
+from .torchvision_operators import declare_missing_operators
+
+WITH_SECOND_HEAD = ("googlenet", "inception_v3")
+OTHER_LAYOUT = ("swin", "vit")  # their maps are [B, H, W, C] or tokens, not what losses on features expect
+HEADS = ("classifier", "fc", "head", "heads")
+POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
+
+
+class TorchvisionModel(nn.Module):
+    """A torchvision model that answers with `Outputs`."""
+
+    def __init__(self, model: nn.Module, stages: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.stages = stages
+
+    def forward(self, images: Tensor) -> Outputs:
+        """`[B, 3, H, W]` to logits and the last output at each resolution (none for the transformers)."""
+        answer = self.model(images)
+        if not self.stages:
+            return Outputs(answer)
+        return Outputs(answer["logits"], tuple(answer[stage] for stage in self.stages))
+
+
+def build(num_classes: int, name: str, *, pretrained: bool = False) -> TorchvisionModel:
+    """Any image classifier of torchvision by its name.
+
+    pretrained: always refused, since torchvision publishes its weights as pickles: import the file instead.
+
+    Raises LimbeckError for a name that torchvision does not know and for `pretrained`.
+    """
+    declare_missing_operators()
+    try:
+        import torchvision
+    except ImportError:
+        raise package_missing("torchvision") from None
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise no_such_model("torchvision", name, known)
+    if pretrained:
+        raise cannot_have_weights("torchvision", name, f"they are published as a pickle, {_address(name)}")
+    options: dict[str, Any] = {"num_classes": num_classes}
+    if name in WITH_SECOND_HEAD:
+        options |= {"aux_logits": False, "init_weights": True}
+    model = torchvision.models.get_model(name, **options)
+    if name.startswith(OTHER_LAYOUT):
+        return TorchvisionModel(model, ())
+    stages = _stages(model)
+    return TorchvisionModel(_with_features(model, stages) if stages else model, stages)
+
+
+def _address(name: str) -> str:
+    import torchvision
+
+    return str(list(torchvision.models.get_model_weights(name))[-1].url)
+
+
+def _stages(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modules that are the last to answer at each resolution, shallow to deep.
+
+    An image of 224 pixels is sent through the model's shapes alone: no arithmetic is done.
+    """
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def note(name: str, answer: object) -> None:
+        if isinstance(answer, Tensor) and answer.ndim == 4 and answer.shape[-1] > 1:
+            sizes[name] = (answer.shape[-2], answer.shape[-1])
+
+    def watch(name: str, module: nn.Module) -> RemovableHandle:
+        return module.register_forward_hook(lambda _module, _inputs, answer: note(name, answer))
+
+    hooks = [
+        watch(name, module)
+        for name, module in model.named_modules()
+        if name and name.count(".") <= 1 and not isinstance(module, POOLS)
+    ]
+    tensors = {k: torch.empty_like(v, device="meta") for k, v in model.state_dict().items()}
+    model.eval()
+    torch.func.functional_call(model, tensors, torch.empty(1, 3, 224, 224, device="meta"))
+    model.train()
+    for hook in hooks:
+        hook.remove()
+    last = {sizes[name]: name for name in _parts(model, sizes)}
+    return tuple(last.values()) if len(last) > 1 else ()
+
+
+def _parts(model: nn.Module, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Top-level modules that answer with maps; one that holds several resolutions is named by its parts."""
+    parts: list[str] = []
+    for name, child in model.named_children():
+        if name in HEADS:
+            continue
+        inner = [f"{name}.{part}" for part, _ in child.named_children() if f"{name}.{part}" in sizes]
+        if len({sizes[part] for part in inner}) > 1:
+            parts += inner
+        elif name in sizes:
+            parts.append(name)
+    return parts
+
+
+def _with_features(model: nn.Module, stages: tuple[str, ...]) -> nn.Module:
+    """A module with the weights of `model` that answers with a dict of its stages and its logits."""
+    from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+
+    wanted = {stage: stage for stage in stages}
+    train, evaluation = get_graph_node_names(model)
+    return create_feature_extractor(
+        model,
+        train_return_nodes=wanted | {train[-1]: "logits"},
+        eval_return_nodes=wanted | {evaluation[-1]: "logits"},
+    )

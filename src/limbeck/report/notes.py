@@ -1,0 +1,69 @@
+"""Where the numbers come from and how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .arms import Arm
+from .table import cell, duration
+
+
+def recipe_name(result: Mapping[str, Any]) -> str:
+    """The recipe's name, for titles."""
+    return str((result.get("recipe") or {}).get("name") or "unnamed recipe")
+
+
+def provenance(result: Mapping[str, Any]) -> str:
+    """The command, then recipe, date, wall time, hardware and versions."""
+    command = str(result.get("command") or "")
+    fence = "```" if "```" not in command else "`" * 8
+    facts = {"Recipe": recipe_name(result), "Started": result.get("started")}
+    facts |= {"Wall time": duration(result["wall_seconds"])} if result.get("wall_seconds") is not None else {}
+    words = {"cpu": "Processor", "torch": "PyTorch"}
+    facts |= {
+        words.get(k, k.replace("_", " ").capitalize()): v
+        for k, v in (result.get("environment") or {}).items()
+    }
+    lines = "\n".join(
+        f"- {cell(name)}: {cell(value)}" for name, value in facts.items() if value not in (None, "")
+    )
+    return f"{fence}sh\n{command}\n{fence}\n\n{lines}" if command else lines
+
+
+def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
+    """What the numbers mean and how far they go."""
+    seeds = max((len(arm.learners) for arm in arms), default=0)
+    said = [
+        "Every choice was made on the validation part of the training split; the test split was read once, "
+        "at the end, for the model that was chosen.",
+        "± is the sample standard deviation over n seeds. Brackets hold the 95 % interval (Student's t) of "
+        "differences paired by seed.",
+    ]
+    if seeds == 1:
+        said.append("n = 1: one seed shows neither spread nor finding. Run three or more to compare arms.")
+    views = (result.get("recipe") or {}).get("views") or {}
+    if seeds > 1 and isinstance(views, Mapping) and views.get("seed") is not None:
+        said.append("The recipe holds the views' seed fixed: the spread is over learners only.")
+    if any(len(arm.teachers) > 1 for arm in arms):
+        said.append("An arm with several teachers is compared with the best of them.")
+    said += [
+        "Retention is student / teacher, gap teacher − student, gain student − baseline, all of test top-1.",
+        "ECE is the expected calibration error over 15 equal bins of confidence. "
+        "Loss and KL(teacher ‖ student) are in nats, at temperature 1.",
+    ]
+    costs = [learner["efficiency"] for arm in arms for learner in arm.learners if learner.get("efficiency")]
+    if costs:
+        said += _notes_on_cost(costs[0])
+    return "\n".join(f"- {note}" for note in said)
+
+
+def _notes_on_cost(cost: Mapping[str, Any]) -> list[str]:
+    shape = "×".join(map(str, cost.get("image_shape") or ())) or "one size"
+    return [
+        f"Latency is of ready tensors ({shape}) on {cell(cost.get('device', 'this machine'))} with "
+        f"{cost.get('threads', '?')} thread(s), after warm-up: median / 95th percentile, for one image and for "
+        f"a batch of {cost.get('batch_size', '?')}.",
+        "MB are 2²⁰ bytes of parameters and buffers. Multiply-adds are those of convolutions, linear layers "
+        "and attention, in millions, for one image. Score is accuracy in percent / (MB × ms of a batch).",
+    ]

@@ -1,0 +1,71 @@
+"""One page that says what was run, what came out and how far it can be trusted."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from limbeck.runs.errors import LimbeckError
+
+from . import notes, tables
+from .arms import Arm, arms_of
+from .curves import Curves, draw
+from .headline import failure_line, findings
+from .table import cell
+
+
+def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Path:
+    """Write `report.md` and `figures/*.png|svg` into `folder`; returns the page's path.
+
+    result: what was run and every learner's metrics, as in `result.json`. curves: rows of metrics an epoch by
+    (arm, seed). Each file appears whole or not at all, the page last. Raises LimbeckError where the folder
+    cannot be written.
+    """
+    arms = arms_of(result)
+    figures = draw(arms, curves, notes.recipe_name(result))
+    page = _page(result, arms, sorted(name for name in figures if name.endswith(".png")))
+    try:
+        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        for name, content in figures.items():
+            _write(folder / "figures" / name, content)
+        _write(folder / "report.md", page.encode())
+    except OSError as error:
+        raise LimbeckError(f"cannot write the report into {folder}: {error.strerror or error}") from error
+    return folder / "report.md"
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, 0o644)  # mkstemp keeps it to its owner; a report is to be read
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _page(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]) -> str:
+    failures = [failure_line(learner) for arm in arms for learner in arm.failed]
+    sections = [
+        f"# {cell(notes.recipe_name(result))}",
+        "\n\n".join(findings(arms)) or "This run has no learner.",
+        _section("What failed", "\n".join(f"- {cell(line)}" for line in failures)),
+        _section("Accuracy on the test split", tables.accuracy_table(arms)),
+        _section("Beside the teacher and the baseline", tables.standing_table(arms)),
+        _section("What it costs", tables.cost_table(arms)),
+        _section("Curves", "\n\n".join(f"![{name[:-4]} by epoch](figures/{name})" for name in figures)),
+        _section("The hardest classes", tables.class_table(arms, result.get("class_names") or [])),
+        _section("Every run", tables.run_table(arms)),
+        _section("What was run", notes.provenance(result)),
+        _section("How to read this", notes.notes(result, arms)),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""

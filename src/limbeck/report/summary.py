@@ -1,0 +1,40 @@
+"""The result in a few lines for the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from .arms import arms_of, standing
+from .headline import failure_line
+from .statistics import format_interval, format_number, format_spread, mean
+from .table import DASH, plain_table
+
+WIDTH = 100
+
+
+def summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """A compact table of the arms on the test split, at most 100 characters wide, then what failed."""
+    arms = arms_of(result)
+    rows: list[list[str]] = []
+    for arm in arms:
+        place = standing(arm, arms)
+        size, time = arm.average("efficiency", "parameters"), arm.average("efficiency", "image_ms_median")
+        rows.append(
+            [
+                " ".join(arm.name.split()),
+                format_spread(arm.values("test", "top1", 100)),
+                format_number(mean(place.retention), 1) if place.retention else DASH,
+                format_interval(place.gain) if place.gain else DASH,
+                DASH if size is None else f"{size:,.0f}",
+                DASH if time is None else format_number(time),
+            ]
+        )
+    lines = plain_table(
+        ["test split", "top-1 %", "kept %", "gain, 95 % interval", "parameters", "ms/image"], rows, WIDTH
+    )
+    for arm in arms:
+        for learner in arm.failed:
+            lines += textwrap.wrap(f"! {failure_line(learner)}", WIDTH, subsequent_indent="  ")
+    return lines

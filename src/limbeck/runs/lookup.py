@@ -1,0 +1,149 @@
+"""The folder is the registry: which names there are, and which options each takes.
+
+Names are read from file names and options from signatures by parsing the source, never by importing it,
+so that a list costs no torch and a recipe can be checked before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from .errors import LimbeckError, did_you_mean
+
+PACKAGE = Path(__file__).resolve().parents[1]
+NO_DEFAULT = "required"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name of a room: the file it lives in, its line of description and its options.
+
+    options: name to the source text of the default (`NO_DEFAULT` where a value must be given).
+    argument: the name of the value after a colon (`folder:PATH`), or None.
+    preset: options that the name itself sets (`resnet20` is `resnet` with `depth` 20).
+    """
+
+    name: str
+    room: str
+    file: str
+    summary: str
+    options: Mapping[str, str]
+    argument: str | None
+    preset: Mapping[str, Any]
+
+
+FUNCTION = {"losses": None, "models": "build", "data": "build"}  # None: the function has the file's name
+FIXED = {"losses": ("student", "teacher", "targets"), "models": ("num_classes",), "data": ()}
+
+
+@functools.cache
+def entries(room: str) -> Mapping[str, Entry]:
+    """Every name of `losses`, `models` or `data`, in alphabetical order."""
+    found: dict[str, Entry] = {}
+    for path in sorted((PACKAGE / room).glob("*.py")):
+        for entry in _read(room, path):
+            found[entry.name] = entry
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def _read(room: str, path: Path) -> list[Entry]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    wanted = FUNCTION[room] or path.stem
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == wanted:
+            break
+    else:
+        return []  # a file without the function is a part of the room, not a name in it
+    arguments = node.args
+    positional = [a.arg for a in arguments.posonlyargs + arguments.args]
+    extra = [a for a in positional if a not in FIXED[room]]
+    options = {
+        a.arg: NO_DEFAULT if default is None else ast.unparse(default)
+        for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    }
+    summary = ((ast.get_docstring(node) or ast.get_docstring(tree) or "").splitlines() or [""])[0].rstrip(".")
+    plain = Entry(path.stem, room, path.stem, summary, options, extra[0] if extra else None, {})
+    sizes = _sizes(tree)
+    named = [
+        Entry(name, room, path.stem, f"{summary} ({', '.join(f'{k} {v}' for k, v in preset.items())})",
+              {k: v for k, v in options.items() if k not in preset}, plain.argument, preset)
+        for name, preset in sizes.items()
+    ]  # fmt: skip
+    return [plain, *named]
+
+
+def _sizes(tree: ast.Module) -> dict[str, dict[str, Any]]:
+    """The literal `SIZES = {"resnet20": {"depth": 20}, …}` of a family's file."""
+    for node in tree.body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and target.id == "SIZES" and getattr(node, "value", None):
+            return ast.literal_eval(node.value)  # pyright: ignore[reportAttributeAccessIssue]
+    return {}
+
+
+def split_name(name: str) -> tuple[str, str | None]:
+    """`"folder:photos"` to `("folder", "photos")`, `"digits"` to `("digits", None)`."""
+    head, colon, tail = name.partition(":")
+    return head, tail if colon else None
+
+
+def find(room: str, name: str, extra: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Entry:
+    """The entry of a name; `extra` holds the functions that a caller from Python brings.
+
+    Raises LimbeckError that names the nearest word.
+    """
+    head, argument = split_name(name)
+    if head in extra:
+        return entry_of_function(room, head, extra[head])
+    known = entries(room)
+    if head not in known:
+        kind = {"losses": "loss", "models": "model", "data": "data source"}[room]
+        raise LimbeckError(f"no {kind} called {head!r}{did_you_mean(head, [*known, *extra])}")
+    entry = known[head]
+    if entry.argument and argument is None:
+        raise LimbeckError(f"{head!r} needs a {entry.argument} after a colon, as in {head}:{entry.argument.upper()}")
+    if argument is not None and not entry.argument:
+        raise LimbeckError(f"{head!r} takes nothing after a colon; got {argument!r}")
+    return entry
+
+
+def entry_of_function(room: str, name: str, function: Callable[..., Any]) -> Entry:
+    """The same for a function that was handed in from Python."""
+    options = {
+        p.name: NO_DEFAULT if p.default is p.empty else repr(p.default)
+        for p in inspect.signature(function).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    return Entry(name, room, name, (inspect.getdoc(function) or name).splitlines()[0], options, None, {})
+
+
+def check_options(entry: Entry, options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with the options of a name, as pairs (option, complaint)."""
+    wrong = [
+        (name, f"{entry.name!r} has no option {name!r}{did_you_mean(name, entry.options) or '; it takes none'}")
+        for name in options
+        if name not in entry.options
+    ]
+    wrong += [
+        (name, f"{entry.name!r} needs a value for {name!r}")
+        for name, default in entry.options.items()
+        if default == NO_DEFAULT and name not in options
+    ]
+    return wrong
+
+
+def load(entry: Entry, extra: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Callable[..., Any]:
+    """The function itself, imported now. Options of a named size are bound."""
+    if entry.name in extra:
+        return extra[entry.name]
+    module = importlib.import_module(f"limbeck.{entry.room}.{entry.file}")
+    function = getattr(module, FUNCTION[entry.room] or entry.file)
+    return functools.partial(function, **entry.preset) if entry.preset else function

@@ -1,0 +1,113 @@
+"""The one loop: for each view, one pass of each teacher, then one step of every student.
+
+Training a teacher is the same loop with nobody to listen to. The loop yields what happened; logging, saving,
+validation and progress bars are the body of the caller's `for`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from limbeck.types import Outputs, Split
+from limbeck.views.apply import View, make_view
+from limbeck.views.plan import ViewPlanner
+from limbeck.views.prepare import InputFormat, prepare
+
+from .learner import Learner
+from .memory import naming_memory
+from .teacher import Teacher
+
+STEPS_BETWEEN_CHECKS = 50
+"""How often losses are read from the device to see that they are finite; also at the end of an epoch."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """The next step to take, both counted from 0."""
+
+    epoch: int = 0
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Every active learner has taken one step; `position` is the next."""
+
+    position: Position
+
+
+@dataclass(frozen=True)
+class EpochEnded:
+    """An epoch is over. rows: means of the epoch for each learner that was active, by name.
+
+    The caller validates the learners (`Learner.judge`) before it goes on; `position` is the next.
+    """
+
+    position: Position
+    rows: Mapping[str, dict[str, float]]
+
+
+def teach(
+    learners: Sequence[Learner],
+    teachers: Mapping[str, Teacher],
+    split: Split,
+    planner: ViewPlanner,
+    position: Position = Position(),  # noqa: B008  (frozen)
+) -> Iterator[Stepped | EpochEnded]:
+    """Teach a cohort from `position` until every learner has ended.
+
+    split: the training images, on the CPU or already on the device.
+    """
+    steps = planner.steps_per_epoch
+    for epoch in range(position.epoch, max(learner.training.epochs for learner in learners)):
+        active = [learner for learner in learners if learner.ended is None]
+        if not active:
+            return
+        first = position.step if epoch == position.epoch else 0
+        for learner in active:
+            learner.model.train() if first else learner.begin_epoch()
+        order = planner.order(epoch)
+        for step in range(first, steps):
+            view = make_view(split, planner.plan(epoch, step, order), planner.recipe.padding)
+            take_step(active, teachers, view, epoch=epoch, step=step, steps=steps)
+            if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
+                for learner in active:
+                    learner.check(epoch)
+                active = [learner for learner in active if learner.ended is None]
+            yield Stepped(Position(epoch, step + 1))
+            if not active:
+                return
+        rows = {learner.name: learner.finish_epoch(epoch) for learner in active}
+        yield EpochEnded(Position(epoch + 1, 0), rows)
+
+
+def take_step(
+    active: Sequence[Learner], teachers: Mapping[str, Teacher], view: View, *, epoch: int, step: int, steps: int
+) -> None:
+    """One view for all: prepared once for each way in which a model wants it."""
+    device = active[0].device
+    view = View(view.images.to(device), view.targets._make(t.to(device) for t in view.targets))
+    prepared: dict[tuple[InputFormat, torch.dtype], Tensor] = {}
+
+    def pixels(form: InputFormat, dtype: torch.dtype) -> Tensor:
+        dtype = torch.float32 if dtype == torch.float16 else dtype
+        if (form, dtype) not in prepared:
+            prepared[form, dtype] = prepare(view.images, form, dtype)
+        return prepared[form, dtype]
+
+    batch = view.images.shape[0]
+    answers: dict[str, Outputs] = {}
+    for name in dict.fromkeys(name for learner in active for name in learner.training.teachers):
+        teacher = teachers[name]
+        with naming_memory(name, batch):
+            answers[name] = teacher(pixels(teacher.form, teacher.dtype))
+    for learner in active:
+        heard = [answers[name] for name in learner.training.teachers]
+        with naming_memory(learner.name, batch):
+            learner.step(
+                pixels(learner.form, learner.dtype), view.targets, heard, epoch=epoch, step=step, steps=steps
+            )

@@ -1,0 +1,72 @@
+"""What a learner minimises: a weighted sum of losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.losses.log_space import log_probabilities
+from limbeck.types import Outputs, Targets
+
+Loss = Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss of an objective: weight · mean over the batch of function(student, teacher, targets, **options)."""
+
+    name: str
+    function: Loss
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Objective(nn.Module):
+    """The weighted sum of a learner's losses, and what they learn themselves.
+
+    teacher_weights: how much each teacher counts; they are scaled to sum to 1.
+    states: for each term that has one, the module that its loss takes as `state=`. It is trained and saved
+    with the learner, and is no part of the student.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        *,
+        teacher_weights: Sequence[float] = (),
+        states: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.terms = tuple(terms)
+        total = sum(teacher_weights)
+        self.teacher_weights = tuple(weight / total for weight in teacher_weights)
+        self.states = nn.ModuleDict(dict(states or {}))
+
+    def forward(self, student: Outputs, teachers: Sequence[Outputs], targets: Targets) -> Tensor:
+        """Weighted values of all terms, `[number of terms]` float32. Their sum is what is minimised."""
+        values = []
+        for term in self.terms:
+            teacher = ensemble(teachers, self.teacher_weights, float(term.options.get("temperature", 1.0)))
+            state = {"state": self.states[term.name]} if term.name in self.states else {}
+            value = term.function(student, teacher, targets, **term.options, **state)
+            values.append(term.weight * value.mean())
+        return torch.stack(values)
+
+
+def ensemble(teachers: Sequence[Outputs], weights: Sequence[float], temperature: float) -> Outputs | None:
+    """One answer of several teachers: their softened probabilities, averaged at a loss's own temperature.
+
+    Logits z with softmax(z / T) = Σ_i w_i softmax(z_i / T). One teacher is passed through untouched; features
+    have no average, so several teachers offer none.
+    """
+    if not teachers:
+        return None
+    if len(teachers) == 1:
+        return teachers[0]
+    logs = torch.stack([log_probabilities(t.logits, temperature) for t in teachers])
+    scale = torch.tensor(weights, dtype=logs.dtype, device=logs.device).log().view(-1, 1, 1)
+    return Outputs(temperature * torch.logsumexp(logs + scale, dim=0))

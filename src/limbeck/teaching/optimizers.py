@@ -1,0 +1,53 @@
+"""The optimizers that recipes name. Fused wherever torch has it: one call a step, not one a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+Parameters = Iterable[nn.Parameter]
+MakeOptimizer = Callable[[Parameters], Optimizer]
+
+
+def sgd(
+    parameters: Parameters,
+    *,
+    lr: float,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """Stochastic gradient descent with (Nesterov) momentum."""
+    nesterov = nesterov and momentum > 0
+    return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
+
+
+def adam(
+    parameters: Parameters, *, lr: float, betas: tuple[float, float] = (0.9, 0.999), weight_decay: float = 0.0
+) -> Optimizer:
+    """Adam; weight decay is added to the gradient (L2), as in torch and the published recipes."""
+    return Adam(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def adamw(
+    parameters: Parameters, *, lr: float, betas: tuple[float, float] = (0.9, 0.999), weight_decay: float = 0.01
+) -> Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    return AdamW(parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+
+
+def scale_rates(optimizer: Optimizer, factor: float) -> float:
+    """Set every group's rate to its base rate times `factor`; returns the first group's."""
+    for group in optimizer.param_groups:
+        group.setdefault("base_lr", group["lr"])
+        group["lr"] = group["base_lr"] * factor
+    return optimizer.param_groups[0]["lr"]
+
+
+def clip(optimizer: Optimizer, max_norm: float) -> torch.Tensor:
+    """Scale all gradients so that their common norm is at most `max_norm`; returns the norm before."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return nn.utils.clip_grad_norm_(parameters, max_norm)

@@ -1,0 +1,35 @@
+"""Which number format a model computes in."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is in the hardware (AVX512-bf16, AMX, GPUs since Ampere).
+
+    Elsewhere it is emulated, several times slower than float32.
+    """
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return False
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """`auto`, `bf16`, `fp16` or `fp32` to the type that convolutions compute in."""
+    if precision == "auto":
+        return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[precision]
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to `dtype`, or nothing at all for float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)

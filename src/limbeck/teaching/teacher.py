@@ -1,0 +1,57 @@
+"""The frozen teacher: eval mode for good, batch norms folded, low precision, no gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.types import Outputs
+from limbeck.views.prepare import InputFormat
+
+from .precision import autocast
+
+
+class Teacher:
+    """A model that only answers.
+
+    It is not a Module, so nobody's `.train()`, `.parameters()` or optimizer reaches what is inside.
+
+    name: how the recipe calls it. model: gives `Outputs` or bare logits; it is copied where it is folded and
+    is otherwise only read. fold: model to the same model with batch norms folded into convolutions (None:
+    leave it). dtype: what convolutions compute in.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        form: InputFormat,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        fold: Callable[[nn.Module], nn.Module] | None = None,
+    ) -> None:
+        model = model.eval().requires_grad_(False)
+        folded = fold(model) if fold else model
+        self.name, self.form, self.device, self.dtype = name, form, device, dtype
+        self.frozen = folded.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        if dtype != torch.float32:
+            # Stored as they are computed: autocast would round the weights again at every call. Norms that
+            # could not be folded keep float32 statistics.
+            for layer in self.frozen.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    layer.to(dtype)
+
+    def __call__(self, pixels: Tensor) -> Outputs:
+        """Answers to prepared images `[B, C, H, W]`; logits are float32 `[B, K]`."""
+        with torch.inference_mode(), autocast(self.dtype, self.device):
+            outputs = as_outputs(self.frozen(pixels))
+        # Out of inference mode a copy is an ordinary tensor, which a student's backward pass may keep.
+        return Outputs(outputs.logits.float().clone(), outputs.features)
+
+
+def as_outputs(answer: Outputs | Tensor) -> Outputs:
+    """Bare logits of a foreign model as `Outputs`."""
+    return answer if isinstance(answer, Outputs) else Outputs(answer)
