@@ -14,5 +14,6 @@ def check(file: IO[bytes], expected: str, where: Path | str) -> None:
     found = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
     if found != expected:
         raise LimbeckError(
-            f"{where}: not the official file: its SHA-256 is {found}, the official one's is {expected}; nothing was read"
+            f"{where}: not the official file: its SHA-256 is {found}, the official one's is {expected}; "
+            "nothing was read"
         )

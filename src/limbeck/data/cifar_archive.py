@@ -1,5 +1,4 @@
-"""CIFAR's binary archives: fixed-length records in a tar.gz whose SHA-256 is checked before anything is
-read."""
+"""CIFAR's binary archives: records in a tar.gz whose SHA-256 is checked before anything is read."""
 
 from __future__ import annotations
 
@@ -30,8 +29,10 @@ AT_A_TIME = 1000  # records
 class Archive:
     """What is known of an archive beforehand.
 
-    sha256: of the tar.gz. folder: inside it. train, test: files of records, in order. names: the file of class names.
-    label_bytes: before the pixels of a record; the last of them is the label. records: in each file of a split.
+    sha256: of the tar.gz. folder: inside it.
+    train, test: files of records, in order. names: the file of class names.
+    label_bytes: before the pixels of a record; the last of them is the label.
+    records: in each file of a split.
     """
 
     name: str
@@ -57,8 +58,10 @@ class Archive:
 
 
 def dataset(archive: Archive, path: str | None) -> Dataset:
-    """The archive's images from a tar.gz, an extracted folder, `$LIMBECK_DATA` or the network. Raises
-    LimbeckError."""
+    """The archive's images from a tar.gz, an extracted folder, `$LIMBECK_DATA` or the network.
+
+    Raises LimbeckError where they cannot be had or are not the official ones.
+    """
     given = Path(path).expanduser() if path is not None else None
     if given is not None and given.is_dir():
         inside = given / archive.folder
@@ -154,8 +157,10 @@ def _class_names(archive: Archive, text: bytes, where: Path) -> tuple[str, ...]:
 
 
 def _records(archive: Archive, stream: IO[bytes], where: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of images `[B, 32, 32, 3]` and labels; a record is its labels, then a red, a green and a blue
-    plane."""
+    """Blocks of images `[B, 32, 32, 3]` and labels `[B]`.
+
+    A record is its labels, then a red, a green and a blue plane.
+    """
     length = archive.label_bytes + PIXELS
     while data := stream.read(length * AT_A_TIME):
         if len(data) % length:

@@ -1,5 +1,4 @@
-"""Class folders on disk: what is an image, what is junk, and what is a mistake that its owner wants to hear
-of."""
+"""Class folders on disk: what is an image, what is junk, and what is a mistake."""
 
 from __future__ import annotations
 
@@ -18,11 +17,10 @@ Classes = dict[str, list[Path]]
 
 
 def find(root: Path) -> dict[str, Classes]:
-    """Images by split and class, everything in the order of its name; the one split `"all"` for class
-    folders alone.
+    """Images by split and class, in the order of their names; one split `"all"` for class folders alone.
 
-    Raises LimbeckError, with the path, for what is no image, a class with none, classes that differ between splits, and
-    folders that are neither splits nor classes.
+    Raises LimbeckError, with the path, for what is no image, a class with none, classes that differ between
+    splits, and folders that are neither splits nor classes.
     """
     if not root.is_dir():
         raise LimbeckError(
@@ -80,8 +78,9 @@ def _check_same(one: Path, first: Classes, other: Path, second: Classes) -> None
         (other, sorted(second.keys() - first.keys()), one),
     ]
     complaints = [
-        f"{has.name}/ has {', '.join(map(repr, only[:5]))}{' and more' * (len(only) > 5)}, which
-        {lacks.name}/ lacks" for has, only, lacks in sides
+        f"{has.name}/ has {', '.join(map(repr, only[:5]))}{' and more' * (len(only) > 5)}, "
+        f"which {lacks.name}/ lacks"
+        for has, only, lacks in sides
         if only
     ]
     if complaints:

@@ -60,10 +60,12 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
             try:
                 _receive(opener, url, file)
             except (http.client.HTTPException, OSError) as error:  # URLError is an OSError
-                reason = getattr(error, "reason", None) or error
+                reason = (
+                    error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
+                )
                 raise LimbeckError(
-                    f"{url}: cannot be fetched: {reason}; try again to go on where it stopped, put the file into "
-                    f"{target.parent}, or name it with path: …/{target.name}"
+                    f"{url}: cannot be fetched: {reason}; try again to go on where it stopped, "
+                    f"put the file into {target.parent}, or name it with path: …/{target.name}"
                 ) from error
             file.seek(0)
             try:
@@ -76,7 +78,8 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
         temporary.settle(target.parent)
     except OSError as error:
         raise LimbeckError(
-            f"{target.parent}: cannot be written: {error.strerror or error}; set LIMBECK_DATA to another folder"
+            f"{target.parent}: cannot be written: {error.strerror or error}; "
+            "set LIMBECK_DATA to another folder"
         ) from error
 
 
@@ -105,6 +108,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, file: IO[bytes]) -
             while data := response.read(CHUNK):
                 received += len(data)
                 if received > LIMIT:
+                    file.truncate(0)
                     raise LimbeckError(f"{url}: more than {LIMIT >> 20} MiB; refused")
                 _write(file, data, url)
                 advance(len(data))

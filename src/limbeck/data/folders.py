@@ -9,13 +9,12 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """What Limbeck can make again: `$LIMBECK_CACHE`, else the platform's cache folder. It may not exist
-    yet."""
+    """What Limbeck can make again: `$LIMBECK_CACHE`, else the platform's. It may not exist yet."""
     return _folder("LIMBECK_CACHE", platformdirs.user_cache_dir("limbeck", appauthor=False))
 
 
 def data_folder() -> Path:
-    """What was downloaded: `$LIMBECK_DATA`, else the platform's data folder. It may not exist yet."""
+    """What was downloaded: `$LIMBECK_DATA`, else the platform's. It may not exist yet."""
     return _folder("LIMBECK_DATA", platformdirs.user_data_dir("limbeck", appauthor=False))
 
 

@@ -55,9 +55,18 @@ def decode(source: bytes | Path, where: str | None = None) -> np.ndarray:
         return _to_rgb(image if turn is None else image.transpose(turn))
 
 
+def read(source: bytes | Path, size: int | None = None, where: str | None = None) -> np.ndarray:
+    """`decode` for a single image, without Pillow's warnings, fitted to `[size, size, 3]` if a size is given.
+
+    Stored images were made the same way: a photo that is read here looks as those of the training did.
+    """
+    with quiet():
+        image = decode(source, where)
+    return image if size is None else fit(image, size)
+
+
 def size_of(source: bytes | Path, where: str | None = None) -> tuple[int, int]:
-    """Height and width that `decode` would give, from the header alone where that suffices. Raises
-    LimbeckError."""
+    """Height and width that `decode` would give, from the header where that suffices. Raises LimbeckError."""
     with _opened(source, where) as image:
         width, height = image.size
         if width != height and _orientation(image) >= 5:
@@ -81,8 +90,7 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow's warnings say nothing here: sizes are checked anyhow, and a broken EXIF block is no one's
-    worry.
+    """Silence Pillow's warnings: sizes are checked anyhow, and a broken EXIF block is no one's worry.
 
     Filters belong to the process: who decodes in threads enters this once, around them all.
     """

@@ -34,7 +34,8 @@ def find(path: Path) -> Mapping[str, list[Path]]:
     if "all" in by_split:
         if len(by_split) > 1:
             raise LimbeckError(
-                f"{by_split['all'][0]}: its name tells no split beside others that do; it takes train-…, validation-… or test-…"
+                f"{by_split['all'][0]}: its name tells no split beside others that do; "
+                "it takes train-…, validation-… or test-…"
             )
         return by_split
     if len(by_split) == 1:

@@ -1,5 +1,4 @@
-"""Which columns of a Hugging Face parquet file hold the images and the labels, and what the classes are
-called."""
+"""Which columns of a Hugging Face parquet file hold images and labels, and what the classes are called."""
 
 from __future__ import annotations
 
@@ -25,7 +24,8 @@ class Columns:
 def choose(schema: Any, where: str, image: str | None, label: str | None) -> Columns:
     """The columns that were named, or the only ones possible.
 
-    schema: a `pyarrow.Schema`. where: the file. Raises LimbeckError that lists the columns where the choice is open.
+    schema: a `pyarrow.Schema`. where: the file.
+    Raises LimbeckError that lists the columns where the choice is open.
     """
     features = _features(schema, where)
     images = [

@@ -51,8 +51,9 @@ def stratify(labels: np.ndarray, fraction: float, keys: Sequence[str], names: Se
         count = math.floor(len(members) * share + Fraction(1, 2))
         if not 0 < count < len(members):
             raise LimbeckError(
-                f"{names[label]} has {len(members)} image{'s' * (len(members) != 1)}: holding out {fraction} of them leaves "
-                f"{'none on the held-out side' if count == 0 else 'none to train on'}; at least {_least(share)} are needed"
+                f"{names[label]} has {len(members)} image{'s' * (len(members) != 1)}: holding out {fraction} "
+                f"of them leaves none {'on the held-out side' if count == 0 else 'to train on'}; "
+                f"at least {_least(share)} are needed"
             )
         held[members[np.argsort(ranks[members], kind="stable")[:count]]] = True
     return held

@@ -12,7 +12,6 @@ NAMES = {
 
 
 def split_of(name: str) -> str | None:
-    """`train`, `validation` or `test` for a file or folder name's first word (`train-00000-of-00002`), else
-    None."""
+    """The split that a name's first word tells (`train-00000-of-00002`), else None."""
     word = re.split(r"[-_. ]", name.lower(), maxsplit=1)[0]
     return next((split for split, words in NAMES.items() if word in words), None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -39,8 +40,7 @@ class StoreEntry:
 
 
 def key(kind: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
-    """The name of an entry: a hash of the source's options, of each file's path, size and time, and of the
-    format."""
+    """The name of an entry: a hash of format, source, options, and each file's path, size and time."""
     digest = hashlib.sha256(json.dumps([FORMAT, kind, dict(options)], sort_keys=True).encode())
     for file in files:
         status = file.stat()
@@ -53,8 +53,10 @@ def key(kind: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> st
 def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
     """The decoded set of this key: from the cache, or from `produce`, which then fills the cache.
 
-    Up to 1 GiB is read into memory and its fingerprint checked; more is memory-mapped, read-only: do not write to it.
-    Raises LimbeckError where the cache cannot be written, and whatever `produce` raises; nothing is left behind then.
+    Up to 1 GiB is read into memory and its fingerprint checked; more is memory-mapped, read-only: do not
+    write to it.
+    Raises LimbeckError where the cache cannot be written, and whatever `produce` raises; nothing is left
+    behind then.
     """
     found = _read(name, location() / entry)
     if found is not None:
@@ -68,10 +70,8 @@ def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
     except OSError as error:
         needed = sum(contents.sizes.values()) * contents.shape[0] * contents.shape[1] * 3
         raise LimbeckError(
-            f"{location()}: cannot hold {needed / 2**20:,.0f} MiB of decoded images: {
-                error.strerror or error
-            }; "
-            "make room or set LIMBECK_CACHE to another folder"
+            f"{location()}: cannot hold {needed / 2**20:,.0f} MiB of decoded images: "
+            f"{error.strerror or error}; make room or set LIMBECK_CACHE to another folder"
         ) from error
     written = _read(name, location() / entry)
     if written is None:
@@ -93,6 +93,8 @@ def _publish(folder: Path, final: Path) -> None:
 
 def _read(name: str, folder: Path) -> Dataset | None:
     """None where there is no entry, or none that is whole; one that is damaged is removed."""
+    if not os.path.isdir(folder):  # unlike Path.is_dir, False where it may not be looked at
+        return None
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         small = (folder / IMAGES).stat().st_size <= IN_MEMORY
@@ -105,9 +107,6 @@ def _read(name: str, folder: Path) -> Dataset | None:
             whole = fingerprint(hashlib.sha256(images.data), labels, meta) == meta["fingerprint"]
         if whole:
             return _dataset(name, images, labels, meta)
-    except FileNotFoundError:
-        if not folder.exists():
-            return None
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         pass
     progress.notice(f"{folder}: this cache entry is damaged; the images are decoded again")
@@ -117,9 +116,8 @@ def _read(name: str, folder: Path) -> Dataset | None:
 
 def _dataset(name: str, images: np.ndarray, labels: np.ndarray, meta: Mapping[str, Any]) -> Dataset:
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*not writable.*"
-        )  # a mapped set is read-only, and meant so
+        # A mapped set is read-only, and meant so.
+        warnings.filterwarnings("ignore", message=".*not writable.*")
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     classes = torch.from_numpy(labels)
     splits, start = {}, 0

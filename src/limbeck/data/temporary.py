@@ -54,8 +54,7 @@ def _claim_new(parent: Path) -> tuple[Path, int | None]:
 
 
 def _lock(path: Path, *, wait: bool) -> int | None:
-    """The locked folder's descriptor, or None where folders cannot be locked. Raises BlockingIOError if
-    held."""
+    """The locked folder's descriptor, None where there are no locks. Raises BlockingIOError if held."""
     if fcntl is None:
         return None
     descriptor = None
@@ -88,7 +87,7 @@ def remove_left_behind(parent: Path) -> None:
 def discard(path: Path) -> None:
     """Delete a finished folder in such a way that nobody ever sees a part of it."""
     gone = path.with_name(f"{PREFIX}{uuid.uuid4().hex}")
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         path.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
 
@@ -107,8 +106,7 @@ def lock_file(file: IO[bytes], message: str) -> None:
 
 
 def settle(path: Path) -> None:
-    """Force a file's or a folder's entries to the disk. Raises OSError: what was written must then be given
-    up."""
+    """Force a file, or a folder's entries, to the disk. After an OSError give up what was written."""
     if path.is_dir() and fcntl is None:
         return  # Windows opens no folders
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)

@@ -95,8 +95,8 @@ def write(contents: Contents, folder: Path, name: str) -> None:
     temporary.settle(folder)
     if seen.leaks:
         progress.notice(
-            f"{name}: {seen.leaks:,} of {contents.sizes['test']:,} test images are, pixel for pixel, among those "
-            "that training or validation sees"
+            f"{name}: {seen.leaks:,} of {contents.sizes['test']:,} test images are, pixel for pixel, "
+            "among those that training or validation sees"
         )
 
 

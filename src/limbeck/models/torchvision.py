@@ -105,7 +105,8 @@ def _parts(model: nn.Module, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
         if name in HEADS:
             continue
         inner = [f"{name}.{part}" for part, _ in child.named_children() if f"{name}.{part}" in sizes]
-        if len({sizes[part] for part in inner}) > 1:
+        sequence = isinstance(child, nn.Sequential | nn.ModuleList)  # not the branches of one block
+        if sequence and len({sizes[part] for part in inner}) > 1:
             parts += inner
         elif name in sizes:
             parts.append(name)

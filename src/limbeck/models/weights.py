@@ -16,8 +16,8 @@ PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put 
 def load_weights(model: nn.Module, path: str | Path, *, new_head: bool = False) -> tuple[str, ...]:
     """Fill `model` from a safetensors file; says which tensors keep their fresh start (none, or the head's).
 
-    Names may carry `module.` or `_orig_mod.`, and may lack the name of the only child of an adapter (a file saved
-    by timm itself fits `timm:…`). Numbers are converted to the model's own precision.
+    Names may carry `module.` or `_orig_mod.`, and may lack the name of the only child of an adapter (a file
+    saved by timm itself fits `timm:…`). Numbers are converted to the model's own precision.
 
     new_head: a head that differs only in its number of classes keeps its fresh start.
 
@@ -50,13 +50,13 @@ def load_weights(model: nn.Module, path: str | Path, *, new_head: bool = False) 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file, on the CPU. Raises LimbeckError where it is not one."""
+    if path.is_dir():
+        raise LimbeckError(f"{path}: is a folder, not a safetensors file")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise LimbeckError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise LimbeckError(f"{path}: is a folder, not a safetensors file") from None
     except (SafetensorError, OSError) as error:
         raise LimbeckError(
             f"{path}: not a readable safetensors file ({' '.join(str(error).split())[:120]}); "
@@ -86,7 +86,7 @@ def _named_as_in(model: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, Te
 def _head(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], shapes: list[str]) -> str | None:
     """The weight of the last layer, where only its number of classes differs."""
     module = shapes[0].rpartition(".")[0]
-    last = next((name for name in reversed(own) if name.endswith(".weight") or name == "weight"), "")
+    last = next((name for name in reversed(list(own)) if name.endswith(".weight") or name == "weight"), "")
     same_layer = (
         all(name.rpartition(".")[0] == module for name in shapes) and last.rpartition(".")[0] == module
     )

@@ -10,7 +10,8 @@ import ast
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,7 @@ class Entry:
     options: name to the source text of the default (`NO_DEFAULT` where a value must be given).
     argument: the name of the value after a colon (`folder:PATH`), or None.
     preset: options that the name itself sets (`resnet20` is `resnet` with `depth` 20).
+    needs_teacher: of a loss, unless its file says `NEEDS_TEACHER = False`.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Entry:
     options: Mapping[str, str]
     argument: str | None
     preset: Mapping[str, Any]
+    needs_teacher: bool = True
 
 
 FUNCTION = {"losses": None, "models": "build", "data": "build"}  # None: the function has the file's name
@@ -70,8 +73,9 @@ def _read(room: str, path: Path) -> list[Entry]:
         for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     }
     summary = ((ast.get_docstring(node) or ast.get_docstring(tree) or "").splitlines() or [""])[0].rstrip(".")
-    plain = Entry(path.stem, room, path.stem, summary, options, extra[0] if extra else None, {})
-    sizes = _sizes(tree)
+    needs_teacher = bool(_literal(tree, "NEEDS_TEACHER", True))
+    plain = Entry(path.stem, room, path.stem, summary, options, extra[0] if extra else None, {}, needs_teacher)
+    sizes = _literal(tree, "SIZES", {})
     named = [
         Entry(name, room, path.stem, f"{summary} ({', '.join(f'{k} {v}' for k, v in preset.items())})",
               {k: v for k, v in options.items() if k not in preset}, plain.argument, preset)
@@ -80,13 +84,14 @@ def _read(room: str, path: Path) -> list[Entry]:
     return [plain, *named]
 
 
-def _sizes(tree: ast.Module) -> dict[str, dict[str, Any]]:
-    """The literal `SIZES = {"resnet20": {"depth": 20}, …}` of a family's file."""
+def _literal(tree: ast.Module, name: str, default: Any) -> Any:
+    """The value of a constant of the file, such as `SIZES = {"resnet20": {"depth": 20}, …}`."""
     for node in tree.body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == "SIZES" and getattr(node, "value", None):
-            return ast.literal_eval(node.value)  # pyright: ignore[reportAttributeAccessIssue]
-    return {}
+        value = getattr(node, "value", None)
+        if isinstance(target, ast.Name) and target.id == name and value is not None:
+            return ast.literal_eval(value)
+    return default
 
 
 def split_name(name: str) -> tuple[str, str | None]:
@@ -122,15 +127,26 @@ def entry_of_function(room: str, name: str, function: Callable[..., Any]) -> Ent
         for p in inspect.signature(function).parameters.values()
         if p.kind is p.KEYWORD_ONLY
     }
-    return Entry(name, room, name, (inspect.getdoc(function) or name).splitlines()[0], options, None, {})
+    summary = (inspect.getdoc(function) or name).splitlines()[0]
+    needs_teacher = bool(getattr(function, "NEEDS_TEACHER", room == "losses"))
+    return Entry(name, room, name, summary, options, None, {}, needs_teacher)
 
 
-def check_options(entry: Entry, options: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with the options of a name, as pairs (option, complaint)."""
+def check_options(entry: Entry, options: Mapping[str, Any], also: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """What is wrong with the options of a name, as pairs (option, complaint).
+
+    also: other words that may stand in the same place, for the nearest valid one.
+    """
+    valid = [*entry.options, *also]
     wrong = [
-        (name, f"{entry.name!r} has no option {name!r}{did_you_mean(name, entry.options) or '; it takes none'}")
+        (name, f"{entry.name!r} has no option {name!r}{did_you_mean(name, valid) or '; it takes none'}")
         for name in options
         if name not in entry.options
+    ]
+    wrong += [
+        (name, complaint)
+        for name, value in options.items()
+        if name in entry.options and (complaint := _unlike_default(value, entry.options[name]))
     ]
     wrong += [
         (name, f"{entry.name!r} needs a value for {name!r}")
@@ -138,6 +154,24 @@ def check_options(entry: Entry, options: Mapping[str, Any]) -> list[tuple[str, s
         if default == NO_DEFAULT and name not in options
     ]
     return wrong
+
+
+def _unlike_default(value: object, default: str) -> str | None:
+    """A complaint where a value is of another kind than the default it replaces."""
+    try:
+        usual = ast.literal_eval(default)
+    except (ValueError, SyntaxError):
+        return None
+    kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number")}
+    kinds[str] = (str, "a word")
+    if type(usual) not in kinds:
+        return None
+    kind, words = kinds[type(usual)]
+    if isinstance(value, bool) != isinstance(usual, bool) or not isinstance(value, kind):
+        return f"takes {words}, as its default {default}; got {value!r}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"takes a finite number; got {value!r}"
+    return None
 
 
 def load(entry: Entry, extra: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Callable[..., Any]:

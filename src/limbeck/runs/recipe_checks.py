@@ -1,0 +1,119 @@
+"""What a recipe's parts have to do with each other and with what exists: names, options, teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .errors import LimbeckError, did_you_mean
+from .lookup import Entry, check_options, find
+from .recipe import Arm, Functions, LossTerm, Recipe
+
+Complaint = tuple[tuple[str | int, ...], str]
+
+
+def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list[Complaint]:
+    """Everything that names something which is not there or does not take what it is given."""
+    found = list(_data(recipe))
+    for group, arms in (("teachers", recipe.teachers), ("students", recipe.students)):
+        for name, arm in arms.items():
+            at = (group, name)
+            if group == "students" and name in recipe.teachers:
+                found.append((at, "a teacher has this name already"))
+            found += [((*at, *path), message) for path, message in _model(arm, models)]
+            found += [((*at, *path), message) for path, message in _training(arm)]
+            found += [((*at, *path), message) for path, message in _losses(arm, losses)]
+            found += [((*at, *path), message) for path, message in _relations(recipe, name, arm, group)]
+    if not found:
+        found += _cycles(recipe)
+    return found
+
+
+def _data(recipe: Recipe) -> Iterator[Complaint]:
+    try:
+        entry = find("data", recipe.data.source)
+    except LimbeckError as error:
+        yield ("data", "source"), str(error)
+        return
+    own = ("source", "validation", "train_images")
+    for option, message in check_options(entry, recipe.data.options, also=own):
+        yield ("data", option), message
+
+
+def _model(arm: Arm, models: Functions) -> Iterator[Complaint]:
+    try:
+        entry = find("models", arm.model.name, models)
+    except LimbeckError as error:
+        yield ("model",), str(error)
+        return
+    for option, message in check_options(entry, arm.model.options):
+        yield ("model", option), message
+
+
+def _training(arm: Arm) -> Iterator[Complaint]:
+    if not arm.trained:
+        if arm.weights is None:
+            yield ("loss",), "is missing: what to minimise, as in [{name: cross_entropy}]"
+        return
+    if arm.epochs is None:
+        yield ("epochs",), "is missing: how many epochs to train"
+    if arm.optimizer is None:
+        yield ("optimizer",), "is missing, as in {name: sgd, lr: 0.1}"
+
+
+def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for index, term in enumerate(arm.loss):
+        at = ("loss", index)
+        entry = _find_loss(term, losses)
+        if isinstance(entry, str):
+            yield (*at, "name"), entry
+            continue
+        if term.name in seen:
+            yield (*at, "name"), f"{term.name!r} stands twice in this arm; give each loss once, with its weight"
+        seen.add(term.name)
+        for option, message in check_options(entry, term.options, also=("weight",)):
+            yield (*at, option), message
+        temperature = term.options.get("temperature")
+        if isinstance(temperature, int | float) and temperature <= 0:
+            yield (*at, "temperature"), f"takes a number above 0; got {temperature}"
+        if entry.needs_teacher and not arm.teacher:
+            yield at, f"{term.name!r} compares with a teacher, and this arm has none: add `teacher: NAME`"
+    if arm.loss and not any(term.weight for term in arm.loss):
+        yield ("loss",), "all weights are 0: nothing would be learned"
+
+
+def _find_loss(term: LossTerm, losses: Functions) -> Entry | str:
+    try:
+        return find("losses", term.name, losses)
+    except LimbeckError as error:
+        return str(error)
+
+
+def _relations(recipe: Recipe, name: str, arm: Arm, group: str) -> Iterator[Complaint]:
+    arms = recipe.arms()
+    for index, voice in enumerate(arm.teacher):
+        if voice.name not in arms:
+            yield ("teacher", index), f"no arm called {voice.name!r}{did_you_mean(voice.name, arms)}"
+        elif group == "teachers" and voice.name in recipe.students:
+            yield ("teacher", index), f"{voice.name!r} is a student; a teacher listens to teachers only"
+    if len({voice.name for voice in arm.teacher}) != len(arm.teacher):
+        yield ("teacher",), "names a teacher twice"
+    if arm.baseline is not None and (group == "teachers" or arm.baseline not in recipe.students):
+        known = [student for student in recipe.students if student != name]
+        yield ("baseline",), f"no student called {arm.baseline!r}{did_you_mean(arm.baseline, known)}"
+
+
+def _cycles(recipe: Recipe) -> list[Complaint]:
+    arms = recipe.arms()
+
+    def reaches(start: str, goal: str, seen: frozenset[str]) -> bool:
+        if start in seen:
+            return False
+        voices = [voice.name for voice in arms[start].teacher]
+        return goal in voices or any(reaches(voice, goal, seen | {start}) for voice in voices)
+
+    for name in arms:
+        if reaches(name, name, frozenset()):
+            group = "teachers" if name in recipe.teachers else "students"
+            return [((group, name, "teacher"), f"{name!r} would end up as its own teacher")]
+    return []

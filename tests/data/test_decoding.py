@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from data_samples import encoded, pixels
+
+from limbeck.data import images
+from limbeck.data.decoding import PHOTO_SIZE, Item, check_image_size, decoded, stored_shape
+from limbeck.runs.errors import LimbeckError
+
+
+def items(*sides: tuple[int, int], kind: str = "PNG") -> list[Item]:
+    return [
+        Item(encoded(pixels(i, height=h, width=w), kind), f"{i}.png", i) for i, (h, w) in enumerate(sides)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sides", "named", "shape"),
+    [
+        ([(12, 12)] * 3, None, (12, 12)),
+        ([(12, 20)] * 3, None, (12, 20)),
+        ([(128, 128)] * 2, None, (128, 128)),
+        ([(129, 129)] * 2, None, (PHOTO_SIZE, PHOTO_SIZE)),
+        ([(12, 12), (12, 13)], None, (PHOTO_SIZE, PHOTO_SIZE)),
+        ([(12, 12), (12, 13)], 32, (32, 32)),
+        ([(12, 12)] * 2, 32, (32, 32)),
+    ],
+)
+def test_small_images_of_one_size_stay_others_are_fitted(sides, named, shape, capsys):
+    assert stored_shape("mine", items(*sides), named) == shape
+    assert ("224 x 224" in capsys.readouterr().err) == (shape[0] == PHOTO_SIZE)
+
+
+def test_images_come_in_their_order_and_as_they_are():
+    given = items(*[(9, 11)] * 100)
+    blocks = list(decoded(given, (9, 11)))
+    pixels_out = np.concatenate([block for block, _ in blocks])
+    assert np.concatenate([labels for _, labels in blocks]).tolist() == list(range(100))
+    for item, image in zip(given, pixels_out, strict=True):
+        np.testing.assert_array_equal(images.read(item.source), image)
+
+
+def test_images_of_any_size_are_fitted_as_a_single_one_is():
+    given = items((30, 50), (64, 20), (8, 8), (16, 16))
+    ((block, _),) = decoded(given, (16, 16))
+    for item, image in zip(given, block, strict=True):
+        np.testing.assert_array_equal(images.read(item.source, 16), image)
+
+
+def test_the_first_bad_image_is_named():
+    given = items(*[(8, 8)] * 80)
+    given[50] = Item(b"rubbish", "bad.png", 0)
+    given[70] = Item(b"rubbish", "worse.png", 0)
+    with pytest.raises(LimbeckError, match=r"^bad\.png: not an image"):
+        list(decoded(given, (8, 8)))
+    with pytest.raises(LimbeckError, match=r"^bad\.png: not an image"):
+        stored_shape("mine", given, None)
+
+
+@pytest.mark.parametrize("size", [0, 3, 1025, -5, 32.0, True, "32"])
+def test_senseless_sizes_are_refused(size):
+    with pytest.raises(LimbeckError, match="from 4 to 1024"):
+        check_image_size(size)
+
+
+def test_small_images_decode_fast():
+    # 60,000 take less than 30 s, that is 2,000 a second; a slow machine under load gets a margin of four.
+    given = items(*[(32, 32)] * 1000, kind="WEBP")
+    start = time.perf_counter()
+    assert sum(len(block) for block, _ in decoded(given, (32, 32))) == 1000
+    assert time.perf_counter() - start < 2

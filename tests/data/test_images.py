@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_samples import encoded, pixels
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from limbeck.data import images
+from limbeck.runs.errors import LimbeckError
+
+RAMP = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
+
+
+def write(folder: Path, data: bytes, name: str = "photo.png") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+def refused(source: bytes | Path, *words: str) -> None:
+    """Refused in one line that names the image and the reason, whether read whole or by its header."""
+    where = str(source) if isinstance(source, Path) else "here.png"
+    with pytest.raises(LimbeckError) as caught:
+        images.read(source, where=where)
+    message = str(caught.value)
+    assert message.startswith(where)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {})])
+def test_lossless_formats_give_the_pixels_that_were_written(kind, options, tmp_path):
+    image = pixels(1, height=9, width=14)
+    data = encoded(image, kind, **options)
+    np.testing.assert_array_equal(images.read(data), image)
+    np.testing.assert_array_equal(images.read(write(tmp_path, data)), image)
+    assert images.size_of(data) == (9, 14)
+
+
+def test_jpeg_is_what_pillow_decodes():
+    data = encoded(pixels(2), "JPEG")
+    np.testing.assert_array_equal(images.read(data), np.asarray(Image.open(io.BytesIO(data))))
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "1"])
+def test_grey_palette_and_black_and_white_become_rgb(mode):
+    image = Image.fromarray(RAMP).convert(mode)
+    np.testing.assert_array_equal(images.read(encoded(image)), np.asarray(image.convert("RGB")))
+
+
+def test_single_gif_frame_is_read():
+    image = Image.fromarray(RAMP)
+    assert images.read(encoded(image, "GIF")).shape == (16, 16, 3)
+
+
+def test_cmyk_keeps_its_colours():
+    red = Image.new("RGB", (16, 16), (220, 30, 40))
+    got = images.read(encoded(red.convert("CMYK"), "JPEG", quality=100)).astype(int)
+    assert np.abs(got - [220, 30, 40]).max() <= 6
+
+
+def test_16_bit_grey_is_scaled_and_not_clipped():
+    wide = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
+    got = images.read(encoded(Image.fromarray(wide)))
+    np.testing.assert_array_equal(got[..., 0], np.rint(wide / 257))
+    assert got[..., 0].min() == 0
+    assert got[..., 0].max() == 255
+    np.testing.assert_array_equal(got[..., 0], got[..., 2])
+
+
+def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def test_16_bit_colour_keeps_its_high_bytes():
+    wide = np.random.default_rng(3).integers(0, 65536, (4, 5, 3), dtype=np.uint16)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in wide)
+    np.testing.assert_array_equal(images.read(png(5, 4, 16, 2, rows)), wide >> 8)
+
+
+def test_transparent_pixels_are_laid_on_white():
+    rgba = np.zeros((3, 1, 4), np.uint8)
+    rgba[:, 0] = [(255, 0, 0, 0), (255, 0, 0, 255), (0, 0, 0, 128)]
+    got = images.read(encoded(Image.fromarray(rgba)))
+    assert got[0, 0].tolist() == [255, 255, 255]
+    assert got[1, 0].tolist() == [255, 0, 0]
+    assert abs(int(got[2, 0, 0]) - 127) <= 1
+
+
+def test_a_palette_with_a_transparent_colour_is_laid_on_white():
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    got = images.read(encoded(image, transparency=0))
+    assert got[0].tolist() == [[255, 255, 255], [40, 50, 60]]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_exif_orientation_is_applied(orientation, kind):
+    # Bright spot at the top left of what a viewer shows; stored turned, as a camera does.
+    shown = np.zeros((32, 48, 3), np.uint8)
+    shown[:16, :16] = 255
+    back = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # Image.Transpose that undoes it
+    stored = (
+        Image.fromarray(shown) if back is None else Image.fromarray(shown).transpose(Image.Transpose(back))
+    )
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(stored, kind, exif=exif)
+    got = images.read(data)
+    assert got.shape == (32, 48, 3)
+    assert np.abs(got.astype(int) - shown).mean() < 3
+    assert images.size_of(data) == (32, 48)
+
+
+def test_a_broken_exif_block_does_no_harm():
+    image = pixels(4)
+    np.testing.assert_array_equal(images.read(encoded(image, "PNG", exif=b"Exif\0\0rubbish")), image)
+
+
+def test_a_multi_picture_jpeg_gives_its_main_picture():
+    first = Image.new("RGB", (16, 16), (200, 0, 0))
+    data = encoded(first, "MPO", save_all=True, append_images=[Image.new("RGB", (16, 16), (0, 200, 0))])
+    assert images.read(data)[8, 8, 0] > 150
+
+
+def film(kind: str) -> bytes:
+    frames = [Image.fromarray(pixels(i)) for i in range(3)]
+    return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
+def test_animations_are_refused(kind, tmp_path):
+    refused(write(tmp_path, film(kind)), "animated", "3 frames")
+
+
+@pytest.mark.parametrize("side", [8001, 10_000, 40_000])
+def test_decompression_bombs_are_refused_by_their_header(side, tmp_path):
+    refused(write(tmp_path, png(side, side, 8, 0, b"")), "64 megapixels")
+    with images.quiet(), pytest.raises(LimbeckError, match="64 megapixels"):
+        images.size_of(png(side, side, 8, 0, b""))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+def test_truncated_files_are_refused(kind, tmp_path):
+    data = encoded(pixels(5, height=64, width=64), kind)
+    for length in (len(data) // 2, len(data) // 4, 20):
+        refused(write(tmp_path, data[:length]))
+
+
+def test_empty_files_and_other_things_are_refused(tmp_path):
+    refused(write(tmp_path, b""), "empty")
+    refused(b"", "empty")
+    refused(write(tmp_path, b"hello, I am a text"), "not an image")
+    refused(write(tmp_path, encoded(pixels(6), "TIFF")), "not an image", "PNG, JPEG, WebP")
+    refused(write(tmp_path, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not an image")
+    refused(tmp_path / "absent.png", "No such file")
+    refused(tmp_path, "not a regular file")
+
+
+def test_a_fifo_is_refused_and_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    refused(tmp_path / "pipe.png", "not a regular file")
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]), st.data())
+def test_damaged_bytes_are_decoded_or_refused_with_a_reason(kind, data):
+    whole = bytearray(encoded(pixels(8, height=24, width=24), kind))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        got = images.read(bytes(whole), where="x.png")
+    except LimbeckError as error:
+        complaint = str(error)
+        assert complaint.startswith("x.png: ")
+    else:
+        assert got.dtype == np.uint8
+        assert got.shape[2] == 3
+
+
+def test_fit_is_resizing_the_shorter_side_and_cropping_the_middle():
+    wide = pixels(10, height=40, width=100)
+    whole = np.asarray(Image.fromarray(wide).resize((50, 20), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(images.fit(wide, 20), whole[:, 15:35])
+    np.testing.assert_array_equal(images.fit(wide.transpose(1, 0, 2), 20), whole[:, 15:35].transpose(1, 0, 2))
+
+
+def test_fit_is_antialiased():
+    chess = np.indices((96, 96)).sum(axis=0) % 2 * 255
+    grey = images.fit(np.repeat(chess[..., None], 3, axis=2).astype(np.uint8), 24).astype(int)
+    assert np.abs(grey[4:-4, 4:-4] - 127.5).max() < 12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(4, 64), st.integers(0, 255))
+def test_fit_gives_the_size_and_keeps_flat_colours(height, width, size, level):
+    flat = np.full((height, width, 3), level, np.uint8)
+    got = images.fit(flat, size)
+    assert got.shape == (size, size, 3)
+    assert (got == level).all()
+
+
+def test_fit_leaves_an_image_of_that_size_alone():
+    image = pixels(9)
+    assert images.fit(image, 12) is image
