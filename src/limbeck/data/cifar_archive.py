@@ -82,15 +82,11 @@ def _from_folder(archive: Archive, folder: Path) -> Dataset:
     for split in ("train", "test"):
         for name in getattr(archive, split):
             if (size := (folder / name).stat().st_size) != archive.file_size(split):
-                raise LimbeckError(
-                    f"{folder / name}: {size:,} bytes where {archive.file_size(split):,} are expected"
-                )
+                raise LimbeckError(f"{folder / name}: {size:,} bytes where {archive.file_size(split):,} are expected")
 
     def produce() -> Contents:
         text = (folder / archive.names).read_bytes()[:100_000]
-        return _contents(
-            archive, _class_names(archive, text, folder / archive.names), str(folder), _read_files()
-        )
+        return _contents(archive, _class_names(archive, text, folder / archive.names), str(folder), _read_files())
 
     def _read_files() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for name in (*archive.train, *archive.test):
@@ -131,9 +127,7 @@ def _checked_tar(archive: Archive, path: Path) -> Iterator[tarfile.TarFile]:
             raise LimbeckError(f"{path}: not a readable tar.gz: {error}") from error
 
 
-def _member(
-    archive: Archive, tar: tarfile.TarFile, path: Path, name: str, size: int | None = None
-) -> IO[bytes]:
+def _member(archive: Archive, tar: tarfile.TarFile, path: Path, name: str, size: int | None = None) -> IO[bytes]:
     """A regular file of the archive, read in place; nothing is ever extracted to the disk."""
     try:
         member = tar.getmember(f"{archive.folder}/{name}")
@@ -150,9 +144,7 @@ def _member(
 def _class_names(archive: Archive, text: bytes, where: Path) -> tuple[str, ...]:
     names = tuple(text.decode("utf-8", "replace").split())
     if len(names) != archive.classes or len(set(names)) != len(names):
-        raise LimbeckError(
-            f"{where}: {len(names)} class names where {archive.classes} different ones are expected"
-        )
+        raise LimbeckError(f"{where}: {len(names)} class names where {archive.classes} different ones are expected")
     return names
 
 

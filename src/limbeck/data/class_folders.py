@@ -23,9 +23,7 @@ def find(root: Path) -> dict[str, Classes]:
     splits, and folders that are neither splits nor classes.
     """
     if not root.is_dir():
-        raise LimbeckError(
-            f"{root}: no such folder; it takes a folder of class folders, or of train/ and test/"
-        )
+        raise LimbeckError(f"{root}: no such folder; it takes a folder of class folders, or of train/ and test/")
     folders = _folders(root)
     split_folders: dict[str, Path] = {}
     for folder in folders:
@@ -37,15 +35,11 @@ def find(root: Path) -> dict[str, Classes]:
             split_folders[split] = folder
     if "train" not in split_folders:
         if split_folders and len(split_folders) == len(folders):
-            raise LimbeckError(
-                f"{root}: no train/ beside {', '.join(f.name + '/' for f in split_folders.values())}"
-            )
+            raise LimbeckError(f"{root}: no train/ beside {', '.join(f.name + '/' for f in split_folders.values())}")
         return {"all": _classes(root)}
     for folder in folders:
         if folder not in split_folders.values():
-            raise LimbeckError(
-                f"{folder}: beside {split_folders['train'].name}/ only val/ and test/ are expected"
-            )
+            raise LimbeckError(f"{folder}: beside {split_folders['train'].name}/ only val/ and test/ are expected")
     _refuse_loose_images(root)
     found = {split: _classes(split_folders[split]) for split in NAMES if split in split_folders}
     for split in found:
@@ -78,8 +72,7 @@ def _check_same(one: Path, first: Classes, other: Path, second: Classes) -> None
         (other, sorted(second.keys() - first.keys()), one),
     ]
     complaints = [
-        f"{has.name}/ has {', '.join(map(repr, only[:5]))}{' and more' * (len(only) > 5)}, "
-        f"which {lacks.name}/ lacks"
+        f"{has.name}/ has {', '.join(map(repr, only[:5]))}{' and more' * (len(only) > 5)}, which {lacks.name}/ lacks"
         for has, only, lacks in sides
         if only
     ]

@@ -66,9 +66,7 @@ def decoded(items: Iterable[Item], shape: tuple[int, int]) -> Iterator[tuple[np.
     Raises LimbeckError for the first image that cannot be decoded.
     """
     waiting: deque = deque()
-    threads = min(
-        8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
     try:
         with images.quiet():
@@ -94,9 +92,7 @@ def _decode_block(block: list[Item], shape: tuple[int, int]) -> tuple[np.ndarray
         image = images.decode(item.source, item.where)
         if image.shape[:2] != shape:
             if shape[0] != shape[1]:  # only a shape that all images share is not square
-                raise LimbeckError(
-                    f"{item.where}: {image.shape[:2]} pixels where {shape} were seen; did it change?"
-                )
+                raise LimbeckError(f"{item.where}: {image.shape[:2]} pixels where {shape} were seen; did it change?")
             image = images.fit(image, shape[0])
         pixels[place] = image
     return pixels, np.array([item.label for item in block], np.int64)

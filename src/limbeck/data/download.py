@@ -60,9 +60,7 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
             try:
                 _receive(opener, url, file)
             except (http.client.HTTPException, OSError) as error:  # URLError is an OSError
-                reason = (
-                    error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
-                )
+                reason = error if isinstance(error, urllib.error.HTTPError) else getattr(error, "reason", error)
                 raise LimbeckError(
                     f"{url}: cannot be fetched: {reason}; try again to go on where it stopped, "
                     f"put the file into {target.parent}, or name it with path: …/{target.name}"
@@ -78,8 +76,7 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
         temporary.settle(target.parent)
     except OSError as error:
         raise LimbeckError(
-            f"{target.parent}: cannot be written: {error.strerror or error}; "
-            "set LIMBECK_DATA to another folder"
+            f"{target.parent}: cannot be written: {error.strerror or error}; set LIMBECK_DATA to another folder"
         ) from error
 
 
@@ -121,6 +118,4 @@ def _write(file: IO[bytes], data: bytes, url: str) -> None:
         file.write(data)
         file.flush()
     except OSError as error:  # the disk's fault, not the network's
-        raise LimbeckError(
-            f"{url}: cannot be kept: {error.strerror}; set LIMBECK_DATA to another folder"
-        ) from error
+        raise LimbeckError(f"{url}: cannot be kept: {error.strerror}; set LIMBECK_DATA to another folder") from error

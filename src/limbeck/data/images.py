@@ -106,22 +106,16 @@ def _opened(source: bytes | Path, where: str | None) -> Iterator[Image.Image]:
         with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
-                raise _RefusedError(
-                    f"{width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels are read"
-                )
+                raise _RefusedError(f"{width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels are read")
             yield image
     except LimbeckError:
         raise
     except _RefusedError as error:
         raise LimbeckError(f"{where}: {error}") from None
     except Image.UnidentifiedImageError as error:
-        raise LimbeckError(
-            f"{where}: not an image that can be read; it takes PNG, JPEG, WebP, BMP or GIF"
-        ) from error
+        raise LimbeckError(f"{where}: not an image that can be read; it takes PNG, JPEG, WebP, BMP or GIF") from error
     except Image.DecompressionBombError as error:
-        raise LimbeckError(
-            f"{where}: too large; at most {MAX_PIXELS / 1e6:.0f} megapixels are read"
-        ) from error
+        raise LimbeckError(f"{where}: too large; at most {MAX_PIXELS / 1e6:.0f} megapixels are read") from error
     except Exception as error:  # decoders raise all sorts of things on bytes that they do not expect
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise LimbeckError(f"{where}: cannot be read: {' '.join(reason.split())}") from error
@@ -147,9 +141,7 @@ def _stream(source: bytes | Path):
 def _check_single(image: Image.Image) -> None:
     # A multi-picture JPEG (MPO) holds a picture and its helpers, not a film.
     if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise _RefusedError(
-            f"animated, {getattr(image, 'n_frames', 'several')} frames; one image is expected"
-        )
+        raise _RefusedError(f"animated, {getattr(image, 'n_frames', 'several')} frames; one image is expected")
 
 
 def _orientation(image: Image.Image) -> int:

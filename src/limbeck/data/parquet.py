@@ -69,9 +69,7 @@ def _contents(
         sizes = {"train": int((~held).sum()), "test": int(held.sum())}
     else:
         parts = {
-            split: partial(_items, files[split], columns, labels[split], None)
-            for split in SPLITS
-            if split in files
+            split: partial(_items, files[split], columns, labels[split], None) for split in SPLITS if split in files
         }
         sizes = {split: len(labels[split]) for split in parts}
 
@@ -160,9 +158,7 @@ def _numbers(labels: list[Any], classes: Mapping[Any, int], file: Path) -> np.nd
         ) from None
 
 
-def _items(
-    files: list[Path], columns: Columns, labels: np.ndarray, keep: np.ndarray | None
-) -> Iterator[Item]:
+def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.ndarray | None) -> Iterator[Item]:
     """Rows in their order; those that `keep` `[N]` leaves out are passed over."""
     place = 0
     for file in files:
@@ -173,9 +169,7 @@ def _items(
                 if keep is None or keep[place]:
                     data = value.as_py()
                     if data is None:
-                        raise LimbeckError(
-                            f"{file}: row {row} holds no image bytes; a path alone cannot be followed"
-                        )
+                        raise LimbeckError(f"{file}: row {row} holds no image bytes; a path alone cannot be followed")
                     yield Item(data, f"{file}: row {row}", int(labels[place]))
                 place, row = place + 1, row + 1
 

@@ -28,11 +28,7 @@ def choose(schema: Any, where: str, image: str | None, label: str | None) -> Col
     Raises LimbeckError that lists the columns where the choice is open.
     """
     features = _features(schema, where)
-    images = [
-        n
-        for n in schema.names
-        if features.get(n, {}).get("_type") == "Image" or _holds_bytes(schema.field(n))
-    ]
+    images = [n for n in schema.names if features.get(n, {}).get("_type") == "Image" or _holds_bytes(schema.field(n))]
     labels = [n for n in schema.names if n not in images and _holds_labels(schema.field(n).type)]
     declared = [n for n in labels if features.get(n, {}).get("_type") == "ClassLabel"]
     chosen_image = _choose(image, images, (), where, "image", schema.names)
@@ -57,9 +53,7 @@ def _choose(
 ) -> str:
     if named is not None:
         if named not in possible:
-            raise LimbeckError(
-                f"{where}: no {kind} column {named!r}{did_you_mean(named, possible or listed)}"
-            )
+            raise LimbeckError(f"{where}: no {kind} column {named!r}{did_you_mean(named, possible or listed)}")
         return named
     for name in preferred:
         if name in possible:
@@ -68,9 +62,7 @@ def _choose(
         return possible[0]
     if not possible:
         raise LimbeckError(f"{where}: no column holds {kind}s; the columns are {', '.join(listed) or 'none'}")
-    raise LimbeckError(
-        f"{where}: several columns may hold the {kind}s: {', '.join(possible)}; name one with {kind}: …"
-    )
+    raise LimbeckError(f"{where}: several columns may hold the {kind}s: {', '.join(possible)}; name one with {kind}: …")
 
 
 def _features(schema: Any, where: str) -> Mapping[str, Any]:

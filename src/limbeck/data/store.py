@@ -44,9 +44,7 @@ def key(kind: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> st
     digest = hashlib.sha256(json.dumps([FORMAT, kind, dict(options)], sort_keys=True).encode())
     for file in files:
         status = file.stat()
-        digest.update(
-            f"\n{file.absolute()}|{status.st_size}|{status.st_mtime_ns}".encode("utf-8", "surrogateescape")
-        )
+        digest.update(f"\n{file.absolute()}|{status.st_size}|{status.st_mtime_ns}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]
 
 
@@ -75,9 +73,7 @@ def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
         ) from error
     written = _read(name, location() / entry)
     if written is None:
-        raise LimbeckError(
-            f"{location() / entry}: what was just written cannot be read back; is the disk sound?"
-        )
+        raise LimbeckError(f"{location() / entry}: what was just written cannot be read back; is the disk sound?")
     return written
 
 
@@ -100,9 +96,7 @@ def _read(name: str, folder: Path) -> Dataset | None:
         small = (folder / IMAGES).stat().st_size <= IN_MEMORY
         images = np.load(folder / IMAGES, mmap_mode=None if small else "r", allow_pickle=False)
         labels = np.load(folder / LABELS, allow_pickle=False)
-        whole = (
-            images.dtype == np.uint8 and list(images.shape) == meta["shape"] and len(labels) == len(images)
-        )
+        whole = images.dtype == np.uint8 and list(images.shape) == meta["shape"] and len(labels) == len(images)
         if whole and small:
             whole = fingerprint(hashlib.sha256(images.data), labels, meta) == meta["fingerprint"]
         if whole:
@@ -148,9 +142,7 @@ def entries() -> list[StoreEntry]:
         try:
             meta = json.loads(meta_file.read_text(encoding="utf-8"))
             folder = meta_file.parent
-            found.append(
-                StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], _bytes(folder))
-            )
+            found.append(StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], _bytes(folder)))
         except (OSError, ValueError, KeyError):
             continue  # removed by another process, or damaged: not an entry
     return sorted(found, key=lambda entry: (entry.name, entry.key))

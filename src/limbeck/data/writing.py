@@ -61,9 +61,7 @@ def write(contents: Contents, folder: Path, name: str) -> None:
         for images, block_labels in contents.blocks:
             images = np.ascontiguousarray(images)
             if images.dtype != np.uint8 or images.shape[1:] != shape[1:] or done + len(images) > count:
-                raise ValueError(
-                    f"{name}: block {images.dtype} {images.shape} does not fit {shape} at {done}"
-                )
+                raise ValueError(f"{name}: block {images.dtype} {images.shape} does not fit {shape} at {done}")
             file.write(images.data)
             pixels.update(images.data)
             seen.add(images, done)
@@ -71,9 +69,7 @@ def write(contents: Contents, folder: Path, name: str) -> None:
             done += len(images)
             advance(len(images))
     if done != count:
-        raise LimbeckError(
-            f"{contents.source}: {done} images where {count} were announced; did the files change?"
-        )
+        raise LimbeckError(f"{contents.source}: {done} images where {count} were announced; did the files change?")
     _check_labels(contents, labels)
     with (folder / LABELS).open("wb") as file:
         np.save(file, labels, allow_pickle=False)
@@ -121,9 +117,7 @@ def _check_labels(contents: Contents, labels: np.ndarray) -> None:
         )
     in_train = np.bincount(labels[: contents.sizes.get("train", 0)], minlength=len(names))
     if not in_train.all():
-        raise LimbeckError(
-            f"{contents.source}: class {names[int(in_train.argmin())]!r} has no image to train on"
-        )
+        raise LimbeckError(f"{contents.source}: class {names[int(in_train.argmin())]!r} has no image to train on")
 
 
 class _Measure:

@@ -118,9 +118,7 @@ def measure(
     normalising are not in the time. Raises LimbeckError for a shape or batch size that is not positive.
     """
     if len(image_shape) != 3 or min(image_shape) < 1 or batch_size < 1:
-        raise LimbeckError(
-            f"an image shape is (C, H, W) and a batch at least 1; got {image_shape} and {batch_size}"
-        )
+        raise LimbeckError(f"an image shape is (C, H, W) and a batch at least 1; got {image_shape} and {batch_size}")
     one, many = _images(model, image_shape, 1), _images(model, image_shape, batch_size)
     with _Evaluating(model), torch.inference_mode():
         image = latency(model, one, repeats=repeats, seconds=seconds)

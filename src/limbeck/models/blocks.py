@@ -5,9 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 
-def conv_bn_relu(
-    inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, bias: bool = False
-) -> nn.Sequential:
+def conv_bn_relu(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, bias: bool = False) -> nn.Sequential:
     """Convolution, BatchNorm, ReLU: `[B, inputs, H, W]` to `[B, outputs, H/stride, W/stride]`."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=bias),

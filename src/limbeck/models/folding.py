@@ -62,9 +62,7 @@ def _can_fold(conv: nn.Module, norm: nn.Module) -> bool:
         and (type(norm) is nn.BatchNorm2d or _normalises_then_activates(norm))
         and isinstance(norm, nn.BatchNorm2d)
         and norm.running_mean is not None
-        and not (
-            conv._forward_hooks or conv._forward_pre_hooks or norm._forward_hooks or norm._forward_pre_hooks
-        )
+        and not (conv._forward_hooks or conv._forward_pre_hooks or norm._forward_hooks or norm._forward_pre_hooks)
     )
 
 

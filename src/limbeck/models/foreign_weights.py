@@ -124,9 +124,7 @@ def _read_apart(source: Path, target: Path, size: int, key: str | None) -> tuple
         answer = json.loads(done.stdout)
         refused, left_out = answer.get("refused"), answer.get("left_out", [])
     except (ValueError, AttributeError):
-        raise LimbeckError(
-            f"{source}: refused: its reader broke off (exit status {done.returncode})"
-        ) from None
+        raise LimbeckError(f"{source}: refused: its reader broke off (exit status {done.returncode})") from None
     if refused is not None:
         raise LimbeckError(f"{source}: refused: {' '.join(str(refused).split())}")
     return tuple(map(str, left_out))
@@ -138,9 +136,7 @@ def _verified(written: Path, source: Path) -> tuple[int, int]:
         with safe_open(written, framework="pt", device="cpu") as file:
             shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (not a dict)
     except SafetensorError as error:
-        raise LimbeckError(
-            f"{source}: damaged safetensors file: {' '.join(str(error).split())[:160]}"
-        ) from None
+        raise LimbeckError(f"{source}: damaged safetensors file: {' '.join(str(error).split())[:160]}") from None
     if not shapes:
         raise LimbeckError(f"{source}: holds no tensors")
     return len(shapes), sum(math.prod(shape) for shape in shapes)

@@ -41,9 +41,7 @@ def give_up_resources(memory: int, seconds: int, file_size: int) -> None:
     ]
     statm = Path("/proc/self/statm")
     if statm.exists():  # elsewhere the space that torch itself maps is not known
-        limits.append(
-            (resource.RLIMIT_AS, int(statm.read_text().split()[0]) * resource.getpagesize() + memory)
-        )
+        limits.append((resource.RLIMIT_AS, int(statm.read_text().split()[0]) * resource.getpagesize() + memory))
     for kind, value in limits:
         hard = resource.getrlimit(kind)[1]
         if hard != resource.RLIM_INFINITY:
@@ -62,9 +60,7 @@ def read(source: str) -> Any:
 
 
 def _reason(text: str) -> str:
-    if found := re.search(r"GLOBAL (\S+)", text) or re.search(
-        r"[Uu]nsupported (?:global|class):? (\S+)", text
-    ):
+    if found := re.search(r"GLOBAL (\S+)", text) or re.search(r"[Uu]nsupported (?:global|class):? (\S+)", text):
         wanted = found.group(1)
         return f"it asks to run {wanted!r}, which weights alone never need; save `model.state_dict()` instead"
     if "TorchScript" in text:
@@ -120,13 +116,9 @@ def plain_tensors(weights: Mapping[str, Any], most_bytes: int) -> tuple[dict[str
             left_out.append(str(name))
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > most_bytes:
         raise UnfitError("its tensors are far larger than the file")  # one number expanded to fill the memory
-    while prefix := next(
-        (p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors)), None
-    ):
+    while prefix := next((p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return {
-        name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
-    }, left_out
+    return {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}, left_out
 
 
 def main(source: str, target: str, limits: str) -> dict[str, Any]:

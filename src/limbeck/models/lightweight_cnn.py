@@ -21,9 +21,7 @@ class LightweightCNN(nn.Module):
 
     def __init__(self, num_classes: int, dropout: float, hidden_dropout: float) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(
-            conv_bn_relu(a, b, bias=True) for a, b in itertools.pairwise((3, *WIDTHS))
-        )
+        self.stages = nn.ModuleList(conv_bn_relu(a, b, bias=True) for a, b in itertools.pairwise((3, *WIDTHS)))
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(WIDTHS[-1], HIDDEN),

@@ -35,9 +35,7 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.first = conv_bn_relu(inputs, outputs, stride=stride)
-        self.second = nn.Sequential(
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
-        )
+        self.second = nn.Sequential(nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
         self.shortcut = nn.Sequential()
         if stride != 1 or inputs != outputs:
             self.shortcut = nn.Sequential(
@@ -76,9 +74,7 @@ class ResNet(nn.Module):
         return Outputs(self.head(x.mean((2, 3))), tuple(features))
 
 
-def build(
-    num_classes: int, *, depth: int = 20, stem: int = 16, widths: Sequence[int] = (16, 32, 64)
-) -> ResNet:
+def build(num_classes: int, *, depth: int = 20, stem: int = 16, widths: Sequence[int] = (16, 32, 64)) -> ResNet:
     """Residual net for small images.
 
     depth: layers with weights on the longest path, 6 n + 2: 8, 14, 20, …

@@ -41,9 +41,7 @@ def load_weights(model: nn.Module, path: str | Path, *, new_head: bool = False) 
             model.load_state_dict(kept, strict=False)
             return tuple(shapes)
     if missing or unexpected or shapes:
-        raise LimbeckError(
-            f"{path}: does not fit the model: {_explain(own, stored, missing, unexpected, shapes)}"
-        )
+        raise LimbeckError(f"{path}: does not fit the model: {_explain(own, stored, missing, unexpected, shapes)}")
     model.load_state_dict(stored, strict=False)  # a file without counts of batches leaves them as they are
     return ()
 
@@ -87,9 +85,7 @@ def _head(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], shapes: list[
     """The weight of the last layer, where only its number of classes differs."""
     module = shapes[0].rpartition(".")[0]
     last = next((name for name in reversed(list(own)) if name.endswith(".weight") or name == "weight"), "")
-    same_layer = (
-        all(name.rpartition(".")[0] == module for name in shapes) and last.rpartition(".")[0] == module
-    )
+    same_layer = all(name.rpartition(".")[0] == module for name in shapes) and last.rpartition(".")[0] == module
     same_inputs = all(own[name].shape[1:] == stored[name].shape[1:] for name in shapes)
     return shapes[0] if same_layer and same_inputs else None
 

@@ -29,9 +29,7 @@ class Arm:
     def of_seed(self, part: str, metric: str, scale: float = 1.0) -> dict[int, float]:
         """Seed to a finite number, as in `of_seed("test", "top1", 100)`; what is missing is left out."""
         found = {learner["seed"]: (learner.get(part) or {}).get(metric) for learner in self.learners}
-        return {
-            seed: value * scale for seed, value in found.items() if value is not None and math.isfinite(value)
-        }
+        return {seed: value * scale for seed, value in found.items() if value is not None and math.isfinite(value)}
 
     def values(self, part: str, metric: str, scale: float = 1.0) -> list[float]:
         """The same without the seeds."""

@@ -50,9 +50,7 @@ def draw(arms: Sequence[Arm], curves: Curves, title: str) -> dict[str, bytes]:
 
     files: dict[str, bytes] = {}
     with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing"
-        )  # a name in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
         for metric, scale in (("accuracy", 100.0), ("loss", 1.0)):
             figure = _figure(arms, curves, metric, scale, title)
             for kind in ("png", "svg"):
@@ -98,13 +96,10 @@ def _figure(arms: Sequence[Arm], curves: Curves, metric: str, scale: float, titl
     return figure
 
 
-def _line(
-    panel: Axes, arm: Arm, curves: Curves, key: str, scale: float, colour: str, marker: str
-) -> float | None:
+def _line(panel: Axes, arm: Arm, curves: Curves, key: str, scale: float, colour: str, marker: str) -> float | None:
     """Draw one arm; returns the height of its last finite mean, where the label goes."""
     per_seed = {
-        learner["seed"]: _values(curves.get((arm.name, learner["seed"]), ()), key, scale)
-        for learner in arm.learners
+        learner["seed"]: _values(curves.get((arm.name, learner["seed"]), ()), key, scale) for learner in arm.learners
     }
     last = max((max(values, default=0) for values in per_seed.values()), default=0)
     epochs = [e for e in range(1, last + 1) if any(e in values for values in per_seed.values())]

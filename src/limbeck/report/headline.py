@@ -21,12 +21,8 @@ def findings(arms: Sequence[Arm]) -> list[str]:
 def failure_line(learner: Learner) -> str:
     """Which learner ended where, and on which term; plain text."""
     failure = learner["failure"]
-    value = {"nan": "not a number", "inf": "infinite", "-inf": "minus infinity"}.get(
-        str(failure.get("value")).lower()
-    )
-    kept = (
-        "its chosen epoch before that is in the tables" if learner.get("test") else "it is not in the tables"
-    )
+    value = {"nan": "not a number", "inf": "infinite", "-inf": "minus infinity"}.get(str(failure.get("value")).lower())
+    kept = "its chosen epoch before that is in the tables" if learner.get("test") else "it is not in the tables"
     return (
         f"learner {learner['arm']} (seed {learner['seed']}) ended at epoch {failure.get('epoch')}, "
         f"step {failure.get('step')}: loss not finite in term {failure.get('term')}"
@@ -66,14 +62,8 @@ def _kept(arm: Arm, place: Standing) -> str:
     own = format_spread(arm.values("test", "top1", 100))
     which = "best teacher's" if len(arm.teachers) > 1 else "teacher's"
     kept = [value for value in place.retention if value == value]
-    share = (
-        f"keeps {format_number(statistics.mean(kept), 1)} % of its {which} test accuracy"
-        if kept
-        else "is measured"
-    )
-    return (
-        f"{_name(arm)} ({cell(arm.model)}) {share}: {own} percent against {theirs} of {_name(place.teacher)}."
-    )
+    share = f"keeps {format_number(statistics.mean(kept), 1)} % of its {which} test accuracy" if kept else "is measured"
+    return f"{_name(arm)} ({cell(arm.model)}) {share}: {own} percent against {theirs} of {_name(place.teacher)}."
 
 
 def _costs(arm: Arm, teacher: Arm, place: Standing) -> list[str]:

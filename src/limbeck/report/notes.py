@@ -21,13 +21,8 @@ def provenance(result: Mapping[str, Any]) -> str:
     facts = {"Recipe": recipe_name(result), "Started": result.get("started")}
     facts |= {"Wall time": duration(result["wall_seconds"])} if result.get("wall_seconds") is not None else {}
     words = {"cpu": "Processor", "torch": "PyTorch"}
-    facts |= {
-        words.get(k, k.replace("_", " ").capitalize()): v
-        for k, v in (result.get("environment") or {}).items()
-    }
-    lines = "\n".join(
-        f"- {cell(name)}: {cell(value)}" for name, value in facts.items() if value not in (None, "")
-    )
+    facts |= {words.get(k, k.replace("_", " ").capitalize()): v for k, v in (result.get("environment") or {}).items()}
+    lines = "\n".join(f"- {cell(name)}: {cell(value)}" for name, value in facts.items() if value not in (None, ""))
     return f"{fence}sh\n{command}\n{fence}\n\n{lines}" if command else lines
 
 

@@ -101,9 +101,7 @@ def class_table(arms: Sequence[Arm], class_names: Sequence[str]) -> str:
     others = [arm for arm in measured if arm is not focus and arm.role == "teacher"]
     others += [arm for arm in measured if arm is not focus and arm.role != "teacher"]
     shown = [focus, *others[: ARMS_BY_CLASS - 1]]
-    worst = sorted(by_class[focus.name], key=lambda number: (by_class[focus.name][number], number))[
-        :WORST_CLASSES
-    ]
+    worst = sorted(by_class[focus.name], key=lambda number: (by_class[focus.name][number], number))[:WORST_CLASSES]
     rows = [
         [
             cell(class_names[number]) if number < len(class_names) else f"class {number}",

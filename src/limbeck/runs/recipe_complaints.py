@@ -84,7 +84,11 @@ def _words(item: Any, path: tuple[str | int, ...], holder: type[BaseModel] | Non
     if kind == "value_error":
         return f"{context['error']}" if context.get("error") else item["msg"]
     message = item["msg"].replace("Input should be", "takes").replace("a valid ", "a ")
-    message = message.replace("dictionary or instance of", "mapping for").replace("dictionary", "mapping")
+    message = (
+        message.replace("a integer", "a whole number")
+        .replace("dictionary or instance of", "mapping for")
+        .replace("dictionary", "mapping")
+    )
     return f"{message[0].lower()}{message[1:]}; got {_short(got)}"
 
 

@@ -200,5 +200,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
                 found += differences(before, after, at)
         return found
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}.{i}")]
+        return [
+            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}.{i}")
+        ]
     return [] if old == new else [f"{path}: {old} -> {new}"]

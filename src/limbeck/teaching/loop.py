@@ -56,7 +56,7 @@ def teach(
     teachers: Mapping[str, Teacher],
     split: Split,
     planner: ViewPlanner,
-    position: Position = Position(),  # noqa: B008  (frozen)
+    position: Position = Position(),
 ) -> Iterator[Stepped | EpochEnded]:
     """Teach a cohort from `position` until every learner has ended.
 
@@ -108,6 +108,4 @@ def take_step(
     for learner in active:
         heard = [answers[name] for name in learner.training.teachers]
         with naming_memory(learner.name, batch):
-            learner.step(
-                pixels(learner.form, learner.dtype), view.targets, heard, epoch=epoch, step=step, steps=steps
-            )
+            learner.step(pixels(learner.form, learner.dtype), view.targets, heard, epoch=epoch, step=step, steps=steps)

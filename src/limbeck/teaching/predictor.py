@@ -14,7 +14,12 @@ from .teacher import as_outputs
 
 
 def predictor(
-    model: nn.Module, form: InputFormat, *, device: torch.device, dtype: torch.dtype = torch.float32, name: str = "model"
+    model: nn.Module,
+    form: InputFormat,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    name: str = "model",
 ) -> Predict:
     """uint8 `[B, C, H, W]` to float32 logits `[B, K]` on `device`, normalised and resized as `form` says.
 

@@ -1,0 +1,150 @@
+"""A run directory: which files there are, and in what order they come.
+
+run.lock            held while a process works here
+recipe.json         the recipe as it runs, every default filled in
+cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, when it is complete, done.json
+models/LEARNER/     model.safetensors and model.json of each learner that ended
+report.md, figures/ for people
+result.json         written last: its existence means that the run is finished
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import LimbeckError
+from .files import read_json, saying_where, write_json
+from .recipe_file import differences
+
+
+class RunDirectory:
+    """The files of one run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def recipe(self) -> Path:
+        """The recipe as it runs."""
+        return self.root / "recipe.json"
+
+    @property
+    def result(self) -> Path:
+        """Written last."""
+        return self.root / "result.json"
+
+    def cohort(self, key: str) -> CohortDirectory:
+        """The files of one cohort."""
+        return CohortDirectory(self.root / "cohorts" / key)
+
+    def model(self, learner: str) -> Path:
+        """The folder of a learner's final weights."""
+        return self.root / "models" / learner
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory for this process; the kernel lets go when the process ends, however it ends.
+
+        Raises LimbeckError where another process holds it.
+        """
+        with saying_where(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.root / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
+                raise LimbeckError(
+                    f"{self.root}: is in use by {holder}; wait for it, or give another --name"
+                ) from error
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def claim(self, recipe: Mapping[str, Any]) -> None:
+        """Make this the directory of `recipe`, or see that it is.
+
+        Raises LimbeckError that shows every difference where it belongs to another recipe.
+        """
+        if not self.recipe.exists():
+            write_json(self.recipe, recipe)
+            return
+        changed = differences(read_json(self.recipe), json.loads(json.dumps(recipe)))
+        if changed:
+            raise LimbeckError(
+                f"{self.root}: was made by another recipe:\n  "
+                + "\n  ".join(changed)
+                + "\nuse --name NAME to run it elsewhere, or --fresh to start this directory anew"
+            )
+
+
+class CohortDirectory:
+    """The files of one cohort."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @property
+    def checkpoints(self) -> Path:
+        """The stream of checkpoints."""
+        return self.root / "checkpoints"
+
+    def metrics(self, learner: str) -> MetricsLog:
+        """The rows of one learner."""
+        return MetricsLog(self.root / "metrics" / f"{learner}.jsonl")
+
+    def finished(self) -> Any | None:
+        """What `finish` was given, or None."""
+        path = self.root / "done.json"
+        return read_json(path) if path.exists() else None
+
+    def finish(self, result: Any) -> None:
+        """Say that the cohort is complete."""
+        with saying_where(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+        write_json(self.root / "done.json", result)
+
+
+class MetricsLog:
+    """Rows of a learner, one JSON object a line, one line an epoch.
+
+    A checkpoint keeps the size of the file; a resumed run cuts it back to that, so no row is lost or doubled.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row and wait until it is on the disk."""
+        with saying_where(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab") as file:
+                file.write(json.dumps(row).encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+
+    def size(self) -> int:
+        """Bytes so far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, size: int) -> None:
+        """Back to `size` bytes."""
+        if self.path.exists() and self.size() > size:
+            with saying_where(self.path):
+                os.truncate(self.path, size)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All whole rows."""
+        if not self.path.exists():
+            return []
+        lines = self.path.read_bytes().split(b"\n")[:-1]
+        return [json.loads(line) for line in lines]

@@ -1,0 +1,82 @@
+"""Writing that is whole or not there: beside, flushed to the disk, renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import LimbeckError
+
+TEMPORARY = ".tmp-"
+
+
+@contextlib.contextmanager
+def saying_where(path: Path) -> Iterator[None]:
+    """Turn an operating-system error into one line with the path and the reason.
+
+    Nothing is tried again: after a failed flush the kernel may call lost pages clean.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise LimbeckError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a new file and wait until it is on the disk."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file in place at once: readers see the old content or the new, and a power cut keeps one of them.
+
+    Raises LimbeckError with the path and the reason.
+    """
+    beside = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    with saying_where(path):
+        try:
+            write_durably(beside, content)
+            beside.replace(path)
+            flush_folder(path.parent)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`replace` with readable JSON; a number that is not finite becomes null."""
+    replace(path, (json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises LimbeckError where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise LimbeckError(f"{path}: cannot be read: {error}") from error
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
