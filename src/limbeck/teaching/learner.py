@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ class Training:
 
     make_optimizer: MakeOptimizer
     epochs: int
-    schedule: Schedule = constant()
+    schedule: Schedule = field(default_factory=constant)
     teachers: tuple[str, ...] = ()
     clip_norm: float | None = None
     ema_decay: float | None = None

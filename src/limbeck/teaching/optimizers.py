@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from .muon import Muon
+
 Parameters = Iterable[nn.Parameter]
 MakeOptimizer = Callable[[Parameters], Optimizer]
 
@@ -51,3 +53,10 @@ def clip(optimizer: Optimizer, max_norm: float) -> torch.Tensor:
     """Scale all gradients so that their common norm is at most `max_norm`; returns the norm before."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     return nn.utils.clip_grad_norm_(parameters, max_norm)
+
+
+def muon(
+    parameters: Parameters, *, lr: float, momentum: float = 0.95, weight_decay: float = 0.0, adam_lr: float = 0.004
+) -> Optimizer:
+    """Orthogonalised momentum for convolutions, Adam for the rest."""
+    return Muon(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay, adam_lr=adam_lr)

@@ -1,0 +1,207 @@
+"""Names to objects: models, objectives, learners, teachers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.models.folding import fold_batch_norms
+from limbeck.models.weights import load_weights
+from limbeck.runs import lookup
+from limbeck.runs.errors import LimbeckError
+from limbeck.runs.recipe import Arm, Functions, LossTerm, Named
+from limbeck.seeding import seed_everything
+from limbeck.teaching import optimizers, schedules
+from limbeck.teaching.learner import Learner, Training
+from limbeck.teaching.objective import Objective, Term
+from limbeck.teaching.precision import compute_dtype
+from limbeck.teaching.teacher import Teacher, as_outputs
+from limbeck.types import Normalisation
+from limbeck.views.prepare import InputFormat, prepare
+
+from .images import Images
+from .plan import LearnerPlan
+
+IMAGES_TO_INITIALISE = 2048
+
+
+def build_model(model: Named, num_classes: int, models: Functions, *, pretrained: bool = True) -> nn.Module:
+    """The model that a recipe names; weights are drawn from torch's own generator.
+
+    pretrained: False leaves `pretrained: true` of a recipe undone (for plans and tests).
+    """
+    entry = lookup.find("models", model.name, models)
+    function = lookup.load(entry, models)
+    _, argument = lookup.split_name(model.name)
+    options = dict(model.options)
+    if not pretrained and options.get("pretrained"):
+        options["pretrained"] = False
+    return function(num_classes, argument, **options) if argument is not None else function(num_classes, **options)
+
+
+def input_format(arm: Arm, images: Images) -> InputFormat:
+    """How an arm's model takes its images: its own normalisation and size, or the data's."""
+    own = arm.normalise
+    normalisation = Normalisation(own.mean, own.sd) if own else images.normalisation
+    return InputFormat(normalisation, arm.resolution)
+
+
+def make_learner(
+    arm: Arm,
+    plan: LearnerPlan,
+    images: Images,
+    *,
+    device: torch.device,
+    precision: str,
+    losses: Functions,
+    models: Functions,
+) -> Learner:
+    """A learner ready for its first step; its weights depend on its seed alone, so arms of one seed start equal."""
+    form = input_format(arm, images)
+    seed_everything("weights", plan.seed)
+    model = build_model(arm.model, len(images.class_names), models)
+    if arm.weights:
+        load_weights(model, arm.weights, new_head=True)
+    elif hasattr(model, "initialise"):
+        some = images.train.images[: min(len(images.train), IMAGES_TO_INITIALISE)]
+        model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
+    check_answer(plan.arm, model, images, form)
+    return Learner(
+        plan.name,
+        model,
+        make_objective(arm.loss, losses, [weight for _, weight in plan.voices]),
+        make_training(arm, tuple(name for name, _ in plan.voices)),
+        form=form,
+        device=device,
+        dtype=compute_dtype(arm.precision or precision, device),
+        seed=plan.seed,
+    )
+
+
+def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
+    """The training part of an arm."""
+    if arm.optimizer is None or arm.epochs is None:
+        raise LimbeckError("an arm that is trained needs `epochs` and an `optimizer`")
+    optimizer = arm.optimizer.model_dump(exclude={"name"})
+    schedule = arm.schedule.model_dump(exclude={"name"})
+    return Training(
+        make_optimizer=partial(getattr(optimizers, arm.optimizer.name), **optimizer),
+        epochs=arm.epochs,
+        schedule=getattr(schedules, arm.schedule.name)(**schedule),
+        teachers=teachers,
+        clip_norm=arm.clip_norm,
+        ema_decay=arm.ema.decay if arm.ema else None,
+        patience=arm.patience,
+        choose=arm.choose,
+    )
+
+
+def make_objective(terms: Sequence[LossTerm], losses: Functions, teacher_weights: Sequence[float]) -> Objective:
+    """The weighted sum that an arm minimises."""
+    made = [
+        Term(term.name, lookup.load(lookup.find("losses", term.name, losses), losses), term.weight, term.options)
+        for term in terms
+    ]
+    return Objective(made, teacher_weights=teacher_weights)
+
+
+def make_teacher(name: str, model: nn.Module, form: InputFormat, *, device: torch.device, precision: str) -> Teacher:
+    """A frozen teacher of a trained model."""
+    return Teacher(name, model, form, device=device, dtype=compute_dtype(precision, device), fold=fold_batch_norms)
+
+
+def load_ready_teacher(name: str, arm: Arm, images: Images, models: Functions) -> nn.Module:
+    """A teacher from the user's own file, its outputs in the order of the data's classes.
+
+    Raises LimbeckError that names both where the count or the names of the classes do not fit.
+    """
+    path = Path(str(arm.weights))
+    count = len(arm.classes) if arm.classes else len(images.class_names)
+    model = build_model(arm.model, count, models, pretrained=False)
+    load_weights(model, path)
+    model = in_order_of_data(model, f"teachers.{name}", arm.classes, images.class_names)
+    check_answer(name, model, images, input_format(arm, images))
+    return model
+
+
+def in_order_of_data(
+    model: nn.Module, where: str, classes: Sequence[str] | None, class_names: Sequence[str]
+) -> nn.Module:
+    """Reorder a model's logits from its own class order to the data's.
+
+    Raises LimbeckError that names both lists' difference.
+    """
+    if classes is None or tuple(classes) == tuple(class_names):
+        return model
+    if len(classes) != len(class_names):
+        raise LimbeckError(
+            f"{where}.classes: the teacher has {len(classes)} classes, the data {len(class_names)} "
+            f"({_some(classes)} against {_some(class_names)})"
+        )
+    if set(classes) != set(class_names):
+        theirs, ours = sorted(set(classes) - set(class_names)), sorted(set(class_names) - set(classes))
+        raise LimbeckError(
+            f"{where}.classes: names differ: {_some(theirs)} only in the teacher, {_some(ours)} only in the data"
+        )
+    return Reordered(model, [list(classes).index(name) for name in class_names])
+
+
+class Reordered(nn.Module):
+    """A model whose logits come in another order."""
+
+    def __init__(self, model: nn.Module, order: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("order", torch.tensor(order), persistent=False)
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        """`Outputs` with the columns of the logits put in order."""
+        outputs = as_outputs(self.model(pixels))
+        return outputs._replace(logits=outputs.logits[:, self.order])  # pyright: ignore[reportArgumentType]
+
+
+def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat) -> None:
+    """One image through the model, so that what does not fit is said before anything is trained.
+
+    Raises LimbeckError naming the model, the image size and the classes.
+    """
+    training = model.training
+    model.eval()
+    size = form.resolution or images.shape[1]
+    try:
+        with torch.no_grad():
+            logits = as_outputs(model(prepare(images.train.images[:1], form))).logits
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise LimbeckError(
+            f"{name}: the model does not take images of {size} px ({reason}); set `resolution` to what it takes"
+        ) from error
+    finally:
+        model.train(training)
+    if logits.shape[-1] != len(images.class_names):
+        raise LimbeckError(
+            f"{name}: the model answers for {logits.shape[-1]} classes, the data has {len(images.class_names)} "
+            f"({_some(images.class_names)})"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", …" if len(names) > 4 else "") if names else "none"
+
+
+def describe(arm: Arm, images: Images) -> dict[str, Any]:
+    """What `limbeck.load` needs to build a model of this arm again."""
+    form = input_format(arm, images)
+    return {
+        "model": {"name": arm.model.name, **arm.model.options},
+        "class_names": list(images.class_names),
+        "normalisation": {"mean": list(form.normalisation.mean), "sd": list(form.normalisation.sd)},
+        "resolution": form.resolution or images.shape[1],
+        "image_shape": list(images.shape),
+        "trained_on": images.name,
+    }

@@ -1,0 +1,152 @@
+"""Follow a cohort through the loop: validate, log, save, resume."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from limbeck.evaluation.evaluate import evaluate
+from limbeck.runs import checkpoint
+from limbeck.runs.directory import CohortDirectory
+from limbeck.runs.errors import LimbeckError
+from limbeck.teaching.learner import Learner
+from limbeck.teaching.loop import EpochEnded, Position, teach
+from limbeck.teaching.predictor import predictor
+from limbeck.teaching.snapshot import pack, unpack
+from limbeck.teaching.teacher import Teacher
+from limbeck.types import Split
+from limbeck.views.plan import ViewPlanner
+
+from .images import Images
+from .stop import PoliteStop
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Watcher:
+    """What a caller sees of a cohort on its way. Each is called and may do nothing.
+
+    step: (epochs done as a fraction, epochs in all), after every step. epoch: (learner, row), after validation.
+    say: a line for a person.
+    """
+
+    step: Callable[[float, int], None] = lambda done, epochs: None
+    epoch: Callable[[str, Row], None] = lambda learner, row: None
+    say: Callable[[str], None] = lambda line: None
+
+
+@dataclass
+class Keeping:
+    """Where a cohort is saved, and how often. identity: what must be equal for a checkpoint to be continued."""
+
+    directory: CohortDirectory
+    seconds: float = 60.0
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+
+def follow(
+    learners: Sequence[Learner],
+    teachers: Mapping[str, Teacher],
+    images: Images,
+    planner: ViewPlanner,
+    *,
+    train: Split | None = None,
+    evaluation_batch: int = 250,
+    watcher: Watcher | None = None,
+    keeping: Keeping | None = None,
+    stop: PoliteStop | None = None,
+) -> float:
+    """Teach a cohort to the end, from its newest checkpoint where there is one; returns the seconds it took.
+
+    train: the training images on the device, where they are there already.
+    """
+    watcher = watcher or Watcher()
+    position, before = _resume(learners, keeping, watcher) if keeping else (Position(), 0.0)
+    started = saved = epoch_began = time.monotonic()
+    steps = planner.steps_per_epoch
+    longest = max(learner.training.epochs for learner in learners)
+
+    def save() -> None:
+        nonlocal saved
+        if keeping:
+            _save(learners, keeping, position, steps, before + time.monotonic() - started)
+        saved = time.monotonic()
+
+    for event in teach(learners, teachers, train or images.train, planner, position):
+        position = event.position
+        if isinstance(event, EpochEnded):
+            for learner in learners:
+                if learner.name in event.rows:
+                    row = _validate(learner, event.rows[learner.name], images, evaluation_batch)
+                    row["seconds"] = round(time.monotonic() - epoch_began, 3)
+                    if keeping:
+                        keeping.directory.metrics(learner.name).append(row)
+                    watcher.epoch(learner.name, row)
+            epoch_began = time.monotonic()
+        watcher.step(position.epoch + position.step / steps, longest)
+        if keeping and time.monotonic() - saved >= keeping.seconds:
+            save()
+        if stop:
+            stop.obey(save)
+    save()
+    return before + time.monotonic() - started
+
+
+def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:
+    predict = predictor(learner.answering, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name)
+    if learner.ended:
+        return {"epoch": learner.failure.epoch if learner.failure else learner.epochs_done, **row}
+    found = evaluate(predict, images.validation, num_classes=len(images.class_names), batch_size=batch)
+    learner.judge(found.loss, found.top1)
+    return {
+        "epoch": learner.epochs_done,
+        **row,
+        "validation_loss": found.loss,
+        "validation_accuracy": found.top1,
+    }
+
+
+def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, steps: int, seconds: float) -> None:
+    files: dict[str, bytes] = {}
+    for learner in learners:
+        files |= pack(learner.name, learner.state())
+    logs = {learner.name: keeping.directory.metrics(learner.name).size() for learner in learners}
+    info = {
+        "identity": fingerprint(keeping.identity),
+        "epoch": position.epoch,
+        "step": position.step,
+        "logs": logs,
+        "seconds": seconds,
+    }
+    checkpoint.write(keeping.directory.checkpoints, position.epoch * steps + position.step, files, info)
+
+
+def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> tuple[Position, float]:
+    found = checkpoint.newest(keeping.directory.checkpoints)
+    if found is None:
+        for learner in learners:
+            keeping.directory.metrics(learner.name).cut(0)
+        return Position(), 0.0
+    for complaint in found.passed_over:
+        watcher.say(f"passed over: {complaint}")
+    if found.info["identity"] != fingerprint(keeping.identity):
+        raise LimbeckError(
+            f"{found.path}: was made with other images, teachers or settings than these; "
+            "--fresh starts anew, --name NAME keeps both"
+        )
+    for learner in learners:
+        learner.restore(unpack(learner.name, found.files))
+        keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
+    position = Position(found.info["epoch"], found.info["step"])
+    watcher.say(f"continuing from {found.path.name}: epoch {position.epoch + 1}, step {position.step + 1}")
+    return position, float(found.info["seconds"])
+
+
+def fingerprint(value: Any) -> str:
+    """A SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

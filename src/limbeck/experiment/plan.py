@@ -1,0 +1,112 @@
+"""From a recipe to what will be done: learners, and the cohorts in which they are taught."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from limbeck.runs.recipe import Arm, Recipe
+
+
+@dataclass(frozen=True)
+class LearnerPlan:
+    """One model to train. name: `ARM-seedN`. voices: (name, weight) of each teacher it listens to."""
+
+    name: str
+    arm: str
+    role: str
+    seed: int
+    voices: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class CohortPlan:
+    """Learners that see the same views and are taught together, and the teachers they share."""
+
+    key: str
+    view_seed: int
+    learners: tuple[LearnerPlan, ...]
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """Names of all teachers, each once."""
+        return tuple(dict.fromkeys(name for learner in self.learners for name, _ in learner.voices))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cohorts in the order in which they run. ready: teachers that come from a file."""
+
+    cohorts: tuple[CohortPlan, ...]
+    ready: tuple[str, ...]
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Put learners that share views and stand equally deep into one cohort.
+
+    A learner comes after its teachers. Teachers that listen to nobody are taught one by one, since there is
+    no pass to share; students without a teacher go with the others of their seed, whose views they share.
+    With `views.seed` fixed, students of all seeds see the same views and form one cohort.
+    """
+    arms = recipe.arms()
+    ready = tuple(name for name, arm in arms.items() if not arm.trained)
+    heard = {voice.name for arm in arms.values() for voice in arm.teacher}
+    groups: dict[tuple[int, int, str], list[LearnerPlan]] = {}
+    for learner in _learners(recipe):
+        view_seed = learner.seed if recipe.views.seed is None else recipe.views.seed
+        depth = _depth(recipe, learner.arm)
+        arm = arms[learner.arm]
+        if learner.role == "teacher" and not arm.teacher:
+            group = (depth, view_seed, learner.name)
+        elif learner.arm not in heard and learner.role == "student":
+            group = (max(_depth(recipe, name) for name in recipe.students), view_seed, "")
+        else:
+            group = (depth, view_seed, "")
+        groups.setdefault(group, []).append(learner)
+    ordered = sorted(groups.items(), key=lambda item: (min(x.seed for x in item[1]), item[0][0]))
+    cohorts = tuple(
+        CohortPlan(single or f"students-{depth}-views{view_seed}", view_seed, tuple(members))
+        for (depth, view_seed, single), members in ordered
+    )
+    return Plan(cohorts, ready)
+
+
+def learner_name(recipe: Recipe, arm: str, seed: int) -> str:
+    """How an arm is called under one seed; a teacher from a file has no seed."""
+    if not recipe.arms()[arm].trained:
+        return arm
+    if arm in recipe.teachers and recipe.teacher_seed is not None:
+        seed = recipe.teacher_seed
+    return f"{arm}-seed{seed}"
+
+
+def _learners(recipe: Recipe) -> list[LearnerPlan]:
+    found: dict[str, LearnerPlan] = {}
+    for seed in recipe.seeds:
+        for name, arm in recipe.arms().items():
+            if not arm.trained:
+                continue
+            role = "teacher" if name in recipe.teachers else "student"
+            own = seed if role == "student" or recipe.teacher_seed is None else recipe.teacher_seed
+            called = learner_name(recipe, name, own)
+            voices = tuple((learner_name(recipe, voice.name, own), voice.weight) for voice in arm.teacher)
+            found.setdefault(called, LearnerPlan(called, name, role, own, voices))
+    return list(found.values())
+
+
+def _depth(recipe: Recipe, name: str) -> int:
+    """0 for a trained teacher that listens to nobody; else one more than the deepest teacher."""
+    arms = recipe.arms()
+    voices = [voice.name for voice in arms[name].teacher]
+    if not voices:
+        return 0 if name in recipe.teachers else 1
+    return 1 + max(_depth(recipe, voice) for voice in voices)
+
+
+def baseline_of(recipe: Recipe, name: str) -> str | None:
+    """The student that an arm is compared with: the one it names, else the one called `baseline`."""
+    if name in recipe.teachers:
+        return None
+    arm: Arm = recipe.students[name]
+    if arm.baseline:
+        return arm.baseline
+    return "baseline" if "baseline" in recipe.students and name != "baseline" else None
