@@ -1,1 +1,39 @@
-"""Limbeck."""
+"""Limbeck: pour a big vision model into a small one, with honest numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from limbeck import losses
+    from limbeck.evaluation.evaluate import Evaluation
+    from limbeck.experiment.distill import distill, evaluate
+    from limbeck.experiment.run import Run, run
+    from limbeck.experiment.saved_model import LoadedModel, load
+    from limbeck.runs.errors import LimbeckError
+
+__all__ = ["Evaluation", "LimbeckError", "LoadedModel", "Run", "distill", "evaluate", "load", "losses", "run"]
+
+_HOME = {
+    "Evaluation": "limbeck.evaluation.evaluate",
+    "LimbeckError": "limbeck.runs.errors",
+    "LoadedModel": "limbeck.experiment.saved_model",
+    "Run": "limbeck.experiment.run",
+    "distill": "limbeck.experiment.distill",
+    "evaluate": "limbeck.experiment.distill",
+    "load": "limbeck.experiment.saved_model",
+    "run": "limbeck.experiment.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `limbeck --help` costs no torch."""
+    import importlib
+
+    if name == "losses":
+        return importlib.import_module("limbeck.losses")
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'limbeck' has no attribute {name!r}")

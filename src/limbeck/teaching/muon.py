@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .precision import has_fast_bfloat16
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the odd quintic whose iteration drives all singular values towards 1 (Jordan et al., "Newton-Schulz")."""
 
@@ -24,7 +26,7 @@ class Muon(Optimizer):
     """Orthogonalised Nesterov momentum for 4-D weights, Adam with decoupled decay for the rest.
 
     lr, momentum, weight_decay: of the convolutions; decay is decoupled. adam_lr: of everything else, which has
-    no decay. The update of an `[out, in]` matrix is scaled by √max(1, out / in).
+    no decay and betas 0.9 and 0.99. The update of an `[out, in]` matrix is scaled by √max(1, out / in).
     """
 
     def __init__(
@@ -70,18 +72,19 @@ class Muon(Optimizer):
             state.update(steps=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
         state["steps"] += 1
         mean = state["mean"].lerp_(gradient, 1 - 0.9)
-        square = state["square"].mul_(0.999).addcmul_(gradient, gradient, value=1 - 0.999)
-        scale = math.sqrt(1 - 0.999 ** state["steps"]) / (1 - 0.9 ** state["steps"])
+        square = state["square"].mul_(0.99).addcmul_(gradient, gradient, value=1 - 0.99)
+        scale = math.sqrt(1 - 0.99 ** state["steps"]) / (1 - 0.9 ** state["steps"])
         parameter.addcdiv_(mean, square.sqrt().add_(1e-8), value=-group["lr"] * scale)
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
     """The nearest thing to U Vᵀ of a matrix U S Vᵀ that five products give: singular values between 0.7 and 1.2.
 
-    matrix: `[rows, columns]`. Computed in float32: matrices of small nets are too small for half precision to pay.
+    matrix: `[rows, columns]`. Computed in bfloat16 where the hardware has it, as the source does: the result is
+    rough by design.
     """
     a, b, c = COEFFICIENTS
-    x = matrix.float()
+    x = matrix.to(torch.bfloat16 if has_fast_bfloat16(matrix.device) else torch.float32)
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     x = x / (x.norm() + 1e-7)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from contextlib import AbstractContextManager
 
 import torch
 
 
+@functools.cache
 def has_fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 arithmetic is in the hardware (AVX512-bf16, AMX, GPUs since Ampere).
 

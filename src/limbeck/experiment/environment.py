@@ -1,0 +1,42 @@
+"""What a number was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+import limbeck
+from limbeck.teaching.precision import compute_dtype
+
+from .device import choose_device
+
+
+def environment(device: torch.device | None = None) -> dict[str, object]:
+    """Versions, hardware and threads, as plain data."""
+    device = device or choose_device("auto")
+    return {
+        "limbeck": limbeck.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": f"{platform.system()} {platform.release()}",
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
+        "precision": str(compute_dtype("auto", device)).removeprefix("torch."),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
