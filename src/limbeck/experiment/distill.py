@@ -1,0 +1,213 @@
+"""Distilling and measuring from Python, for any two modules of the user's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.evaluation.evaluate import Evaluation
+from limbeck.evaluation.evaluate import evaluate as evaluate_split
+from limbeck.models.folding import fold_batch_norms
+from limbeck.runs.directory import CohortDirectory
+from limbeck.runs.errors import LimbeckError
+from limbeck.runs.recipe import Arm, Data, Functions, Recipe
+from limbeck.runs.recipe_file import NONE, check
+from limbeck.teaching.learner import Learner
+from limbeck.teaching.precision import compute_dtype
+from limbeck.teaching.predictor import predictor
+from limbeck.teaching.teacher import Teacher
+from limbeck.types import Dataset, Normalisation, Predict, Split
+from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.prepare import InputFormat
+
+from .assemble import check_answer, make_objective, make_training
+from .device import choose_device
+from .follow import Keeping, Watcher, follow
+from .images import Images, load_images, part
+from .stop import PoliteStop
+
+DEFAULT_LOSS = ({"name": "soft_targets", "temperature": 4.0, "weight": 0.7}, {"name": "cross_entropy", "weight": 0.3})
+DEFAULT_OPTIMIZER = {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4}
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What `distill` gives. student: the module that was passed, trained, in eval mode.
+
+    validation, test: measured with the teacher as the reference. history: one row an epoch.
+    """
+
+    student: nn.Module
+    class_names: tuple[str, ...]
+    validation: Evaluation
+    test: Evaluation
+    history: list[dict[str, Any]]
+    seconds: float
+
+
+def distill(
+    student: nn.Module,
+    teacher: nn.Module | Sequence[nn.Module] | None,
+    *,
+    data: str | Mapping[str, Any] | Dataset,
+    loss: Sequence[Mapping[str, Any]] | Mapping[str, Any] | str | None = None,
+    epochs: int,
+    optimizer: Mapping[str, Any] = DEFAULT_OPTIMIZER,
+    schedule: Mapping[str, Any] | None = None,
+    views: Mapping[str, Any] | None = None,
+    teacher_normalisation: Normalisation | None = None,
+    student_normalisation: Normalisation | None = None,
+    teacher_resolution: int | None = None,
+    student_resolution: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    save_to: str | Path | None = None,
+    losses: Functions = NONE,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Distilled:
+    """Teach `student` what `teacher` knows. Both are modules from images `[B, 3, H, W]` to logits `[B, K]`.
+
+    data: a source (`"cifar10"`, `"folder:photos/"`), a mapping as under `data:` in a recipe, or a `Dataset`.
+    loss, optimizer, schedule, views and further options (`clip_norm`, `ema`, `patience`, `choose`): as in a
+    recipe. By default 0.7 soft targets at temperature 4 and 0.3 cross-entropy, a one-cycle schedule, crops
+    of an eighth of the image and flips. teacher: None trains on labels alone; several are averaged.
+    save_to: a folder for checkpoints; a call with the same folder goes on where it stopped.
+
+    The teacher is copied and its copy frozen; the module that was passed is only read.
+    Raises LimbeckError for whatever a person can mend.
+    """
+    teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
+    images = _images(data)
+    arm, view = _checked(loss, epochs, optimizer, schedule, views, bool(teachers), images, losses, options)
+    where = choose_device(device)
+    dtype = compute_dtype(precision, where)
+    student_form = InputFormat(student_normalisation or images.normalisation, student_resolution)
+    teacher_form = InputFormat(teacher_normalisation or images.normalisation, teacher_resolution)
+    check_answer("student", student, images, student_form)
+    frozen: dict[str, Teacher] = {}
+    for number, module in enumerate(teachers):
+        name = f"teacher-{number}"
+        check_answer(name, module, images, teacher_form)
+        frozen[name] = Teacher(
+            name, copy.deepcopy(module), teacher_form, device=where, dtype=dtype, fold=fold_batch_norms
+        )
+    learner = Learner(
+        "student",
+        student,
+        make_objective(arm.loss, losses, [1.0] * len(frozen)),
+        make_training(arm, tuple(frozen)),
+        form=student_form,
+        device=where,
+        dtype=dtype,
+        seed=seed,
+    )
+    history: list[dict[str, Any]] = []
+    watcher = Watcher(epoch=lambda _, row: _note(history, row, say), say=say or (lambda line: None))
+    planner = ViewPlanner(images.fingerprint, len(images.train), view, seed)
+    keeping = Keeping(CohortDirectory(Path(save_to)), 60.0, {"images": images.fingerprint}) if save_to else None
+    train = Split(images.train.images.to(where), images.train.labels.to(where))
+    with PoliteStop() as stop:
+        seconds = follow(
+            [learner], frozen, images, planner, train=train, watcher=watcher, keeping=keeping, stop=stop
+        )  # fmt: skip
+    if learner.failure:
+        at = learner.failure
+        raise LimbeckError(f"student: {at.term} was {at.value} at epoch {at.epoch}, step {at.step}; try a lower lr")
+    if keeping:
+        history = keeping.directory.metrics("student").rows()
+    chosen, _ = learner.chosen()
+    if chosen is not student:
+        student.load_state_dict(chosen.state_dict())
+    student.eval()
+    predict = predictor(student, student_form, device=where, dtype=dtype)
+    reference = None
+    if len(frozen) == 1:
+        only = frozen["teacher-0"]
+        reference = predictor(only.frozen, only.form, device=where, dtype=dtype)
+    classes = len(images.class_names)
+    return Distilled(
+        student,
+        images.class_names,
+        evaluate_split(predict, images.validation, num_classes=classes, reference=reference),
+        evaluate_split(predict, images.test, num_classes=classes, reference=reference),
+        history,
+        seconds,
+    )
+
+
+def evaluate(
+    predict: Predict, data: str | Mapping[str, Any] | Dataset | Split, *, split: str = "test", batch_size: int = 250
+) -> Evaluation:
+    """Measure any function from uint8 images `[B, C, H, W]` to logits `[B, K]`: a model, an ensemble, a session.
+
+    data: as in `distill`, or a `Split` (its classes are then counted by the answer).
+    split: `test`, `validation` or `train`.
+    """
+    if isinstance(data, Split):
+        classes = int(predict(data.images[:1]).shape[-1])
+        return evaluate_split(predict, data, num_classes=classes, batch_size=batch_size)
+    images = _images(data)
+    if split not in ("train", "validation", "test"):
+        raise LimbeckError(f"split takes train, validation or test; got {split!r}")
+    return evaluate_split(predict, getattr(images, split), num_classes=len(images.class_names), batch_size=batch_size)
+
+
+def _images(data: str | Mapping[str, Any] | Dataset) -> Images:
+    if isinstance(data, Dataset):
+        return part(data)
+    return load_images(Data(source=data) if isinstance(data, str) else Data(**data))
+
+
+def _checked(
+    loss: Any,
+    epochs: int,
+    optimizer: Mapping[str, Any],
+    schedule: Mapping[str, Any] | None,
+    views: Mapping[str, Any] | None,
+    taught: bool,
+    images: Images,
+    losses: Functions,
+    options: Mapping[str, Any],
+) -> tuple[Arm, ViewRecipe]:
+    """The words of a call, checked by the same code as the words of a recipe."""
+    if loss is None:
+        loss = DEFAULT_LOSS if taught else ({"name": "cross_entropy"},)
+    terms = [loss] if isinstance(loss, Mapping) else [{"name": loss}] if isinstance(loss, str) else list(loss)
+    size = images.shape[1]
+    arm: dict[str, Any] = {
+        "model": "lightweight_cnn",  # stands for the module that the caller brings
+        "epochs": epochs,
+        "loss": [dict(term) for term in terms],
+        "optimizer": dict(optimizer),
+        "schedule": dict(schedule or {"name": "one_cycle"}),
+        **options,
+    }
+    teachers: dict[str, Any] = {}
+    if taught:
+        teachers["teacher"] = {"model": "lightweight_cnn", "weights": "in memory"}
+        arm["teacher"] = "teacher"
+    tree = {
+        "name": "distill",
+        "data": {"source": "digits"},
+        "views": dict(views or {"crop": {"padding": max(1, size // 8)}, "flip": True}),
+        "teachers": teachers,
+        "students": {"student": arm},
+    }
+    recipe: Recipe = check(tree, "distill", {}, losses=losses)
+    crop = recipe.views.crop
+    return recipe.students["student"], ViewRecipe(
+        recipe.views.batch_size, crop.padding if crop else 0, recipe.views.flip
+    )
+
+
+def _note(history: list[dict[str, Any]], row: dict[str, Any], say: Callable[[str], None] | None) -> None:
+    history.append(row)
+    if say:
+        say(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {row.get('validation_accuracy', 0):.2%}")

@@ -1,0 +1,168 @@
+"""What a plan will cost, measured on a few images before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.evaluation.efficiency import count_parameters, multiply_adds
+from limbeck.runs.errors import LimbeckError
+from limbeck.runs.recipe import Arm, Functions, Recipe
+from limbeck.runs.recipe_file import NONE
+from limbeck.teaching.precision import autocast, compute_dtype
+from limbeck.teaching.teacher import as_outputs
+
+from .assemble import build_model, input_format
+from .device import choose_device
+from .images import Images, load_images
+from .plan import make_plan
+
+IMAGES_TO_TIME = 16
+OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 2, None: 0}
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """Of one arm. seconds are per image; memory is bytes: fixed, and for each image of a batch."""
+
+    parameters: int
+    multiply_adds: int
+    train_seconds: float
+    answer_seconds: float
+    fixed_bytes: int
+    bytes_per_image: int
+
+
+def describe_plan(recipe: Recipe, *, models: Functions = NONE, timed: bool = True) -> list[str]:
+    """The plan of a recipe in lines for a person: data, models, cohorts, steps, estimated time and memory.
+
+    timed: run each model on a few random images to estimate; without it only counts are given.
+    Times are estimates from a batch of 16 on a machine as busy as it is now.
+    """
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    images = load_images(recipe.data)
+    device = choose_device(recipe.device)
+    plan = make_plan(recipe)
+    costs = {name: arm_cost(arm, name, images, device, recipe, models, timed) for name, arm in recipe.arms().items()}
+    batch = min(recipe.views.batch_size, len(images.train))
+    steps = max(1, len(images.train) // recipe.views.batch_size)
+    dtype = str(compute_dtype(recipe.precision, device)).removeprefix("torch.")
+    lines = [
+        f"{recipe.name}: {images.name}, {len(images.class_names)} classes, {len(images.train):,} training, "
+        f"{len(images.validation):,} validation and {len(images.test):,} test images of "
+        f"{images.shape[2]}×{images.shape[1]} px",
+        f"on {device}, {torch.get_num_threads()} threads, {dtype}; batches of {batch}, {steps:,} steps an epoch",
+        "",
+        f"{'arm':<24}{'model':<28}{'parameters':>12}{'multiply-adds':>15}{'epochs':>8}",
+    ]
+    for name, arm in recipe.arms().items():
+        epochs = str(arm.epochs) if arm.trained else "ready"
+        lines.append(
+            f"{name:<24}{arm.model.name:<28}{costs[name].parameters:>12,}"
+            f"{costs[name].multiply_adds / 1e6:>13.1f} M{epochs:>8}"
+        )
+    lines += ["", f"{'cohort':<32}{'learners':<34}{'steps':>8}{'time':>12}{'memory':>10}"]
+    total, most = 0.0, 0
+    for cohort in plan.cohorts:
+        seconds, memory = 0.0, 0
+        names = [learner.arm for learner in cohort.learners]
+        for learner in cohort.learners:
+            arm, cost = recipe.arms()[learner.arm], costs[learner.arm]
+            seconds += cost.train_seconds * steps * batch * (arm.epochs or 0)
+            memory += cost.fixed_bytes
+        for teacher in cohort.teachers:
+            name = teacher if teacher in costs else teacher.rpartition("-seed")[0]
+            longest = max(recipe.arms()[arm].epochs or 0 for arm in names)
+            seconds += costs[name].answer_seconds * steps * batch * longest
+            memory += costs[name].parameters * 4
+        memory += max(costs[arm].bytes_per_image for arm in names) * batch + images.train.images.numel()
+        epochs = max(recipe.arms()[arm].epochs or 0 for arm in names)
+        shown = ", ".join(dict.fromkeys(names))
+        time_text = duration(seconds) if timed else "-"
+        lines.append(
+            f"{cohort.key[:31]:<32}{shown[:33]:<34}{steps * epochs:>8,}{time_text:>12}{memory / 2**20:>7,.0f} MB"
+        )
+        total, most = total + seconds, max(most, memory)
+    if timed:
+        lines += ["", f"in all about {duration(total)}, and at most about {most / 2**20:,.0f} MB at a time"]
+    return lines
+
+
+def arm_cost(
+    arm: Arm, name: str, images: Images, device: torch.device, recipe: Recipe, models: Functions, timed: bool
+) -> ArmCost:
+    """Measure one arm's model on random pixels; pretrained weights are not needed for that.
+
+    Raises LimbeckError naming the arm where the model does not take the images.
+    """
+    model = build_model(arm.model, len(images.class_names), models, pretrained=False).to(device)
+    form = input_format(arm, images)
+    side = form.resolution or images.shape[1]
+    count = min(IMAGES_TO_TIME, recipe.views.batch_size)
+    pixels = torch.randn(count, images.shape[0], side, side, device=device)
+    dtype = compute_dtype(arm.precision or recipe.precision, device)
+    parameters = count_parameters(model)
+    states = OPTIMIZER_STATES[arm.optimizer.name if arm.optimizer else None]
+    fixed = parameters * 4 * (2 + states + bool(arm.ema))
+    try:
+        macs = multiply_adds(model, (images.shape[0], side, side))
+        train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise LimbeckError(
+            f"{name}: the model does not take images of {side} px ({reason}); set `resolution` to what it takes"
+        ) from error
+    return ArmCost(parameters, macs, train / count, answer / count, fixed, kept // count)
+
+
+def _timed(model: nn.Module, pixels: torch.Tensor, dtype: torch.dtype, trained: bool) -> tuple[float, float, int]:
+    """Seconds of a training step and of an answer, and bytes kept for the backward pass, for these pixels."""
+    model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    pixels = pixels.contiguous(memory_format=torch.channels_last)
+    model.eval()
+    with torch.inference_mode(), autocast(dtype, pixels.device):
+        answer = _seconds(lambda: model(pixels), pixels.device)
+    if not trained:
+        return 0.0, answer, 0
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    model.train()
+    owned = {p.untyped_storage().data_ptr() for p in model.parameters()}
+
+    def step() -> Any:
+        with autocast(dtype, pixels.device), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            logits = as_outputs(model(pixels)).logits
+        logits.float().logsumexp(-1).mean().backward()
+
+    train = _seconds(step, pixels.device)
+    model.zero_grad(set_to_none=True)
+    return train, answer, sum(size for place, size in kept.items() if place not in owned)
+
+
+def _seconds(call: Any, device: torch.device) -> float:
+    times = []
+    for _ in range(3):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        started = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
