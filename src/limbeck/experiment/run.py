@@ -118,6 +118,7 @@ def _empty(directory: RunDirectory) -> None:
 def _run_cohorts(bench: Bench, plan: Plan, make_watcher: MakeWatcher | None, stop: PoliteStop) -> dict[str, Any]:
     started = datetime.now(UTC).isoformat(timespec="seconds")
     arms: list[dict[str, Any]] = []
+    seconds = 0.0
     for cohort in plan.cohorts:
         files = bench.directory.cohort(cohort.key)
         done = files.finished()
@@ -128,12 +129,13 @@ def _run_cohorts(bench: Bench, plan: Plan, make_watcher: MakeWatcher | None, sto
             files.finish(done)
         arms += done["arms"]
         started = min(started, done["started"])
+        seconds += done["wall_seconds"]
     ready = [_measure_ready(bench, name) for name in plan.ready]
     return {
         "recipe": bench.recipe.to_dict(),
         "environment": environment(bench.device),
         "started": started,
-        "wall_seconds": sum(bench.directory.cohort(c.key).finished()["wall_seconds"] for c in plan.cohorts),
+        "wall_seconds": seconds,
         "class_names": list(bench.images.class_names),
         "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
         "arms": [*ready, *arms],

@@ -204,3 +204,23 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
             line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in differences(a, b, f"{path}.{i}")
         ]
     return [] if old == new else [f"{path}: {old} -> {new}"]
+
+
+def copy_shipped(name: str, to: Path | None = None) -> Path:
+    """Copy a shipped recipe to `to` (default: its name, here); nothing is overwritten.
+
+    Raises RecipeError where there is no such recipe, or where the file is there already.
+    """
+    known = shipped()
+    word = name.removesuffix(".yaml")
+    if word not in known:
+        raise RecipeError(f"no shipped recipe called {word!r}{did_you_mean(word, known)}")
+    target = to or Path(f"{word}.yaml")
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(known[word].read_text(encoding="utf-8"))
+    except FileExistsError as error:
+        raise RecipeError(f"{target}: is there already; --to FILE writes another") from error
+    except OSError as error:
+        raise RecipeError(f"{target}: cannot be written: {error.strerror or error}") from error
+    return target

@@ -1,0 +1,73 @@
+# Two commands do all the set-up on a fresh machine with Python >= 3.11 and make:
+#   make quickstart    a teacher, two students and a report, on data that needs no download
+#   make test          the fast tests
+#
+# TORCH=auto takes the CPU build unless a GPU is there; TORCH=cpu or TORCH=cu128 (any backend name that
+# `uv pip install --torch-backend` knows) overrides, TORCH=cuda takes the registry's own CUDA build.
+
+PYTHON ?= python3
+TORCH ?= auto
+VENV := .venv
+BIN := $(VENV)/bin
+# A folder of wheels that pip was told of (PIP_FIND_LINKS) is where a CPU-only torch may lie; uv reads its own name.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+
+# torch's own index is asked for the right build, unless a local folder of wheels offers one or cuda was asked for.
+LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
+BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python $(BACKEND) -c constraints.txt
+
+.PHONY: quickstart test test-slow check format bench lock clean help
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+quickstart: $(VENV)/.run ## set up, train and distil on the digits, print where the report is
+	$(BIN)/limbeck run quickstart
+
+test: $(VENV)/.test ## the fast tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.test ## the long tests
+	$(BIN)/python -m pytest -m slow
+
+check: $(VENV)/.check ## formatting, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.check ## rewrite the formatting
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.test ## one distillation step against the floor and against the plain loop
+	$(BIN)/python benchmarks/step.py
+
+lock: $(VENV)/.check ## write the versions that are installed to constraints.txt
+	@echo '# Exact versions that the Makefile installs; the ranges are in pyproject.toml. `make lock` renews this file.' > constraints.txt
+	$(BIN)/uv pip freeze --python $(BIN)/python | grep -v '^-e' | sed 's/+cpu//' >> constraints.txt
+
+clean: ## remove the environment
+	rm -rf $(VENV)
+
+$(VENV)/.uv: constraints.txt
+	@echo "setting up: environment"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt uv
+	touch $@
+
+$(VENV)/.run: $(VENV)/.uv pyproject.toml
+	@echo "setting up: packages (torch is large)"
+	$(INSTALL) -e '.[digits]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	@echo "setting up: what tests need"
+	$(INSTALL) -e '.[test]'
+	touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	@echo "setting up: what checks need"
+	$(INSTALL) -e '.[check]'
+	touch $@

@@ -1,0 +1,197 @@
+"""The command line: words to one call. Torch is imported inside the commands that need it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck.runs.errors import LimbeckError
+
+app = typer.Typer(
+    help="Pour a big vision model into a small one, with honest numbers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="key=value …", help="Values to use instead, as in views.batch_size=64.")
+]
+
+
+class Room(StrEnum):
+    """What can be listed."""
+
+    losses = "losses"
+    models = "models"
+    data = "data"
+    recipes = "recipes"
+
+
+def main() -> None:
+    """The entry point: errors that a person can mend are one line and exit code 2; `--debug` shows the trace."""
+    debug = "--debug" in sys.argv
+    sys.argv = [word for word in sys.argv if word != "--debug"]
+    try:
+        app()
+    except LimbeckError as error:
+        if debug:
+            raise
+        print(f"limbeck: {error}", file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("limbeck: stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Pour a big vision model into a small one, with honest numbers."""
+    if version:
+        from limbeck import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run's directory (default: the recipe's).")] = None,
+    folder: Annotated[Path, typer.Option(help="Where run directories lie.")] = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what this run has so far and start anew.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and train nothing.")] = False,
+) -> None:
+    """Train teachers, distil students, measure them and report. Run again to continue."""
+    from limbeck.runs.recipe_file import load_recipe
+
+    checked = load_recipe(recipe, overrides or ())
+    if dry_run:
+        from limbeck.experiment.estimate import describe_plan
+
+        print("\n".join(describe_plan(checked)))
+        return
+    from limbeck.experiment.progress import RunDisplay
+    from limbeck.experiment.run import run as run_recipe
+    from limbeck.experiment.stop import Stopped
+    from limbeck.report.summary import summary_lines
+
+    command = shlex.join(["limbeck", *sys.argv[1:]])
+    try:
+        with RunDisplay() as display:
+            done = run_recipe(
+                checked, folder=folder, name=name, fresh=fresh, make_watcher=display.watch, command=command
+            )
+    except Stopped as stopped:
+        again = shlex.join(["limbeck", *(word for word in sys.argv[1:] if word != "--fresh")])
+        print(f"{stopped}; all is saved. To go on: {again}", file=sys.stderr)
+        raise typer.Exit(130 if stopped.signal_number == 2 else 0) from None
+    if done.was_finished:
+        print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
+    print("\n".join(summary_lines(done.result)))
+    print(f"\nreport: {done.report}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A model's folder, as in runs/NAME/models/distilled-seed0.")],
+    data: Annotated[str, typer.Argument(help="A data source, as in cifar10 or folder:photos/.")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the source.")] = None,
+    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+) -> None:
+    """Measure a saved model on a data set."""
+    from limbeck.experiment.measure import measure_saved
+
+    print("\n".join(f"{what:<28}{value}" for what, value in measure_saved(checkpoint, data, options or (), split)))
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[Path, typer.Argument(help="A model's folder, as in runs/NAME/models/distilled-seed0.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 5,
+) -> None:
+    """Name the likeliest classes of images, with probabilities."""
+    from limbeck.experiment.predict import predict_files
+    from limbeck.experiment.saved_model import load
+
+    for path, answers in predict_files(load(checkpoint), images, top=top):
+        print(path)
+        for name, probability in answers:
+            print(f"  {probability:7.2%}  {name}")
+
+
+@app.command(name="list")
+def list_(room: Room) -> None:
+    """List losses, models, data sources or recipes, with their options."""
+    from limbeck.runs.listing import listing
+
+    print("\n".join(listing(room.value)))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what there is on this machine: versions, device, precision, data, disk."""
+    from limbeck.experiment.doctor import examine
+
+    print("\n".join(f"{what:<26}{value}" for what, value in examine()))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="The name of a shipped recipe (see `limbeck list recipes`).")],
+    to: Annotated[Path | None, typer.Option(help="The file to write (default: NAME.yaml here).")] = None,
+) -> None:
+    """Copy a shipped recipe here, to edit."""
+    from limbeck.runs.recipe_file import copy_shipped
+
+    print(copy_shipped(name, to))
+
+
+@app.command()
+def cache(clean: Annotated[bool, typer.Option("--clean", help="Remove all decoded images.")] = False) -> None:
+    """Say where decoded images lie and how large they are."""
+    from limbeck.data import store
+
+    if clean:
+        print(f"{store.clean() / 2**20:,.1f} MB freed in {store.location()}")
+        return
+    print(f"{store.location()}: {store.size() / 2**20:,.1f} MB")
+    for entry in store.entries():
+        print(f"  {entry.size / 2**20:>10,.1f} MB  {entry.images:>9,} images  {entry.source}")
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A safetensors file, or a .pth/.pt/.bin of weights.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write (default: FILE with .safetensors, here).")] = None,
+    key: Annotated[str | None, typer.Option(help="Where in the file the weights are, as in state_dict.")] = None,
+) -> None:
+    """Turn others' weights into safetensors, the one form that recipes read (`weights:`)."""
+    from limbeck.models.foreign_weights import import_weights
+
+    done = import_weights(file, out or Path(f"{file.stem}.safetensors"), key=key)
+    print(f"{done.path}: {done.tensors} tensors, {done.parameters:,} parameters")
+    for name in done.left_out[:5]:
+        print(f"  left out: {name}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    import json
+
+    from limbeck.runs.recipe import json_schema
+
+    print(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,52 @@
+"""A saved model, measured on a data set of the caller's choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from limbeck.evaluation.efficiency import measure
+from limbeck.evaluation.evaluate import evaluate
+from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.runs.recipe import Data
+from limbeck.runs.yaml_file import parse
+
+from .assemble import in_order_of_data
+from .images import load_images
+from .saved_model import load
+
+SPLITS = ("train", "validation", "test")
+
+
+def measure_saved(folder: Path, source: str, options: Sequence[str], split: str) -> list[tuple[str, str]]:
+    """Pairs of a measure and its value, as text.
+
+    Raises LimbeckError where the model's classes are not the data's, naming both.
+    """
+    if split not in SPLITS:
+        raise LimbeckError(f"--split: takes {', '.join(SPLITS)}; got {split!r}{did_you_mean(split, SPLITS)}")
+    values = {}
+    for option in options:
+        key, equals, text = option.partition("=")
+        if not equals:
+            raise LimbeckError(f"{option!r}: an option is key=value, as in image_size=64")
+        values[key] = parse(text, f"command line: {key}")[0]
+    saved = load(folder)
+    images = load_images(Data(source=source, **values))
+    in_order_of_data(saved.model, str(folder), saved.class_names, images.class_names)
+    found = evaluate(saved, getattr(images, split), num_classes=len(images.class_names))
+    cost = measure(saved.model, (images.shape[0], saved.image_size, saved.image_size))
+    top5 = [("top-5", f"{found.top5:.2%}")] if found.top5 is not None else []
+    return [
+        ("images", f"{found.n:,} ({split} split of {images.name})"),
+        ("top-1", f"{found.top1:.2%}"),
+        *top5,
+        ("balanced accuracy", f"{found.balanced_accuracy:.2%}"),
+        ("loss", f"{found.loss:.4f}"),
+        ("expected calibration error", f"{found.expected_calibration_error:.4f}"),
+        ("parameters", f"{cost.parameters:,}"),
+        ("size", f"{cost.megabytes:.2f} MB"),
+        ("multiply-adds", f"{cost.multiply_adds / 1e6:.1f} M"),
+        ("latency, one image", f"{cost.image_ms_median:.2f} ms (p95 {cost.image_ms_p95:.2f})"),
+        (f"latency, {cost.batch_size} images", f"{cost.batch_ms_median:.2f} ms (p95 {cost.batch_ms_p95:.2f})"),
+    ]
