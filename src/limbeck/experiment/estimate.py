@@ -49,14 +49,12 @@ def describe_plan(recipe: Recipe, *, models: Functions = NONE, timed: bool = Tru
     device = choose_device(recipe.device)
     plan = make_plan(recipe)
     costs = {name: arm_cost(arm, name, images, device, recipe, models, timed) for name, arm in recipe.arms().items()}
-    batch = min(recipe.views.batch_size, len(images.train))
-    steps = max(1, len(images.train) // recipe.views.batch_size)
     dtype = str(compute_dtype(recipe.precision, device)).removeprefix("torch.")
     lines = [
         f"{recipe.name}: {images.name}, {len(images.class_names)} classes, {len(images.train):,} training, "
         f"{len(images.validation):,} validation and {len(images.test):,} test images of "
         f"{images.shape[2]}×{images.shape[1]} px",
-        f"on {device}, {torch.get_num_threads()} threads, {dtype}; batches of {batch}, {steps:,} steps an epoch",
+        f"on {device}, {torch.get_num_threads()} threads, {dtype}",
         "",
         f"{'arm':<24}{'model':<28}{'parameters':>12}{'multiply-adds':>15}{'epochs':>8}",
     ]
@@ -70,6 +68,8 @@ def describe_plan(recipe: Recipe, *, models: Functions = NONE, timed: bool = Tru
     total, most = 0.0, 0
     for cohort in plan.cohorts:
         seconds, memory = 0.0, 0
+        batch = min(cohort.views.batch_size, len(images.train))
+        steps = max(1, len(images.train) // cohort.views.batch_size)
         names = [learner.arm for learner in cohort.learners]
         for learner in cohort.learners:
             arm, cost = recipe.arms()[learner.arm], costs[learner.arm]

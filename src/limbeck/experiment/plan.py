@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limbeck.runs.recipe import Arm, Recipe
+from limbeck.runs.recipe import Arm, Recipe, Views
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class CohortPlan:
     """Learners that see the same views and are taught together, and the teachers they share."""
 
     key: str
+    views: Views
     view_seed: int
     learners: tuple[LearnerPlan, ...]
 
@@ -43,31 +44,30 @@ class Plan:
 def make_plan(recipe: Recipe) -> Plan:
     """Put learners that share views and stand equally deep into one cohort.
 
-    A learner comes after its teachers. Teachers that listen to nobody are taught one by one, since there is
+    All teachers come first, then their students. Teachers that listen to nobody are taught one by one, since there is
     no pass to share; students without a teacher go with the others of their seed, whose views they share.
     With `views.seed` fixed, students of all seeds see the same views and form one cohort.
     """
     arms = recipe.arms()
     ready = tuple(name for name, arm in arms.items() if not arm.trained)
     heard = {voice.name for arm in arms.values() for voice in arm.teacher}
-    groups: dict[tuple[int, int, str], list[LearnerPlan]] = {}
+    deepest = max(_depth(recipe, name) for name in recipe.students)
+    groups: dict[tuple[int, int, Views, str], list[LearnerPlan]] = {}
     for learner in _learners(recipe):
-        view_seed = learner.seed if recipe.views.seed is None else recipe.views.seed
-        depth = _depth(recipe, learner.arm)
-        arm = arms[learner.arm]
-        if learner.role == "teacher" and not arm.teacher:
-            group = (depth, view_seed, learner.name)
-        elif learner.arm not in heard and learner.role == "student":
-            group = (max(_depth(recipe, name) for name in recipe.students), view_seed, "")
-        else:
-            group = (depth, view_seed, "")
-        groups.setdefault(group, []).append(learner)
-    ordered = sorted(groups.items(), key=lambda item: (min(x.seed for x in item[1]), item[0][0]))
-    cohorts = tuple(
-        CohortPlan(single or f"students-{depth}-views{view_seed}", view_seed, tuple(members))
-        for (depth, view_seed, single), members in ordered
-    )
-    return Plan(cohorts, ready)
+        views = arms[learner.arm].views or recipe.views
+        view_seed = learner.seed if views.seed is None else views.seed
+        depth, alone = _depth(recipe, learner.arm), ""
+        if learner.role == "teacher" and not learner.voices:
+            alone = learner.name
+        elif learner.role == "student" and learner.arm not in heard:
+            depth = deepest
+        groups.setdefault((depth, view_seed, views, alone), []).append(learner)
+    cohorts = []
+    for (depth, view_seed, views, alone), members in sorted(groups.items(), key=lambda item: item[0][:2]):
+        key = alone or f"students-{depth}-views{view_seed}"
+        apart = sum(cohort.key == key or cohort.key.startswith(f"{key}-") for cohort in cohorts)
+        cohorts.append(CohortPlan(f"{key}-{apart}" if apart else key, views, view_seed, tuple(members)))
+    return Plan(tuple(cohorts), ready)
 
 
 def learner_name(recipe: Recipe, arm: str, seed: int) -> str:

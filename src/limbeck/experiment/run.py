@@ -161,7 +161,7 @@ def _run_cohort(
         )
         for plan in plans
     ]  # fmt: skip
-    views = recipe.views
+    views = cohort.views
     view_recipe = ViewRecipe(views.batch_size, views.crop.padding if views.crop else 0, views.flip)
     planner = ViewPlanner(images.fingerprint, len(images.train), view_recipe, cohort.view_seed)
     keeping = Keeping(files, recipe.save_every_seconds, _identity(bench, cohort))

@@ -16,8 +16,8 @@ def soft_targets(student: Outputs, teacher: Outputs, targets: Targets, *, temper
     Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", section 2; T² keeps the gradient's
     size as T changes (section 2.1). The labels are not used: alone, this is function matching.
 
-    student, teacher: logits `[B, K]`. Returns `[B]`, in nats.
+    student, teacher: logits `[B, K]`; no gradient flows into the teacher's. Returns `[B]`, in nats.
     """
-    log_p = log_probabilities(teacher.logits, temperature)
+    log_p = log_probabilities(teacher.logits.detach(), temperature)
     log_q = log_probabilities(student.logits, temperature)
     return temperature**2 * (log_p.exp() * (log_p - log_q)).sum(dim=-1)

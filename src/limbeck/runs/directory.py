@@ -18,8 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from .errors import LimbeckError
 from .files import read_json, saying_where, write_json
+from .recipe import Recipe
 from .recipe_file import differences
 
 
@@ -78,13 +81,21 @@ class RunDirectory:
         if not self.recipe.exists():
             write_json(self.recipe, recipe)
             return
-        changed = differences(read_json(self.recipe), json.loads(json.dumps(recipe)))
+        changed = differences(_completed(read_json(self.recipe)), json.loads(json.dumps(recipe)))
         if changed:
             raise LimbeckError(
                 f"{self.root}: was made by another recipe:\n  "
                 + "\n  ".join(changed)
                 + "\nuse --name NAME to run it elsewhere, or --fresh to start this directory anew"
             )
+
+
+def _completed(stored: Any) -> Any:
+    """A recipe of an earlier version with what has been added since, at its default."""
+    try:
+        return Recipe.model_validate(stored).to_dict()
+    except ValidationError:
+        return stored
 
 
 class CohortDirectory:

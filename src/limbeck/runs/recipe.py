@@ -190,6 +190,7 @@ class Arm(Part):
     """One model and how it is trained; a teacher given by `weights` is not trained.
 
     classes: the class names in the order of the file's outputs. resolution: side of the model's input.
+    views: what differs from the run's views; arms that see different views are taught apart.
     baseline: the arm to compare with (the arm called `baseline` unless said otherwise).
     """
 
@@ -208,6 +209,7 @@ class Arm(Part):
     patience: Count | None = None
     choose: Literal["last", "best"] = "last"
     precision: Precision | None = None
+    views: Views | None = None
     baseline: str | None = None
 
     @property

@@ -79,6 +79,8 @@ def load_recipe(
     for override in overrides:
         if override not in early:
             apply_override(tree, override)
+    for group in ("students", "teachers"):
+        complete_views(tree, group)
     return check(tree, where, lines, losses=losses, models=models, overrides=overrides)
 
 
@@ -138,6 +140,15 @@ def merge_defaults(tree: dict[str, Any], group: str) -> None:
             arms[name] = copy.deepcopy(defaults)
         elif isinstance(arm, dict):
             arms[name] = _merged(defaults, arm)
+
+
+def complete_views(tree: dict[str, Any], group: str) -> None:
+    """Fill what an arm's own `views` leave open with the run's."""
+    arms, shared = tree.get(group), tree.get("views")
+    if isinstance(arms, dict) and isinstance(shared, dict):
+        for arm in arms.values():
+            if isinstance(arm, dict) and isinstance(arm.get("views"), dict):
+                arm["views"] = _merged(shared, arm["views"])
 
 
 def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

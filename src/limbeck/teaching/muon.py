@@ -23,7 +23,7 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(Optimizer):
-    """Orthogonalised Nesterov momentum for 4-D weights, Adam with decoupled decay for the rest.
+    """Orthogonalised Nesterov momentum for 4-D weights, Adam without decay for the rest.
 
     lr, momentum, weight_decay: of the convolutions; decay is decoupled. adam_lr: of everything else, which has
     no decay and betas 0.9 and 0.99. The update of an `[out, in]` matrix is scaled by √max(1, out / in).

@@ -30,6 +30,8 @@ def unpack(name: str, files: Mapping[str, bytes]) -> Any:
 
 def _take_out(node: object, path: str, tensors: dict[str, Tensor]) -> object:
     if isinstance(node, Tensor):
+        while path in tensors:  # 1 and "1" are two keys of a dict but one path
+            path += "'"
         tensors[path] = node
         # A fused optimizer walks weights and momenta in memory order: both must come back in the same one.
         last = node.dim() == 4 and not node.is_contiguous() and node.is_contiguous(memory_format=torch.channels_last)
@@ -55,10 +57,11 @@ def _put_back(node: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _without_shared_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """safetensors refuses tensors that share memory (tied weights): the second one becomes a copy."""
+    """safetensors refuses tensors that share memory (tied weights, overlapping slices): the second becomes a copy."""
     seen: set[int] = set()
     own: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        own[key] = tensor.clone() if tensor.data_ptr() in seen else tensor
-        seen.add(tensor.data_ptr())
+        memory = tensor.untyped_storage().data_ptr()
+        own[key] = tensor.clone() if memory in seen else tensor
+        seen.add(memory)
     return own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -18,9 +19,9 @@ class Teacher:
 
     It is not a Module, so nobody's `.train()`, `.parameters()` or optimizer reaches what is inside.
 
-    name: how the recipe calls it. model: gives `Outputs` or bare logits; it is copied where it is folded and
-    is otherwise only read. fold: model to the same model with batch norms folded into convolutions (None:
-    leave it). dtype: what convolutions compute in.
+    name: how the recipe calls it. model: gives `Outputs` or bare logits; it is copied and only read, so that
+    whatever its owner does with it later does not reach the copy. fold: model to a copy of it with batch norms
+    folded into convolutions (None: leave them). dtype: what convolutions compute in.
     """
 
     def __init__(
@@ -33,10 +34,9 @@ class Teacher:
         dtype: torch.dtype = torch.float32,
         fold: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
-        model = model.eval().requires_grad_(False)
-        folded = fold(model) if fold else model
+        own = fold(model) if fold else copy.deepcopy(model)
         self.name, self.form, self.device, self.dtype = name, form, device, dtype
-        self.frozen = folded.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.frozen = own.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         if dtype != torch.float32:
             # Stored as they are computed: autocast would round the weights again at every call. Norms that
             # could not be folded keep float32 statistics.
