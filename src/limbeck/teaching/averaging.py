@@ -28,7 +28,7 @@ class WeightAverage:
         decay = min(self.decay, self.updates / (self.updates + 9))
         averaged, current = self._floats()
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, current, 1 - decay)
+            torch._foreach_lerp_(averaged, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def copy_counters(self) -> None:
         """Take over what is not a float (counts of batches)."""

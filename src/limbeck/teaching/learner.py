@@ -20,7 +20,7 @@ from limbeck.views.prepare import InputFormat
 
 from .averaging import WeightAverage
 from .objective import Objective
-from .optimizers import MakeOptimizer, clip, scale_rates
+from .optimizers import MakeOptimizer, clip, restore, scale_rates
 from .precision import autocast
 from .schedules import Schedule, constant
 from .teacher import as_outputs
@@ -209,7 +209,7 @@ class Learner:
         """Continue from what `state` gave."""
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        restore(self.optimizer, state["optimizer"])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.average:

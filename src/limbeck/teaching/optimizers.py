@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -47,6 +48,19 @@ def scale_rates(optimizer: Optimizer, factor: float) -> float:
         group.setdefault("base_lr", group["lr"])
         group["lr"] = group["base_lr"] * factor
     return optimizer.param_groups[0]["lr"]
+
+
+def restore(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Continue from what `optimizer.state_dict()` gave, wherever its tensors have been since.
+
+    A fused optimizer walks weights and momenta in memory order and does not look at strides, so each momentum
+    is laid out as its parameter is.
+    """
+    optimizer.load_state_dict(dict(state))
+    for parameter, own in optimizer.state.items():
+        for name, value in own.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape != ():
+                own[name] = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 def clip(optimizer: Optimizer, max_norm: float) -> torch.Tensor:

@@ -36,7 +36,8 @@ class Teacher:
     ) -> None:
         own = fold(model) if fold else copy.deepcopy(model)
         self.name, self.form, self.device, self.dtype = name, form, device, dtype
-        self.frozen = own.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        own = own.eval().requires_grad_(False)
+        self.frozen = own.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if dtype != torch.float32:
             # Stored as they are computed: autocast would round the weights again at every call. Norms that
             # could not be folded keep float32 statistics.

@@ -1,0 +1,100 @@
+"""Limbeck's own distillation step: `teach()` as a run drives it, and the parts it consists of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from limbeck.losses import cross_entropy, soft_targets
+from limbeck.models.folding import fold_batch_norms
+from limbeck.teaching.learner import Learner, Training
+from limbeck.teaching.loop import Stepped, teach
+from limbeck.teaching.objective import Objective, Term
+from limbeck.teaching.optimizers import adam
+from limbeck.teaching.schedules import step as step_schedule
+from limbeck.teaching.teacher import Teacher
+from limbeck.types import Normalisation, Split
+from limbeck.views.apply import make_view
+from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.prepare import InputFormat, prepare
+
+EPOCHS = 10**6
+
+
+class LimbeckSteps:
+    """The published pair in Limbeck's loop; every step makes its view from the uint8 images."""
+
+    def __init__(
+        self,
+        split: Split,
+        teacher: nn.Module,
+        student: nn.Module,
+        *,
+        normalisation: Normalisation,
+        batch_size: int,
+        dtype: torch.dtype,
+    ) -> None:
+        device = torch.device("cpu")
+        self.split, self.form = split, InputFormat(normalisation)
+        self.teacher = Teacher("teacher", teacher, self.form, device=device, dtype=dtype, fold=fold_batch_norms)
+        self.learner = Learner(
+            "student",
+            student,
+            Objective(
+                [
+                    Term("cross_entropy", cross_entropy, 0.3),
+                    Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
+                ],
+                teacher_weights=[1.0],
+            ),
+            Training(
+                lambda parameters: adam(parameters, lr=1e-3, weight_decay=1e-4),
+                epochs=EPOCHS,
+                schedule=step_schedule(every_epochs=5, factor=0.5),
+                teachers=("teacher",),
+            ),
+            form=self.form,
+            device=device,
+            dtype=dtype,
+        )
+        self.planner = ViewPlanner("benchmark", len(split), ViewRecipe(batch_size, padding=4, flip=True), seed=0)
+        self.events = teach([self.learner], {"teacher": self.teacher}, split, self.planner)
+        self.order = self.planner.order(0)
+        self.taken = 0
+
+    def run(self, steps: int) -> float:
+        """Seconds for `steps` steps; what an epoch's end costs is part of them where one falls into the block."""
+        start = time.perf_counter()
+        while steps:
+            steps -= isinstance(next(self.events), Stepped)
+        return time.perf_counter() - start
+
+    def parts(self, steps: int) -> dict[str, float]:
+        """Seconds of each part over `steps` steps taken by hand, in the order of the loop."""
+        spent = dict.fromkeys(("view", "prepare", "teacher", "student"), 0.0)
+
+        def timed(part: str, work: Callable[[], Any]) -> Any:
+            start = time.perf_counter()
+            result = work()
+            spent[part] += time.perf_counter() - start
+            return result
+
+        planner, learner = self.planner, self.learner
+        for _ in range(steps):
+            at = self.taken = (self.taken + 1) % planner.steps_per_epoch
+            view = timed(
+                "view", lambda at=at: make_view(self.split, planner.plan(0, at, self.order), planner.recipe.padding)
+            )
+            pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
+            answer = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
+            timed(
+                "student",
+                lambda pixels=pixels, view=view, answer=answer, at=at: learner.step(
+                    pixels, view.targets, [answer], epoch=0, step=at, steps=planner.steps_per_epoch
+                ),
+            )
+        return spent

@@ -1,0 +1,70 @@
+"""Losses said again in numpy float64, from the papers and not from our code; and where to try them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from limbeck.types import Outputs, Targets
+
+Array = NDArray[np.float64]
+LARGEST = 1e4
+ROUNDING = 2.0**-24  # of one float32 operation
+
+sizes = st.tuples(st.integers(1, 4), st.integers(2, 7))
+magnitudes = st.sampled_from([1.0, 30.0, LARGEST])
+temperatures = st.floats(0.05, 100.0)
+
+
+@st.composite
+def logits(draw: st.DrawFn, shape: tuple[int, int]) -> Array:
+    """Numbers that float32 holds exactly, in [-1e4, 1e4], of every size."""
+    largest = draw(magnitudes)
+    return draw(hnp.arrays(np.float32, shape, elements=st.floats(-largest, largest, width=32))).astype(np.float64)
+
+
+@st.composite
+def pairs(draw: st.DrawFn) -> tuple[Array, Array]:
+    """Logits of a student and of its teacher, `[B, K]` each."""
+    shape = draw(sizes)
+    return draw(logits(shape)), draw(logits(shape))
+
+
+def log_softmax(z: Array, temperature: float = 1.0) -> Array:
+    moved = (z - z.max(axis=-1, keepdims=True)) / temperature
+    return moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True))
+
+
+def kl(student: Array, teacher: Array, temperature: float) -> Array:
+    """Σ p log(p / q) of the softened probabilities, p the teacher's."""
+    log_p, log_q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    return (np.exp(log_p) * (log_p - log_q)).sum(axis=-1)
+
+
+def cross_entropy(student: Array, distribution: Array) -> Array:
+    return -(distribution * log_softmax(student)).sum(axis=-1)
+
+
+def one_hot(labels: NDArray[np.int64], classes: int) -> Array:
+    return np.eye(classes)[labels]
+
+
+def log_rounding(z: Array, temperature: float = 1.0) -> float:
+    """How far float32 may be off in log softmax(z / temperature), in nats."""
+    return 8 * ROUNDING * (1 + np.abs(z).max() / temperature)
+
+
+def answer(z: Array, dtype: torch.dtype = torch.float32) -> Outputs:
+    return Outputs(torch.from_numpy(z).to(dtype))
+
+
+def of_labels(labels: NDArray[np.int64]) -> Targets:
+    own = torch.from_numpy(labels)
+    return Targets(own, own, torch.ones(len(labels)))
+
+
+def no_labels(batch: int) -> Targets:
+    return of_labels(np.zeros(batch, dtype=np.int64))

@@ -1,0 +1,177 @@
+"""What must hold for every loss of the folder, old and new."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import limbeck.losses
+from limbeck.runs import lookup
+from limbeck.types import Outputs, Targets
+
+ENTRIES = lookup.entries("losses")
+HEAR_A_TEACHER = sorted(name for name, entry in ENTRIES.items() if entry.needs_teacher)
+BATCH, CLASSES = 12, 7
+HALF = (torch.float16, torch.bfloat16)
+every_loss = pytest.mark.parametrize("name", sorted(ENTRIES))
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, *HALF, torch.float64], ids=str)
+
+
+def load(name: str) -> Callable[..., Tensor]:
+    return lookup.load(ENTRIES[name])
+
+
+def outputs(seed: int, *, largest: float = 4.0, dtype: torch.dtype = torch.float32, grad: bool = False) -> Outputs:
+    """Logits in [-largest, largest], both ends taken, and two stages of features."""
+    g = torch.Generator().manual_seed(seed)
+    logits = (torch.rand(BATCH, CLASSES, generator=g) * 2 - 1) * largest
+    logits[0, 0], logits[0, 1] = largest, -largest
+    logits[1] = largest
+    logits[2], logits[2, 3] = -largest, largest
+    features = (torch.randn(BATCH, 4, 4, 4, generator=g), torch.randn(BATCH, 8, 2, 2, generator=g))
+    logits, *features = (t.to(dtype).requires_grad_(grad) for t in (logits, *features))
+    return Outputs(logits, tuple(features))
+
+
+def mixed(share: float | Tensor) -> Targets:
+    g = torch.Generator().manual_seed(9)
+    labels, partners = torch.randint(0, CLASSES, (2, BATCH), generator=g)
+    return Targets(labels, partners, torch.as_tensor(share, dtype=torch.float32).expand(BATCH).clone())
+
+
+def plain() -> Targets:
+    labels = mixed(1.0).labels
+    return Targets(labels, labels, torch.ones(BATCH))
+
+
+def test_the_folder_holds_what_the_package_exports() -> None:
+    assert {"cross_entropy", "soft_targets"} <= set(ENTRIES)
+    assert sorted(limbeck.losses.__all__) == sorted(ENTRIES)
+    for name in ENTRIES:
+        assert getattr(limbeck.losses, name) is load(name)
+
+
+@every_loss
+def test_signature(name: str) -> None:
+    parameters = inspect.signature(load(name)).parameters.values()
+    positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+    options = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name != "state"]
+    assert positional == ["student", "teacher", "targets"]
+    assert len(positional) + len(options) == len([p for p in parameters if p.name != "state"])
+    for option in options:
+        assert option.default is not inspect.Parameter.empty, f"{option.name} needs a default"
+        assert ast.literal_eval(ENTRIES[name].options[option.name]) == option.default
+
+
+@every_loss
+def test_the_docstring_names_its_source(name: str) -> None:
+    text = inspect.getdoc(load(name)) or ""
+    assert ENTRIES[name].summary
+    assert re.search(r"\b[A-Z]\w+ (et al\. |& [A-Z]\w+ )?(19|20)\d\d\b", text), "author and year of the paper"
+    assert "Returns" in text
+
+
+@every_loss
+@every_dtype
+def test_answer_is_per_example_or_one_number_in_float32_at_least(name: str, dtype: torch.dtype) -> None:
+    value = load(name)(outputs(0, dtype=dtype), outputs(1, dtype=dtype), mixed(0.3))
+    assert value.shape in [(BATCH,), ()]
+    assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = load(name)(outputs(0, dtype=dtype), outputs(1, dtype=dtype), mixed(0.3))
+    assert torch.equal(inside, value), "autocast changes nothing in a loss"
+
+
+@every_loss
+@every_dtype
+@pytest.mark.parametrize("largest", [0.0, 50.0, 1e4])
+def test_values_and_gradients_are_finite(name: str, dtype: torch.dtype, largest: float) -> None:
+    for teacher_largest in {largest, 4.0}:
+        student = outputs(0, largest=largest, dtype=dtype, grad=True)
+        value = load(name)(student, outputs(1, largest=teacher_largest, dtype=dtype), mixed(0.3))
+        assert value.isfinite().all()
+        value.sum().backward()
+        touched = [t.grad for t in (student.logits, *student.features) if t.grad is not None]
+        assert touched
+        assert all(g.isfinite().all() for g in touched)
+
+
+@every_loss
+@every_dtype
+def test_the_student_learns_and_the_teacher_does_not(name: str, dtype: torch.dtype) -> None:
+    student, teacher = outputs(0, dtype=dtype, grad=True), outputs(1, dtype=dtype, grad=True)
+    load(name)(student, teacher, mixed(0.3)).sum().backward()
+    assert any(t.grad is not None and t.grad.abs().max() > 1e-3 for t in (student.logits, *student.features))
+    assert all(t.grad is None for t in (teacher.logits, *teacher.features))
+
+
+@pytest.mark.parametrize("name", HEAR_A_TEACHER)
+@pytest.mark.parametrize("largest", [4.0, 1e4])
+def test_a_student_that_answers_as_its_teacher_has_nothing_to_learn(name: str, largest: float) -> None:
+    student, teacher = outputs(0, largest=largest, grad=True), outputs(0, largest=largest)
+    value = load(name)(student, teacher, mixed(0.3))
+    value.sum().backward()
+    assert value.abs().max() == 0
+    for t in (student.logits, *student.features):
+        assert t.grad is None or t.grad.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", sorted(set(ENTRIES) - set(HEAR_A_TEACHER)))
+def test_a_loss_without_a_teacher_does_not_look_at_one(name: str) -> None:
+    assert torch.equal(load(name)(outputs(0), None, mixed(0.3)), load(name)(outputs(0), outputs(1), mixed(0.3)))
+
+
+@every_loss
+def test_two_calls_agree_and_nothing_is_changed(name: str) -> None:
+    student, teacher, targets = outputs(0, grad=True), outputs(1), mixed(0.3)
+    before = [t.detach().clone() for t in (*student[1], *teacher[1], student[0], teacher[0], *targets)]
+    gradients = []
+    values = []
+    for _ in range(2):
+        student.logits.grad = None
+        values.append(load(name)(student, teacher, targets))
+        values[-1].sum().backward()
+        gradients.append(student.logits.grad)
+    assert torch.equal(*values)
+    assert gradients[0] is None or torch.equal(*gradients)
+    after = (*student[1], *teacher[1], student[0], teacher[0], *targets)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@every_loss
+def test_an_image_of_share_one_is_not_mixed(name: str) -> None:
+    call: Any = load(name)
+    assert torch.equal(call(outputs(0), outputs(1), mixed(1.0)), call(outputs(0), outputs(1), plain()))
+
+
+@every_loss
+def test_a_mixed_image_counts_by_its_share(name: str) -> None:
+    def value(share: float) -> Tensor:
+        return load(name)(outputs(0, dtype=torch.float64), outputs(1, dtype=torch.float64), mixed(share))
+
+    own, partner = value(1.0), value(0.0)
+    for share in (0.125, 0.5, 0.75):
+        torch.testing.assert_close(value(share), share * own + (1 - share) * partner, rtol=1e-12, atol=1e-12)
+
+
+@every_loss
+def test_one_example_does_not_reach_anothers_value(name: str) -> None:
+    """Of losses that return one value an example; those that relate examples return one number."""
+    student, teacher, targets = outputs(0), outputs(1), mixed(0.3)
+    whole = load(name)(student, teacher, targets)
+    if whole.dim() == 0:
+        return
+    order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(2))
+
+    def chosen(o: Outputs) -> Outputs:
+        return Outputs(o.logits[order], tuple(f[order] for f in o.features))
+
+    turned = load(name)(chosen(student), chosen(teacher), Targets(*(t[order] for t in targets)))
+    torch.testing.assert_close(turned, whole[order], rtol=1e-6, atol=1e-6)

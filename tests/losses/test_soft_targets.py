@@ -1,0 +1,168 @@
+"""Distillation's first loss against its definition in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from float64_references import Array, answer, kl, log_rounding, log_softmax, no_labels, pairs, temperatures
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from limbeck.losses import cross_entropy, soft_targets
+from limbeck.types import Outputs, Targets
+
+
+def loss(student: Array, teacher: Array, temperature: float, dtype: torch.dtype = torch.float64) -> Array:
+    value = soft_targets(answer(student, dtype), answer(teacher, dtype), no_labels(len(student)), temperature=temperature)
+    return value.double().numpy()
+
+
+def gradient(student: Array, teacher: Array, temperature: float) -> Array:
+    leaf = torch.from_numpy(student.copy()).requires_grad_()
+    soft_targets(Outputs(leaf), answer(teacher, torch.float64), no_labels(len(student)), temperature=temperature).sum().backward()
+    assert leaf.grad is not None
+    return leaf.grad.numpy()
+
+
+def allowance(student: Array, teacher: Array, temperature: float, expected: Array) -> Array:
+    """How far float32 may be off: each log-probability is, and each probability by the same share of itself.
+
+    Σ p |log p − log q| is at most the divergence + 2/e.
+    """
+    off = log_rounding(student, temperature) + log_rounding(teacher, temperature)
+    return temperature**2 * off * (2 + expected / temperature**2)
+
+
+@given(pairs(), temperatures)
+def test_float64_reference(pair: tuple[Array, Array], temperature: float) -> None:
+    student, teacher = pair
+    expected = temperature**2 * kl(student, teacher, temperature)
+    scale = temperature**2 * (1 + max(np.abs(student).max(), np.abs(teacher).max()) / temperature)
+    np.testing.assert_allclose(loss(student, teacher, temperature), expected, rtol=1e-10, atol=1e-13 * scale)
+    wide = loss(student, teacher, temperature, torch.float32)
+    assert (np.abs(wide - expected) <= allowance(student, teacher, temperature, expected)).all()
+
+
+@given(pairs(), temperatures, st.sampled_from([torch.float16, torch.bfloat16]))
+def test_half_precision_loses_only_what_the_logits_lost(
+    pair: tuple[Array, Array], temperature: float, dtype: torch.dtype
+) -> None:
+    student, teacher = (torch.from_numpy(z).to(dtype) for z in pair)
+    s, t = student.double().numpy(), teacher.double().numpy()
+    expected = temperature**2 * kl(s, t, temperature)
+    value = soft_targets(Outputs(student), Outputs(teacher), no_labels(len(s)), temperature=temperature)
+    assert (np.abs(value.double().numpy() - expected) <= allowance(s, t, temperature, expected)).all()
+
+
+@given(pairs(), temperatures)
+def test_it_is_a_divergence(pair: tuple[Array, Array], temperature: float) -> None:
+    student, teacher = pair
+    tiny = 1e-12 * temperature**2 * (1 + np.abs(student).max() / temperature)
+    assert (loss(student, teacher, temperature) >= -tiny).all()
+    off = allowance(student, teacher, temperature, np.zeros(len(student)))
+    assert (loss(student, teacher, temperature, torch.float32) >= -off).all()
+    assert (loss(student, student, temperature) == 0).all()
+    assert (loss(student, student, temperature, torch.float32) == 0).all()
+
+
+@given(pairs(), temperatures)
+def test_it_is_zero_only_for_equal_probabilities(pair: tuple[Array, Array], temperature: float) -> None:
+    """Pinsker: twice the squared total variation is at most the divergence."""
+    student, teacher = pair
+    p, q = np.exp(log_softmax(teacher, temperature)), np.exp(log_softmax(student, temperature))
+    variation = np.abs(p - q).sum(axis=-1) / 2
+    assume((variation > 1e-3).any())
+    assert (loss(student, teacher, temperature) >= temperature**2 * 2 * variation**2 * (1 - 1e-6) - 1e-9).all()
+    assert (loss(student, teacher, temperature)[variation > 1e-3] > 0).all()
+
+
+@given(pairs(), temperatures, st.integers(-1000, 1000), st.integers(-1000, 1000))
+def test_a_shift_of_all_logits_changes_nothing(
+    pair: tuple[Array, Array], temperature: float, first: int, second: int
+) -> None:
+    student, teacher = pair
+    one = loss(student, teacher, temperature)
+    other = loss(student + first, teacher + second, temperature)
+    np.testing.assert_allclose(other, one, rtol=1e-8, atol=1e-7 * temperature)
+
+
+@given(pairs(), temperatures, st.randoms(use_true_random=False))
+def test_names_of_the_classes_do_not_matter(pair: tuple[Array, Array], temperature: float, random) -> None:
+    student, teacher = pair
+    order = list(range(student.shape[1]))
+    random.shuffle(order)
+    one, other = loss(student, teacher, temperature), loss(student[:, order], teacher[:, order], temperature)
+    np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9 * temperature)
+
+
+@given(pairs(), temperatures)
+def test_temperature_scales_the_logits(pair: tuple[Array, Array], temperature: float) -> None:
+    """L(T·s, T·t; T) = T² · L(s, t; 1)."""
+    student, teacher = pair
+    scaled = loss(temperature * student, temperature * teacher, temperature)
+    np.testing.assert_allclose(scaled, temperature**2 * loss(student, teacher, 1.0), rtol=1e-8, atol=1e-8 * temperature**2)
+
+
+@given(pairs(), temperatures)
+def test_the_gradient_is_temperature_times_the_gap_of_probabilities(
+    pair: tuple[Array, Array], temperature: float
+) -> None:
+    student, teacher = pair
+    gap = np.exp(log_softmax(student, temperature)) - np.exp(log_softmax(teacher, temperature))
+    np.testing.assert_allclose(gradient(student, teacher, temperature), temperature * gap, rtol=1e-8, atol=1e-9 * temperature)
+
+
+def test_a_high_temperature_is_the_matching_of_logits() -> None:
+    """T → ∞: the gradient tends to (s − t) / K of centred logits (Hinton et al. 2015, section 2.1)."""
+    random = np.random.default_rng(0)
+    student, teacher = random.normal(0, 3, (2, 8, 10))
+    centred = (student - student.mean(1, keepdims=True)) - (teacher - teacher.mean(1, keepdims=True))
+    errors = [np.abs(gradient(student, teacher, t) - centred / 10).max() for t in (1e1, 1e2, 1e3, 1e4)]
+    assert errors[-1] < 1e-3
+    for before, after in zip(errors, errors[1:], strict=False):
+        assert after < before / 5, "the error falls as 1 / T"
+
+
+@given(pairs(), st.floats(0.5, 20.0))
+def test_it_learns_as_cross_entropy_with_the_teachers_distribution(
+    pair: tuple[Array, Array], temperature: float
+) -> None:
+    """The two differ by the teacher's entropy, which the student cannot change."""
+    student, teacher = pair
+    p = torch.from_numpy(np.exp(log_softmax(teacher, temperature)))
+    leaf = torch.from_numpy(student).requires_grad_()
+    value = cross_entropy(Outputs(leaf / temperature), None, Targets(p, p, torch.ones(len(p))))
+    (temperature**2 * value).sum().backward()
+    assert leaf.grad is not None
+    np.testing.assert_allclose(gradient(student, teacher, temperature), leaf.grad.numpy(), rtol=1e-8, atol=1e-9)
+
+
+def test_it_agrees_with_torch() -> None:
+    g = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 32, 10, generator=g, dtype=torch.float64)
+    expected = torch.nn.functional.kl_div(
+        (student / 3).log_softmax(1), (teacher / 3).softmax(1), reduction="batchmean"
+    ) * 9  # fmt: skip
+    value = soft_targets(Outputs(student), Outputs(teacher), no_labels(32), temperature=3.0).mean()
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_labels_are_not_used() -> None:
+    g = torch.Generator().manual_seed(0)
+    student, teacher = (Outputs(z) for z in torch.randn(2, 4, 5, generator=g))
+    one = soft_targets(student, teacher, no_labels(4))
+    labels = torch.tensor([1, 2, 3, 4])
+    assert torch.equal(one, soft_targets(student, teacher, Targets(labels, labels.flip(0), torch.full((4,), 0.5))))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_gradcheck(temperature: float) -> None:
+    g = torch.Generator().manual_seed(1)
+    student, teacher = torch.randn(2, 3, 5, generator=g, dtype=torch.float64)
+
+    def value(leaf: Tensor) -> Tensor:
+        return soft_targets(Outputs(leaf), Outputs(teacher), no_labels(3), temperature=temperature)
+
+    assert torch.autograd.gradcheck(value, (student.requires_grad_(),))

@@ -1,0 +1,122 @@
+"""The weighted sum of losses, and several teachers as one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from limbeck.losses import cross_entropy, soft_targets
+from limbeck.teaching.objective import Objective, Term, ensemble
+from limbeck.types import Outputs, Targets
+
+LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
+TARGETS = Targets(LABELS, LABELS.flip(0), torch.tensor([1.0, 0.5, 0.25, 0.0, 1.0, 0.75]))
+
+
+def outputs(seed: int, scale: float = 3.0, dtype: torch.dtype = torch.float64) -> Outputs:
+    g = torch.Generator().manual_seed(seed)
+    return Outputs((torch.randn(6, 5, generator=g) * scale).to(dtype), (torch.randn(6, 4, 2, 2, generator=g),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_weighted_sum(dtype: torch.dtype) -> None:
+    objective = Objective(
+        [
+            Term("soft_targets", soft_targets, 0.7, {"temperature": 2.0}),
+            Term("cross_entropy", cross_entropy, 0.3, {"label_smoothing": 0.1}),
+        ],
+        teacher_weights=[1.0],
+    )
+    student, teacher = outputs(0, dtype=dtype), outputs(1, dtype=dtype)
+    values = objective(student, [teacher], TARGETS)
+    expected = [
+        0.7 * soft_targets(student, teacher, TARGETS, temperature=2.0).mean(),
+        0.3 * cross_entropy(student, None, TARGETS, label_smoothing=0.1).mean(),
+    ]
+    assert values.dtype == torch.float32
+    assert torch.equal(values, torch.stack(expected))
+
+
+def test_without_a_teacher() -> None:
+    objective = Objective([Term("cross_entropy", cross_entropy)])
+    assert objective(outputs(0), [], TARGETS).item() == cross_entropy(outputs(0), None, TARGETS).mean().item()
+    assert list(objective.parameters()) == []
+
+
+def test_a_loss_may_return_one_number_for_the_batch() -> None:
+    def spread(student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
+        return student.logits.var()
+
+    student = outputs(0)
+    values = Objective([Term("spread", spread, 2.0)])(student, [], TARGETS)
+    assert values.shape == (1,)
+    assert values.item() == pytest.approx(2 * student.logits.var().item())
+
+
+def test_one_teacher_is_passed_through_untouched() -> None:
+    teacher = outputs(1)
+    assert ensemble([teacher], [1.0], 4.0) is teacher
+    assert ensemble([], [], 4.0) is None
+
+
+weights = st.lists(st.floats(0.01, 10.0), min_size=2, max_size=4)
+
+
+@given(weights, st.floats(0.05, 100.0), st.sampled_from([1.0, 100.0, 1e4]))
+def test_several_teachers_are_the_average_of_their_softened_probabilities(
+    raw: list[float], temperature: float, scale: float
+) -> None:
+    teachers = [outputs(seed, scale) for seed in range(len(raw))]
+    total = sum(raw)
+    one = ensemble(teachers, [w / total for w in raw], temperature)
+    assert one is not None
+    average = sum(w / total * (t.logits / temperature).softmax(-1) for w, t in zip(raw, teachers, strict=True))
+    assert isinstance(average, Tensor)
+    assert one.logits.isfinite().all()
+    torch.testing.assert_close((one.logits / temperature).softmax(-1), average, rtol=1e-6, atol=1e-6)
+    assert one.features == ()
+
+
+@given(weights, st.floats(0.5, 20.0))
+def test_each_loss_averages_at_its_own_temperature(raw: list[float], temperature: float) -> None:
+    """The gradient of an ensemble's soft targets is the weighted sum of each teacher's."""
+    teachers = [outputs(seed) for seed in range(1, len(raw) + 1)]
+    terms = [
+        Term("soft_targets", soft_targets, 1.0, {"temperature": temperature}),
+        Term("other", soft_targets, 0.5, {"temperature": 2 * temperature}),
+    ]
+    together = outputs(0).logits.requires_grad_()
+    Objective(terms, teacher_weights=raw)(Outputs(together), teachers, TARGETS).sum().backward()
+    apart = outputs(0).logits.requires_grad_()
+    for weight, teacher in zip(raw, teachers, strict=True):
+        alone = Objective(terms, teacher_weights=[7.0])
+        (weight / sum(raw) * alone(Outputs(apart), [teacher], TARGETS).sum()).backward()
+    assert together.grad is not None
+    assert apart.grad is not None
+    torch.testing.assert_close(together.grad, apart.grad, rtol=1e-4, atol=1e-6)
+
+
+def test_only_the_proportion_of_the_teachers_weights_counts() -> None:
+    assert Objective([], teacher_weights=[2.0, 6.0]).teacher_weights == (0.25, 0.75)
+
+
+def test_a_loss_with_parameters_of_its_own() -> None:
+    def adapted(student: Outputs, teacher: Outputs, targets: Targets, *, state: nn.Module) -> Tensor:
+        return (state(student.logits) - teacher.logits).square().mean(-1)
+
+    adapter = nn.Linear(5, 5).double()
+    objective = Objective(
+        [Term("adapted", adapted, 0.5), Term("cross_entropy", cross_entropy)],
+        teacher_weights=[1.0],
+        states={"adapted": adapter},
+    )
+    assert set(objective.state_dict()) == {"states.adapted.weight", "states.adapted.bias"}
+    values = objective(outputs(0), [outputs(1)], TARGETS)
+    expected = 0.5 * (adapter(outputs(0).logits) - outputs(1).logits).square().mean()
+    torch.testing.assert_close(values[0], expected)
+    values.sum().backward()
+    assert adapter.weight.grad is not None
+    assert adapter.weight.grad.abs().max() > 0

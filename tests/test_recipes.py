@@ -1,0 +1,71 @@
+"""Every shipped recipe runs two steps of 4 images with its real models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from limbeck.experiment.assemble import load_ready_teacher, make_learner, make_teacher
+from limbeck.experiment.images import Images
+from limbeck.experiment.plan import make_plan
+from limbeck.runs.recipe_file import NONE, load_recipe, shipped
+from limbeck.teaching.loop import Position, Stepped, teach
+from limbeck.types import Normalisation, Split
+from limbeck.views.plan import ViewPlanner, ViewRecipe
+
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}
+SIDE = {"digits": 8}
+
+
+def random_images(source: str, count: int = 8) -> Images:
+    classes, side = CLASSES[source], SIDE.get(source, 32)
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=draw).permute(0, 3, 1, 2)
+    split = Split(images, torch.randint(0, classes, (count,), generator=draw))
+    names = tuple(f"class {i}" for i in range(classes))
+    return Images(source, names, split, split, split, "random", Normalisation((0.5,) * 3, (0.25,) * 3))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_two_steps_of_four_images(name: str) -> None:
+    recipe = load_recipe(name, ["views.batch_size=4", "precision=fp32"])
+    images = random_images(recipe.data.source)
+    device = torch.device("cpu")
+    models = {}
+    for cohort in make_plan(recipe).cohorts:
+        if cohort.learners[0].seed != recipe.seeds[0]:
+            continue
+        arms = recipe.arms()
+        learners = [
+            make_learner(
+                arms[plan.arm], plan, images, device=device, precision=recipe.precision, losses=NONE, models=NONE
+            )
+            for plan in cohort.learners
+        ]
+        teachers = {}
+        for teacher in cohort.teachers:
+            arm = arms[teacher.rpartition("-seed")[0] or teacher]
+            model = models.get(teacher) or load_ready_teacher(teacher, arm, images, NONE)
+            teachers[teacher] = make_teacher(
+                teacher, model, learners[0].form, device=device, precision=recipe.precision
+            )
+        before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}
+        planner = ViewPlanner("random", 8, ViewRecipe(4, 1, True), cohort.view_seed)
+        events = []
+        for event in teach(learners, teachers, images.train, planner, Position()):
+            if not isinstance(event, Stepped):
+                break  # one epoch is two steps
+            events.append(event.position.step)
+        assert events == [1, 2]
+        for learner in learners:
+            assert learner.failure is None
+            moved = [not torch.equal(a, b) for a, b in zip(before[learner.name], learner.model.parameters(), strict=True)]
+            assert any(moved), f"{learner.name} has not learned"
+            models[learner.name] = learner.model
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_header_says_what_it_is(name: str) -> None:
+    text = shipped()[name].read_text(encoding="utf-8")
+    assert text.startswith("#"), "the first line says what the recipe is"
+    assert f"limbeck run {name}" in text, "and the header gives the command"

@@ -1,0 +1,149 @@
+"""A view's parameters are a pure function of (data set, view recipe, seed, epoch, step)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limbeck.views.plan import ViewPlan, ViewPlanner, ViewRecipe
+
+BASE = ViewPlanner("data", 200, ViewRecipe(batch_size=32, padding=4, flip=True), seed=3)
+
+planners = st.builds(
+    ViewPlanner,
+    fingerprint=st.sampled_from(["data", "other"]),
+    size=st.integers(1, 60),
+    recipe=st.builds(
+        ViewRecipe, batch_size=st.integers(1, 20), padding=st.integers(0, 5), flip=st.booleans()
+    ),
+    seed=st.integers(0, 2**40),
+)  # fmt: skip
+
+
+def same(first: ViewPlan, second: ViewPlan) -> bool:
+    def equal(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+        return a is b is None or (a is not None and b is not None and torch.equal(a, b))
+
+    pairs = [(first.indices, second.indices), (first.offsets, second.offsets), (first.flips, second.flips)]
+    return all(equal(a, b) for a, b in pairs)
+
+
+@given(planners, st.integers(0, 300), st.data())
+def test_the_same_key_gives_the_same_view(planner: ViewPlanner, epoch: int, data: st.DataObject) -> None:
+    step = data.draw(st.integers(0, planner.steps_per_epoch - 1))
+    first = planner.plan(epoch, step)
+    planner.plan(epoch + 1, 0)
+    torch.manual_seed(1)
+    torch.rand(7)
+    again = ViewPlanner(planner.fingerprint, planner.size, planner.recipe, planner.seed)
+    assert same(first, again.plan(epoch, step))
+    assert same(first, planner.plan(epoch, step, planner.order(epoch)))
+    assert (first.epoch, first.step) == (epoch, step)
+
+
+OTHERS = {
+    "fingerprint": (ViewPlanner("other", 200, BASE.recipe, 3), 1, 2),
+    "size": (ViewPlanner("data", 201, BASE.recipe, 3), 1, 2),
+    "batch size": (ViewPlanner("data", 200, ViewRecipe(31, 4, True), 3), 1, 2),
+    "padding": (ViewPlanner("data", 200, ViewRecipe(32, 5, True), 3), 1, 2),
+    "flip": (ViewPlanner("data", 200, ViewRecipe(32, 4, False), 3), 1, 2),
+    "seed": (ViewPlanner("data", 200, BASE.recipe, 4), 1, 2),
+    "epoch": (BASE, 2, 2),
+    "step": (BASE, 1, 3),
+    "epoch and step exchanged": (BASE, 2, 1),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_another_key_gives_another_view(other: tuple[ViewPlanner, int, int]) -> None:
+    planner, epoch, step = other
+    assert not same(BASE.plan(1, 2), planner.plan(epoch, step))
+
+
+@pytest.mark.parametrize("other", ["fingerprint", "seed", "epoch", "step"])
+def test_each_part_of_another_view_is_drawn_anew(other: str) -> None:
+    planner, epoch, step = OTHERS[other]
+    mine, theirs = BASE.plan(1, 2), planner.plan(epoch, step)
+    assert mine.offsets is not None
+    assert theirs.offsets is not None
+    assert mine.flips is not None
+    assert theirs.flips is not None
+    assert not torch.equal(mine.indices, theirs.indices)
+    assert not torch.equal(mine.offsets, theirs.offsets)
+    assert not torch.equal(mine.flips, theirs.flips)
+
+
+def test_one_augmentation_moves_no_numbers_of_another() -> None:
+    whole = BASE.plan(1, 2)
+    for recipe in (ViewRecipe(32, 0, True), ViewRecipe(32, 4, False), ViewRecipe(32, 0, False)):
+        part = ViewPlanner("data", 200, recipe, 3).plan(1, 2)
+        assert torch.equal(part.indices, whole.indices)
+        assert (part.offsets is None) == (recipe.padding == 0)
+        assert (part.flips is None) == (not recipe.flip)
+        assert part.offsets is None or (whole.offsets is not None and torch.equal(part.offsets, whole.offsets))
+        assert part.flips is None or (whole.flips is not None and torch.equal(part.flips, whole.flips))
+
+
+@given(planners, st.integers(0, 5))
+def test_an_epoch_takes_every_image_at_most_once_in_whole_batches(planner: ViewPlanner, epoch: int) -> None:
+    batches = [planner.plan(epoch, step).indices for step in range(planner.steps_per_epoch)]
+    drawn = torch.cat(batches).tolist()
+    assert len(set(drawn)) == len(drawn)
+    assert set(drawn) <= set(range(planner.size))
+    whole = min(planner.size, planner.recipe.batch_size)
+    assert [len(batch) for batch in batches] == [whole] * planner.steps_per_epoch
+    assert planner.size - len(drawn) < planner.recipe.batch_size, "what is left out does not fill a batch"
+
+
+@given(planners, st.integers(0, 5))
+def test_shapes_and_ranges(planner: ViewPlanner, epoch: int) -> None:
+    plan = planner.plan(epoch, 0)
+    count, padding = len(plan.indices), planner.recipe.padding
+    assert plan.indices.dtype == torch.int64
+    assert (plan.offsets is None) == (padding == 0)
+    if plan.offsets is not None:
+        assert plan.offsets.shape == (count, 2)
+        assert plan.offsets.dtype == torch.int64
+        assert plan.offsets.min() >= 0
+        assert plan.offsets.max() <= 2 * padding
+    assert (plan.flips is None) == (not planner.recipe.flip)
+    if plan.flips is not None:
+        assert plan.flips.shape == (count,)
+        assert plan.flips.dtype == torch.bool
+
+
+def test_another_part_is_left_out_of_each_epoch() -> None:
+    left = [set(BASE.order(epoch)[192:].tolist()) for epoch in range(60)]
+    assert len(set(map(frozenset, left))) > 50
+    assert len(set().union(*left)) > 150, "nobody is left out for good"
+
+
+def test_a_data_set_smaller_than_the_batch_is_one_batch() -> None:
+    planner = ViewPlanner("data", 5, ViewRecipe(batch_size=8), 0)
+    assert planner.steps_per_epoch == 1
+    assert sorted(planner.plan(0, 0).indices.tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_crops_and_flips_are_uniform() -> None:
+    """Within five standard deviations, over 100 views of 200 images; the draws are fixed, so this is no lottery."""
+    planner = ViewPlanner("data", 200, ViewRecipe(batch_size=200, padding=4, flip=True), seed=0)
+    plans = [planner.plan(epoch, 0) for epoch in range(100)]
+    offsets = torch.cat([p.offsets for p in plans if p.offsets is not None])
+    flips = torch.cat([p.flips for p in plans if p.flips is not None]).double()
+    n = len(flips)
+    assert abs(flips.mean().item() - 0.5) < 5 * 0.5 / math.sqrt(n)
+    counts = torch.zeros(9, 9)
+    counts.index_put_((offsets[:, 0], offsets[:, 1]), torch.ones(n), accumulate=True)
+    expected = n / 81
+    assert (counts - expected).abs().max() < 5 * math.sqrt(expected)
+
+
+def test_every_image_comes_first_equally_often() -> None:
+    planner = ViewPlanner("data", 10, ViewRecipe(batch_size=10), seed=0)
+    first = torch.stack([planner.order(epoch) for epoch in range(2000)])[:, 0]
+    counts = first.bincount(minlength=10)
+    assert (counts - 200).abs().max() < 5 * math.sqrt(200)
