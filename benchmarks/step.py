@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from limbeck.types import Dataset, Split
 
 SIDE = 32
-PREPARED_BATCHES = 8
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -41,7 +40,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", help="folder of CIFAR-10 as parquet files, or `digits`", default=default_images())
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)) if LINUX else os.cpu_count())
+    parser.add_argument("--threads", type=int, default=cores(), help="of torch (default: all cores)")
     parser.add_argument("--steps", type=int, default=20, help="steps a block")
     parser.add_argument("--repeats", type=int, default=9, help="blocks of each way")
     parser.add_argument("--batch-size", type=int, default=128)
@@ -49,7 +48,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-LINUX = hasattr(os, "sched_getaffinity")
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_images() -> str:
@@ -60,12 +61,12 @@ def default_images() -> str:
 
 def compare(options: argparse.Namespace) -> None:
     import torch
-    from step_floor import FloorSteps
-    from step_limbeck import LimbeckSteps
-    from step_plain_loop import PlainImages, PlainSteps
 
     from limbeck.models import lightweight_cnn, strided_resnet
     from limbeck.teaching.precision import compute_dtype
+    from step_floor import FloorSteps, prepared
+    from step_limbeck import LimbeckSteps
+    from step_plain_loop import PlainImages, PlainSteps
 
     dataset, split = load(options.images)
     classes, normalisation = len(dataset.class_names), dataset.normalisation
@@ -78,7 +79,8 @@ def compare(options: argparse.Namespace) -> None:
 
     print(header(options, dataset, split, dtype), flush=True)
     limbeck = LimbeckSteps(split, *pair(), normalisation=normalisation, batch_size=size, dtype=dtype)
-    floor = FloorSteps(prepared(split, normalisation, size, dtype), *pair(), dtype=dtype)
+    batches = prepared(split.images, split.labels, normalisation.mean, normalisation.sd, size=size, dtype=dtype)
+    floor = FloorSteps(batches, *pair(), dtype=dtype)
     pixels = split.images.permute(0, 2, 3, 1).numpy()
     plain_images = PlainImages(pixels, split.labels.tolist(), normalisation.mean, normalisation.sd)
     plain = PlainSteps(plain_images, *pair(), batch_size=size)
@@ -94,8 +96,9 @@ def compare(options: argparse.Namespace) -> None:
         for name, way in (("limbeck", limbeck), ("floor", floor)):
             for part, spent in way.parts(options.steps).items():
                 parts.setdefault(f"{name}: {part}", []).append(spent / options.steps)
-    print(table(seconds, "ms a step", options.repeats))
-    print(table(parts, "ms, parts of a step", options.repeats))
+    print(table(seconds, "ms a step"))
+    print(table(parts, "ms, parts of a step"))
+    print()
     ratio("limbeck / floor", seconds["limbeck"], seconds["floor"])
     ratio("plain loop / limbeck", seconds["plain loop"], seconds["limbeck"])
 
@@ -113,20 +116,6 @@ def load(images: str) -> tuple[Dataset, Split]:
         scaled = torch.nn.functional.interpolate(split.images.float(), size=(SIDE, SIDE), mode="nearest")
         split = Split(scaled.to(torch.uint8).contiguous(memory_format=torch.channels_last), split.labels)
     return dataset, split
-
-
-def prepared(split: Split, normalisation: object, size: int, dtype: torch.dtype) -> list[tuple[object, object]]:
-    """Some batches, normalised, channels last, in the compute precision."""
-    import torch
-
-    mean = torch.tensor(normalisation.mean).view(1, -1, 1, 1)  # pyright: ignore
-    sd = torch.tensor(normalisation.sd).view(1, -1, 1, 1)  # pyright: ignore
-    batches = []
-    for at in range(max(1, min(PREPARED_BATCHES, len(split) // size))):
-        some = slice(at * size, (at + 1) * size)
-        pixels = ((split.images[some].float() / 255 - mean) / sd).to(dtype)
-        batches.append((pixels.contiguous(memory_format=torch.channels_last), split.labels[some].clone()))
-    return batches
 
 
 def header(options: argparse.Namespace, dataset: Dataset, split: Split, dtype: torch.dtype) -> str:
@@ -156,8 +145,8 @@ def processor() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        named = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = named[0] if named else name
+        named = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = named[0].split(":", 1)[1].strip() if named else name
     return f"{name} ({'with' if has_fast_bfloat16(torch.device('cpu')) else 'without'} bfloat16 arithmetic)"
 
 
@@ -165,7 +154,7 @@ def load_average() -> str:
     return f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
 
 
-def table(seconds: dict[str, list[float]], unit: str, repeats: int) -> str:
+def table(seconds: dict[str, list[float]], unit: str) -> str:
     lines = [f"\n{'':<20}{unit}"]
     for name, values in seconds.items():
         low, middle, high = (1000 * value for value in (min(values), statistics.median(values), max(values)))
@@ -175,7 +164,7 @@ def table(seconds: dict[str, list[float]], unit: str, repeats: int) -> str:
 
 def ratio(name: str, above: Sequence[float], below: Sequence[float]) -> None:
     ratios = [a / b for a, b in zip(above, below, strict=True)]
-    print(f"{name} = {statistics.median(ratios):.2f}")
+    print(f"{name} = {statistics.median(ratios):.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,22 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 TEMPERATURE, LABELS_WEIGHT, TEACHER_WEIGHT = 4.0, 0.3, 0.7
 
 
+PREPARED_BATCHES = 8
+
+
+def prepared(
+    images: Tensor, labels: Tensor, mean: Sequence[float], sd: Sequence[float], *, size: int, dtype: torch.dtype
+) -> list[tuple[Tensor, Tensor]]:
+    """The first batches of uint8 images `[N, 3, H, W]`: normalised, channels last, in `dtype`; and their labels."""
+    middle, width = torch.tensor(mean).view(1, -1, 1, 1), torch.tensor(sd).view(1, -1, 1, 1)
+    batches = []
+    for at in range(max(1, min(PREPARED_BATCHES, len(labels) // size))):
+        some = slice(at * size, (at + 1) * size)
+        pixels = ((images[some].float() / 255 - middle) / width).to(dtype)
+        batches.append((pixels.contiguous(memory_format=torch.channels_last), labels[some].clone()))
+    return batches
+
+
 class FloorSteps:
     """Steps on prepared batches: (pixels `[B, 3, H, W]` normalised, channels last, in `dtype`; labels `[B]`)."""
 

@@ -17,18 +17,19 @@ seeds: [0]
 threads: 1
 precision: fp32
 save_every_seconds: 0.1
+evaluation: {latency_batch: 0}
 data: {source: digits}
 views: {batch_size: 64, crop: {padding: 1}, flip: true}
 teachers:
   wide:
     model: {name: lightweight_cnn, dropout: 0.1}
-    epochs: 3
+    epochs: 2
     optimizer: {name: adam, lr: 3e-3}
     loss: [{name: cross_entropy}]
 students:
   defaults:
     model: lightweight_cnn          # batch norm, dropout 0.5 and 0.3
-    epochs: 6
+    epochs: 5
     optimizer: {name: sgd, lr: 0.05, weight_decay: 5e-4}
     schedule: {name: cosine, warmup_epochs: 1}
     ema: {decay: 0.95}

@@ -15,13 +15,17 @@ from limbeck.types import Outputs, Targets
 
 
 def loss(student: Array, teacher: Array, temperature: float, dtype: torch.dtype = torch.float64) -> Array:
-    value = soft_targets(answer(student, dtype), answer(teacher, dtype), no_labels(len(student)), temperature=temperature)
+    value = soft_targets(
+        answer(student, dtype), answer(teacher, dtype), no_labels(len(student)), temperature=temperature
+    )
     return value.double().numpy()
 
 
 def gradient(student: Array, teacher: Array, temperature: float) -> Array:
     leaf = torch.from_numpy(student.copy()).requires_grad_()
-    soft_targets(Outputs(leaf), answer(teacher, torch.float64), no_labels(len(student)), temperature=temperature).sum().backward()
+    soft_targets(
+        Outputs(leaf), answer(teacher, torch.float64), no_labels(len(student)), temperature=temperature
+    ).sum().backward()
     assert leaf.grad is not None
     return leaf.grad.numpy()
 
@@ -102,7 +106,9 @@ def test_temperature_scales_the_logits(pair: tuple[Array, Array], temperature: f
     """L(T·s, T·t; T) = T² · L(s, t; 1)."""
     student, teacher = pair
     scaled = loss(temperature * student, temperature * teacher, temperature)
-    np.testing.assert_allclose(scaled, temperature**2 * loss(student, teacher, 1.0), rtol=1e-8, atol=1e-8 * temperature**2)
+    np.testing.assert_allclose(
+        scaled, temperature**2 * loss(student, teacher, 1.0), rtol=1e-8, atol=1e-8 * temperature**2
+    )
 
 
 @given(pairs(), temperatures)
@@ -111,7 +117,9 @@ def test_the_gradient_is_temperature_times_the_gap_of_probabilities(
 ) -> None:
     student, teacher = pair
     gap = np.exp(log_softmax(student, temperature)) - np.exp(log_softmax(teacher, temperature))
-    np.testing.assert_allclose(gradient(student, teacher, temperature), temperature * gap, rtol=1e-8, atol=1e-9 * temperature)
+    np.testing.assert_allclose(
+        gradient(student, teacher, temperature), temperature * gap, rtol=1e-8, atol=1e-9 * temperature
+    )
 
 
 def test_a_high_temperature_is_the_matching_of_logits() -> None:

@@ -74,7 +74,9 @@ def test_cosine_without_warm_up_is_torchs_stepped_every_step() -> None:
 def test_warm_up_by_the_step() -> None:
     mine = rates(schedules.cosine(warmup_epochs=2), 10)
     assert mine[: 2 * STEPS] == pytest.approx([(s + 1) / (2 * STEPS) for s in range(2 * STEPS)])
-    assert mine[2 * STEPS :] == pytest.approx([0.5 * (1 + math.cos(math.pi * s / (8 * STEPS))) for s in range(8 * STEPS)])
+    assert mine[2 * STEPS :] == pytest.approx(
+        [0.5 * (1 + math.cos(math.pi * s / (8 * STEPS))) for s in range(8 * STEPS)]
+    )
 
 
 def test_one_cycle_closed_form() -> None:

@@ -65,7 +65,10 @@ def test_round_trip(state: Any) -> None:
 
 def test_round_trip_of_what_learners_hold() -> None:
     state = {
-        "optimizer": {"state": {0: {"step": torch.tensor(3.0)}, 11: {"steps": 4}}, "param_groups": [{"betas": (0.9, 0.99)}]},
+        "optimizer": {
+            "state": {0: {"step": torch.tensor(3.0)}, 11: {"steps": 4}},
+            "param_groups": [{"betas": (0.9, 0.99)}],
+        },
         "best_accuracy": -math.inf,
         "lowest_loss": math.inf,
         "scaler": None,
@@ -90,7 +93,9 @@ def test_memory_formats_come_back(shape: tuple[int, ...]) -> None:
         assert back["first"].stride() == first.stride()
 
 
-@pytest.mark.parametrize("state", [{1: torch.ones(2), "1": torch.zeros(3)}, {"a/b": torch.ones(2), "a": {"b": torch.zeros(3)}}])
+@pytest.mark.parametrize(
+    "state", [{1: torch.ones(2), "1": torch.zeros(3)}, {"a/b": torch.ones(2), "a": {"b": torch.zeros(3)}}]
+)
 def test_keys_that_look_alike_stay_apart(state: dict[Any, Any]) -> None:
     assert same(state, unpack("x", pack("x", state)))
 

@@ -20,10 +20,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from .differences import differences
 from .errors import LimbeckError
 from .files import read_json, saying_where, write_json
 from .recipe import Recipe
-from .recipe_file import differences
 
 
 class RunDirectory:
@@ -74,11 +74,11 @@ class RunDirectory:
             os.close(descriptor)
 
     def claim(self, recipe: Mapping[str, Any]) -> None:
-        """Make this the directory of `recipe`, or see that it is.
+        """Make this the directory of `recipe`, or see that it is. A start that trained nothing binds nobody.
 
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
-        if not self.recipe.exists():
+        if not self.recipe.exists() or not (self.root / "cohorts").exists():
             write_json(self.recipe, recipe)
             return
         changed = differences(_completed(read_json(self.recipe)), json.loads(json.dumps(recipe)))

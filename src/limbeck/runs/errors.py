@@ -10,10 +10,29 @@ class LimbeckError(Exception):
     """Something a person can mend. The message says what is wrong, where, and what it takes."""
 
 
+class RecipeError(LimbeckError):
+    """A recipe that cannot be run; one line for each mistake."""
+
+    def __init__(self, message: str) -> None:
+        # What a file says goes to a terminal: nothing in it may act there.
+        super().__init__("\n".join(map(printable, message.split("\n"))))
+
+
+def printable(text: str) -> str:
+    """One line, with what cannot be seen written out."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def nearest(word: str, valid: Iterable[str]) -> list[str]:
+    """The valid word that is most like `word`, or nothing where none is near."""
+    words = sorted(valid)
+    begun = [other for other in words if len(word) > 2 and other.startswith(word)]
+    return get_close_matches(word[:100], words, n=1, cutoff=0.6) or begun[:1]
+
+
 def did_you_mean(word: str, valid: Iterable[str]) -> str:
     """`"; did you mean 'x'?"`, or the list of what exists where nothing is near."""
     words = sorted(valid)
-    near = get_close_matches(str(word), words, n=1, cutoff=0.6)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    for near in nearest(str(word), words):
+        return f"; did you mean {near!r}?"
     return f"; there is {', '.join(words)}" if words else ""

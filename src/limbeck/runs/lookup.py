@@ -158,20 +158,32 @@ def check_options(entry: Entry, options: Mapping[str, Any], also: Iterable[str] 
 
 def _unlike_default(value: object, default: str) -> str | None:
     """A complaint where a value is of another kind than the default it replaces."""
+    if not _finite(value):
+        return f"takes finite numbers; got {value!r}"
     try:
         usual = ast.literal_eval(default)
     except (ValueError, SyntaxError):
         return None
-    kinds = {bool: (bool, "true or false"), int: (int, "a whole number"), float: ((int, float), "a number")}
-    kinds[str] = (str, "a word")
+    kinds: dict[type, tuple[Any, str]] = {
+        bool: (bool, "true or false"),
+        int: (int, "a whole number"),
+        float: ((int, float), "a number"),
+    }
+    kinds |= {str: (str, "a word"), tuple: ((list, tuple), "a list")}
     if type(usual) not in kinds:
         return None
     kind, words = kinds[type(usual)]
     if isinstance(value, bool) != isinstance(usual, bool) or not isinstance(value, kind):
         return f"takes {words}, as its default {default}; got {value!r}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"takes a finite number; got {value!r}"
     return None
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def load(entry: Entry, extra: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Callable[..., Any]:

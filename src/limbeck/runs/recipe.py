@@ -9,14 +9,54 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, strict=True)]
-Seed = Annotated[int, Field(ge=0, strict=True)]
+# Strict: `yes` is a word and '3' is a word; what looks like a slip is not read as something else.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
+BelowOne = Annotated[Number, Field(ge=0, lt=1)]
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Functions = Mapping[str, Callable[..., Any]]
+
+
+def folder_name(value: str) -> str:
+    """`value`, if it can serve as a folder's name on every system. Raises ValueError where it cannot."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", value) or value.endswith("."):
+        raise ValueError(
+            f"{shortened(value)} must serve as a folder's name: at most 80 letters, digits, '.', '_' or '-', "
+            "beginning with a letter or digit, not ending in '.'"
+        )
+    return value
+
+
+def _arm_name(value: str) -> str:
+    # ARM-seedN is what a trained arm's files are called.
+    if re.search(r"-seed\d*$", value):
+        raise ValueError(f"{shortened(value)} ends like the name of a trained model; leave out the seed")
+    return folder_name(value)
+
+
+def shortened(value: object) -> str:
+    """What was given, in a line that stays a line."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+FolderName = Annotated[str, AfterValidator(folder_name)]
+ArmName = Annotated[str, AfterValidator(_arm_name)]
 
 
 class Part(BaseModel):
@@ -41,7 +81,7 @@ def _as_named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-Model = Annotated[Named, BeforeValidator(_as_named)]
+Model = Annotated[Named, BeforeValidator(_as_named, json_schema_input_type=str | Named)]
 
 
 class Data(BaseModel):
@@ -49,7 +89,7 @@ class Data(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     source: str
-    validation: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    validation: Annotated[Number, Field(gt=0, lt=0.5)] = 0.1
     train_images: Count | None = None
 
     @property
@@ -61,7 +101,7 @@ class Data(BaseModel):
 class Crop(Part):
     """Random crop of the image padded with black, in pixels on each side."""
 
-    padding: Annotated[int, Field(ge=1, strict=True)]
+    padding: Annotated[int, Field(ge=1, le=4096, strict=True)]
 
 
 class Views(Part):
@@ -69,7 +109,7 @@ class Views(Part):
 
     batch_size: Count = 128
     crop: Crop | None = None
-    flip: bool = False
+    flip: Flag = False
     seed: Seed | None = None
 
 
@@ -78,12 +118,9 @@ class Sgd(Part):
 
     name: Literal["sgd"]
     lr: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
+    momentum: BelowOne = 0.9
+    nesterov: Flag = True
     weight_decay: NotNegative = 0.0
-
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Adam(Part):
@@ -91,7 +128,7 @@ class Adam(Part):
 
     name: Literal["adam"]
     lr: Positive
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     weight_decay: NotNegative = 0.0
 
 
@@ -100,7 +137,7 @@ class AdamW(Part):
 
     name: Literal["adamw"]
     lr: Positive
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
     weight_decay: NotNegative = 0.01
 
 
@@ -109,7 +146,7 @@ class Muon(Part):
 
     name: Literal["muon"]
     lr: Positive
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    momentum: BelowOne = 0.95
     weight_decay: NotNegative = 0.0
     adam_lr: Positive = 0.004
 
@@ -132,7 +169,7 @@ class MultiStep(Part):
     """Multiply the rate at the start of the epochs named."""
 
     name: Literal["multi_step"]
-    milestones: tuple[Count, ...]
+    milestones: Annotated[tuple[Count, ...], Field(min_length=1)]
     factor: Positive
 
 
@@ -141,17 +178,17 @@ class Cosine(Part):
 
     name: Literal["cosine"]
     warmup_epochs: NotNegative = 0.0
-    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    per_epoch: bool = False
+    final_fraction: Fraction = 0.0
+    per_epoch: Flag = False
 
 
 class OneCycle(Part):
     """Straight up to the peak, straight down."""
 
     name: Literal["one_cycle"]
-    peak: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    start_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
-    final_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
+    peak: Annotated[Number, Field(gt=0, lt=1)] = 0.25
+    start_fraction: Fraction = 0.0
+    final_fraction: Fraction = 0.0
 
 
 class LossTerm(Named):
@@ -168,22 +205,30 @@ class Voice(Part):
 
 
 def _as_voices(value: object) -> object:
+    if value is None:
+        return []
     if isinstance(value, str):
         return [{"name": value}]
     return [{"name": v} if isinstance(v, str) else v for v in value] if isinstance(value, list | tuple) else value
 
 
+Voices = Annotated[
+    tuple[Voice, ...],
+    BeforeValidator(_as_voices, json_schema_input_type=str | list[str | Voice] | None),
+]
+
+
 class NormalisationOf(Part):
     """Mean and standard deviation per channel, of pixels scaled to [0, 1]."""
 
-    mean: tuple[float, float, float]
+    mean: tuple[Number, Number, Number]
     sd: tuple[Positive, Positive, Positive]
 
 
 class WeightAverage(Part):
     """Exponential moving average of the weights."""
 
-    decay: Annotated[float, Field(gt=0, lt=1)]
+    decay: Annotated[Number, Field(gt=0, lt=1)]
 
 
 class Arm(Part):
@@ -203,7 +248,7 @@ class Arm(Part):
     optimizer: Annotated[Sgd | Adam | AdamW | Muon, Field(discriminator="name")] | None = None
     schedule: Annotated[Constant | Step | MultiStep | Cosine | OneCycle, Field(discriminator="name")] = Constant()
     loss: tuple[LossTerm, ...] = ()
-    teacher: Annotated[tuple[Voice, ...], BeforeValidator(_as_voices)] = ()
+    teacher: Voices = ()
     clip_norm: Positive | None = None
     ema: WeightAverage | None = None
     patience: Count | None = None
@@ -222,13 +267,13 @@ class Evaluation(Part):
     """How models are measured. latency_batch: images in the batch that is timed (0: no timing at all)."""
 
     batch_size: Count = 250
-    latency_batch: Annotated[int, Field(ge=0, strict=True)] = 128
+    latency_batch: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 128
 
 
 class Recipe(Part):
     """Everything that decides a run."""
 
-    name: str
+    name: FolderName
     seeds: tuple[Seed, ...] = (0,)
     teacher_seed: Seed | None = None
     device: str = "auto"
@@ -237,34 +282,22 @@ class Recipe(Part):
     save_every_seconds: NotNegative = 60.0
     data: Data
     views: Views = Views()
-    teachers: dict[str, Arm] = {}
-    students: dict[str, Arm]
+    teachers: dict[ArmName, Arm] = {}
+    students: dict[ArmName, Arm]
     evaluation: Evaluation = Evaluation()
-
-    @field_validator("name")
-    @classmethod
-    def _names_a_folder(cls, value: str) -> str:
-        return _folder_name(value)
-
-    @field_validator("teachers", "students")
-    @classmethod
-    def _arms_name_folders(cls, value: dict[str, Arm]) -> dict[str, Arm]:
-        for name in value:
-            _folder_name(name)
-        return value
 
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or len(set(value)) != len(value):
-            raise ValueError("takes a list of at least one seed, each once, as in [0, 1, 2]")
+            raise ValueError(f"takes at least one seed, each once, as in [0, 1, 2]; got {shortened(list(value))}")
         return value
 
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
-        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-            raise ValueError("takes auto, cpu, cuda, cuda:0 (or another number) or mps")
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", value):
+            raise ValueError(f"takes auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}")
         return value
 
     @model_validator(mode="after")
@@ -282,15 +315,8 @@ class Recipe(Part):
         return self.model_dump(mode="json")
 
 
-def _folder_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", value):
-        raise ValueError(
-            f"{value!r} must serve as a folder's name: at most 80 letters, digits, '.', '_' or '-', "
-            "beginning with a letter or digit"
-        )
-    return value
-
-
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of recipes, for editors."""
-    return Recipe.model_json_schema()
+    schema = Recipe.model_json_schema()
+    schema["$defs"]["Arm"].pop("required")  # `defaults` may give what an arm leaves out
+    return schema

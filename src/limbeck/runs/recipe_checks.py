@@ -14,12 +14,16 @@ Complaint = tuple[tuple[str | int, ...], str]
 def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list[Complaint]:
     """Everything that names something which is not there or does not take what it is given."""
     found = list(_data(recipe))
+    alike: dict[str, str] = {}
     for group, arms in (("teachers", recipe.teachers), ("students", recipe.students)):
         for name, arm in arms.items():
             at = (group, name)
             if group == "students" and name in recipe.teachers:
                 found.append((at, "a teacher has this name already"))
+            elif (first := alike.setdefault(name.casefold(), name)) != name:
+                found.append((at, f"differs from {first!r} in capitals only; folders may not tell them apart"))
             found += [((*at, *path), message) for path, message in _model(arm, models)]
+            found += [((*at, *path), message) for path, message in _classes(arm)]
             found += [((*at, *path), message) for path, message in _training(arm)]
             found += [((*at, *path), message) for path, message in _losses(arm, losses)]
             found += [((*at, *path), message) for path, message in _relations(recipe, name, arm, group)]
@@ -37,6 +41,14 @@ def _data(recipe: Recipe) -> Iterator[Complaint]:
     own = ("source", "validation", "train_images")
     for option, message in check_options(entry, recipe.data.options, also=own):
         yield ("data", option), message
+
+
+def _classes(arm: Arm) -> Iterator[Complaint]:
+    seen: set[str] = set()
+    for index, name in enumerate(arm.classes or ()):
+        if name in seen:
+            yield ("classes", index), f"{name!r} stands twice"
+        seen.add(name)
 
 
 def _model(arm: Arm, models: Functions) -> Iterator[Complaint]:
@@ -77,7 +89,7 @@ def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
         if isinstance(temperature, int | float) and temperature <= 0:
             yield (*at, "temperature"), f"takes a number above 0; got {temperature}"
         if entry.needs_teacher and not arm.teacher:
-            yield at, f"{term.name!r} compares with a teacher, and this arm has none: add `teacher: NAME`"
+            yield ("teacher",), f"is missing: {term.name!r} compares with a teacher; takes the name of an arm"
     if arm.loss and not any(term.weight for term in arm.loss):
         yield ("loss",), "all weights are 0: nothing would be learned"
 

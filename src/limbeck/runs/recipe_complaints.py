@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from .errors import did_you_mean
-from .recipe import Recipe
+from .errors import did_you_mean, nearest
+from .recipe import Named, Recipe, shortened
 from .recipe_checks import Complaint
 
 
-def complaints_of(error: ValidationError, tree: Mapping[str, Any]) -> list[Complaint]:
-    """One complaint for each mistake, in the order of the recipe's keys."""
+def complaints_of(error: ValidationError) -> list[Complaint]:
+    """One complaint for each mistake."""
     found = []
     for item in error.errors(include_url=False):
         path, model = _follow(item["loc"])
         found.append((path, _words(item, path, model)))
+    return found
+
+
+def meant(error: ValidationError) -> list[tuple[str | int, ...]]:
+    """The places that unknown keys were probably meant for."""
+    found: list[tuple[str | int, ...]] = []
+    for item in error.errors(include_url=False):
+        path, holder = _follow(item["loc"])
+        if item["type"] == "extra_forbidden" and holder:
+            found += [(*path[:-1], word) for word in nearest(str(path[-1]), holder.model_fields)]
     return found
 
 
@@ -28,6 +37,8 @@ def _follow(loc: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], type[Bas
     here: Any = Recipe
     holder: type[BaseModel] | None = Recipe
     for part in loc:
+        if part == "[key]":  # the complaint is about the key itself
+            continue
         choices = _choices(here)
         if part in choices:  # the tag of a union, not a key of the recipe
             here = choices[part]
@@ -70,28 +81,58 @@ def _words(item: Any, path: tuple[str | int, ...], holder: type[BaseModel] | Non
     kind, got, context = item["type"], item.get("input"), item.get("ctx") or {}
     if kind == "extra_forbidden":
         valid = holder.model_fields if holder else ()
-        return f"unknown key{did_you_mean(str(path[-1]), valid)} (got {_short(got)})"
+        return f"unknown key{did_you_mean(str(path[-1]), valid)} (got {shortened(got)})"
     if kind == "missing":
-        return "is missing"
+        return f"is missing; takes {_takes(path, holder)}"
+    if kind == "value_error":
+        return str(context["error"])
     if kind == "union_tag_invalid":
         words = [word.strip().strip("'") for word in context["expected_tags"].split(",")]
-        return f"nothing here is called {context['tag']!r}{did_you_mean(context['tag'], words)}"
-    if kind == "union_tag_not_found":
-        return f"takes a mapping with a `name`, as in {{name: …}}; got {_short(got)}"
+        return f"nothing here is called {shortened(context['tag'])}{did_you_mean(context['tag'], words)}"
     if kind == "literal_error":
         words = [word.strip().strip("'") for word in context["expected"].replace(" or ", ", ").split(",")]
-        return f"takes {context['expected']}; got {_short(got)}{did_you_mean(str(got), words)}"
-    if kind == "value_error":
-        return f"{context['error']}" if context.get("error") else item["msg"]
-    message = item["msg"].replace("Input should be", "takes").replace("a valid ", "a ")
-    message = (
-        message.replace("a integer", "a whole number")
-        .replace("dictionary or instance of", "mapping for")
-        .replace("dictionary", "mapping")
-    )
-    return f"{message[0].lower()}{message[1:]}; got {_short(got)}"
+        near = did_you_mean(got, words) if isinstance(got, str) else ""
+        near = near if "did you mean" in near else ""
+        return f"takes {', '.join(words[:-1])} or {words[-1]}; got {shortened(got)}{near}"
+    template = TAKES.get(kind)
+    context = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in context.items()}
+    takes = template.format(**context) if template else item["msg"][:1].lower() + item["msg"][1:]
+    return f"takes {takes}; got {shortened(got)}"
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+NAMED = "a mapping with a `name`, as in {{name: …}}"
+TAKES = {
+    "string_type": "a word",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "int_parsing_size": "a smaller whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number from {ge} on",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number up to {le}",
+    "tuple_type": "a list, as in […]",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "dict_type": "a mapping, as in {{…}}",
+    "model_type": "a mapping, as in {{…}}",
+    "union_tag_not_found": NAMED,
+    "model_attributes_type": NAMED,
+}
+KINDS = {str: "a word", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _takes(path: tuple[str | int, ...], holder: type[BaseModel] | None) -> str:
+    """What belongs in a place that is empty."""
+    field = holder.model_fields.get(str(path[-1])) if holder and path else None
+    kind = _bare(field.annotation) if field else None
+    if kind in KINDS:
+        return KINDS[kind]
+    if get_origin(kind) is Literal:
+        return " or ".join(get_args(kind))
+    if get_origin(kind) is tuple:
+        return "a list"
+    if isinstance(kind, type) and issubclass(kind, Named):
+        return "a name, or a mapping with a `name` and options"
+    return "a mapping" if field else "a value"

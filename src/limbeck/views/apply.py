@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from limbeck.types import Split, Targets
 
@@ -26,41 +27,48 @@ def make_view(split: Split, plan: ViewPlan, padding: int) -> View:
     """Select, crop and flip. A pure function of the split and the plan."""
     device = split.images.device
     indices = plan.indices.to(device)
-    images = split.images.permute(0, 2, 3, 1)[indices]  # [B, H, W, C], contiguous
+    # index_select copies whole images; advanced indexing goes pixel by pixel, eight times slower.
+    images = split.images.permute(0, 2, 3, 1).index_select(0, indices)  # [B, H, W, C], contiguous
     if plan.offsets is not None or plan.flips is not None:
         images = crop_flip(
             images,
             None if plan.offsets is None else plan.offsets.to(device) - padding,
             None if plan.flips is None else plan.flips.to(device),
+            reach=padding,
         )
     labels = split.labels[indices]
     share = torch.ones(labels.shape[0], device=device)
     return View(images.permute(0, 3, 1, 2), Targets(labels, labels, share))
 
 
-def crop_flip(images: Tensor, shifts: Tensor | None, flips: Tensor | None) -> Tensor:
-    """Move each image and mirror it, both as one gather of whole pixels.
+def crop_flip(images: Tensor, shifts: Tensor | None, flips: Tensor | None, *, reach: int | None = None) -> Tensor:
+    """Move each image, then mirror it: gathers of whole rows and whole images.
 
     images: `[B, H, W, C]` contiguous uint8. shifts: `[B, 2]`, the top-left corner of the crop relative to the
-    image (negative: in the black border). flips: `[B]` bool. Returns `[B, H, W, C]` contiguous.
+    image (negative: in the black border). flips: `[B]` bool. reach: no shift is larger, up or down; None reads
+    it from the shifts, which waits for the device. Returns `[B, H, W, C]` contiguous.
 
-    Tried on 128 images of 32 px, one thread: padding and one gather of 3-byte pixels 0.72 ms; windows
-    by unfold and advanced indexing 1.0 ms; two gathers along rows and columns 1.4 ms.
+    Tried on 128 images of 32 px, one thread: this 0.25 ms; one gather of 3-byte pixels 0.5 ms; choosing the
+    mirrored images by `where` 0.5 ms; windows by unfold and advanced indexing 1.0 ms; two gathers along rows
+    and columns 1.4 ms.
     """
-    batch, height, width, channels = images.shape
-    device = images.device
-    rows = torch.arange(height, device=device).expand(batch, height)
-    columns = torch.arange(width, device=device).expand(batch, width)
-    if flips is not None:
-        columns = torch.where(flips[:, None], columns.flip(1), columns)
-    border = 0
     if shifts is not None:
-        # One pixel of black on each side is enough: every place outside is clamped to it.
-        border = 1
-        images = torch.nn.functional.pad(images, (0, 0, 1, 1, 1, 1))
-        rows = (rows + shifts[:, :1]).clamp_(-1, height) + 1
-        columns = (columns + shifts[:, 1:]).clamp_(-1, width) + 1
-    padded_height, padded_width = height + 2 * border, width + 2 * border
-    first = torch.arange(batch, device=device)[:, None] * padded_height
-    places = ((first + rows)[:, :, None] * padded_width + columns[:, None, :]).reshape(-1)
-    return images.reshape(-1, channels).index_select(0, places).view(batch, height, width, channels)
+        images = _crop(images, shifts, int(shifts.abs().max()) if reach is None else reach)
+    if flips is not None:
+        batch = images.shape[0]
+        both = torch.cat([images, images.flip(2)])
+        images = both.index_select(0, torch.arange(batch, device=images.device) + batch * flips)
+    return images
+
+
+def _crop(images: Tensor, shifts: Tensor, reach: int) -> Tensor:
+    """Rows of crops are runs of W·C bytes in the padded image: select them among all runs of that length."""
+    batch, height, width, channels = images.shape
+    padded = functional.pad(images, (0, 0, reach, reach, reach, reach)).contiguous()
+    across = width + 2 * reach
+    pixels = (height + 2 * reach) * across
+    runs = padded.as_strided((batch * pixels - width + 1, width * channels), (channels, 1))
+    corners = torch.arange(0, batch * pixels, pixels, device=images.device)
+    corners = corners + (shifts[:, 0] + reach) * across + shifts[:, 1] + reach
+    starts = corners[:, None] + torch.arange(0, height * across, across, device=images.device)
+    return runs.index_select(0, starts.view(-1)).view(batch, height, width, channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -29,9 +30,6 @@ def prepare(images: Tensor, form: InputFormat, dtype: torch.dtype = torch.float3
     The arithmetic is float32 and rounds once at the end, so that bfloat16 gets what autocast would make of
     float32 input. The result is shared by all models of equal format.
     """
-    mean = torch.tensor(form.normalisation.mean, device=images.device)
-    sd = torch.tensor(form.normalisation.sd, device=images.device)
-    scale, shift = 1 / (255 * sd), -mean / sd
     size = form.resolution
     if size is not None and tuple(images.shape[-2:]) != (size, size):
         pixels = functional.interpolate(
@@ -40,7 +38,19 @@ def prepare(images: Tensor, form: InputFormat, dtype: torch.dtype = torch.float3
     else:
         pixels = images
     batch, channels, height, width = pixels.shape
-    # Rows of W·C values against a row of repeated factors: an inner loop of C = 3 does not vectorise.
+    scale, shift = _factors(form.normalisation, width, images.device)
     rows = pixels.permute(0, 2, 3, 1).reshape(batch * height, width * channels).float()
-    rows = rows.mul_(scale.repeat(width)).add_(shift.repeat(width)).to(dtype)
+    rows = rows.mul_(scale).add_(shift).to(dtype)
     return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+@functools.lru_cache(maxsize=64)
+def _factors(normalisation: Normalisation, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Scale and shift of every value in a row of `width` pixels, `[W·C]` each; nobody may write to them.
+
+    A whole row, because an inner loop over C = 3 values does not vectorise.
+    """
+    with torch.inference_mode(False):  # ordinary tensors, whoever asks first
+        mean = torch.tensor(normalisation.mean, device=device)
+        sd = torch.tensor(normalisation.sd, device=device)
+        return (1 / (255 * sd)).repeat(width), (-mean / sd).repeat(width)

@@ -1,0 +1,120 @@
+"""A teacher of the user's own, from a file: its class order, its normalisation, its size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import limbeck
+from limbeck.experiment.images import load_images
+from limbeck.runs.recipe import Data
+
+NAMES = [str(digit) for digit in range(10)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small teacher trained on the digits, as a bare safetensors file."""
+    folder = tmp_path_factory.mktemp("own")
+    recipe = {
+        "name": "own",
+        "precision": "fp32",
+        "evaluation": {"latency_batch": 0},
+        "data": {"source": "digits"},
+        "views": {"batch_size": 64},
+        "students": {
+            "net": {
+                "model": {"name": "lightweight_cnn", "dropout": 0.0, "hidden_dropout": 0.0},
+                "epochs": 6,
+                "optimizer": {"name": "adam", "lr": 3e-3},
+                "loss": [{"name": "cross_entropy"}],
+            }
+        },
+    }
+    done = limbeck.run(recipe, folder=folder)
+    return done.folder / "models" / "net-seed0" / "model.safetensors"
+
+
+def recipe_with(weights: Path, **teacher: Any) -> dict[str, Any]:
+    return {
+        "name": "own",
+        "precision": "fp32",
+        "evaluation": {"latency_batch": 0},
+        "data": {"source": "digits"},
+        "views": {"batch_size": 64},
+        "teachers": {"mine": {"model": "lightweight_cnn", "weights": str(weights), **teacher}},
+        "students": {
+            "kd": {
+                "teacher": "mine",
+                "model": "lightweight_cnn",
+                "epochs": 1,
+                "optimizer": {"name": "adam", "lr": 3e-3},
+                "loss": [{"name": "soft_targets"}],
+            }
+        },
+    }
+
+
+def teacher_accuracy(result: dict[str, Any]) -> float:
+    return next(arm["test"]["top1"] for arm in result["arms"] if arm["role"] == "teacher")
+
+
+def test_its_file_is_all_it_takes(trained: Path, tmp_path: Path) -> None:
+    done = limbeck.run(recipe_with(trained), folder=tmp_path)
+    assert teacher_accuracy(done.result) > 0.9
+    assert {arm["arm"] for arm in done.result["arms"]} == {"mine", "kd"}
+
+
+def test_another_class_order_is_put_right(trained: Path, tmp_path: Path) -> None:
+    names = load_images(Data(source="digits")).class_names
+    order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]
+    tensors = load_file(trained)
+    head = [name for name, tensor in tensors.items() if tensor.shape[:1] == (10,)]
+    for name in head:
+        tensors[name] = tensors[name][torch.tensor(order)].contiguous()
+    shuffled = tmp_path / "shuffled.safetensors"
+    save_file(tensors, shuffled)
+    told = limbeck.run(recipe_with(shuffled, classes=[names[i] for i in order]), folder=tmp_path, name="told")
+    untold = limbeck.run(recipe_with(shuffled), folder=tmp_path, name="untold")
+    assert teacher_accuracy(told.result) > 0.9
+    assert teacher_accuracy(untold.result) < 0.5, "the order matters, or this test says nothing"
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (["a", "b", "c"], ["3 classes", "10"]),
+        ([*NAMES[:9], "ten"], ["ten", "only in the teacher", "only in the data"]),
+    ],
+)
+def test_classes_that_do_not_fit_are_named(trained: Path, tmp_path: Path, classes: list[str], words: list[str]) -> None:
+    path = trained
+    if len(classes) != 10:
+        tensors = load_file(trained)
+        tensors = {n: t[: len(classes)].contiguous() if t.shape[:1] == (10,) else t for n, t in tensors.items()}
+        path = tmp_path / "few.safetensors"
+        save_file(tensors, path)
+    with pytest.raises(limbeck.LimbeckError) as caught:
+        limbeck.run(recipe_with(path, classes=classes), folder=tmp_path)
+    message = str(caught.value)
+    assert "teachers.mine.classes" in message
+    for word in words:
+        assert word in message
+
+
+def test_a_count_of_classes_that_does_not_fit_the_file(trained: Path, tmp_path: Path) -> None:
+    tensors = {n: t[:4].contiguous() if t.shape[:1] == (10,) else t for n, t in load_file(trained).items()}
+    few = tmp_path / "few.safetensors"
+    save_file(tensors, few)
+    with pytest.raises(limbeck.LimbeckError, match=r"4 classes.*10"):
+        limbeck.run(recipe_with(few), folder=tmp_path)
+    assert not (tmp_path / "own" / "models").exists(), "nothing was trained"
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(limbeck.LimbeckError, match="no such file"):
+        limbeck.run(recipe_with(tmp_path / "none.safetensors"), folder=tmp_path)

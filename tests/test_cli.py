@@ -1,0 +1,143 @@
+"""The command line as a person types it: real processes, wrong words included."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+QUICK = ["seeds=[0]", "teachers.resnet.epochs=1", "students.defaults.epochs=1", "evaluation.latency_batch=0"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one finished run in it."""
+    folder = tmp_path_factory.mktemp("home")
+    done = limbeck(folder, "run", "quickstart", *QUICK)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def limbeck(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "LIMBECK_CACHE": str(folder / "cache"), "LIMBECK_DATA": str(folder / "data")}
+    return subprocess.run(
+        [sys.executable, "-m", "limbeck", *map(str, words)],
+        cwd=folder,
+        env={**env, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def test_a_run_leaves_what_it_promises(home: Path) -> None:
+    run = home / "runs" / "quickstart"
+    for name in ("recipe.json", "result.json", "report.md", "models/distilled-seed0/model.safetensors"):
+        assert (run / name).is_file(), name
+    figures = {path.suffix for path in (run / "figures").iterdir()}
+    assert figures == {".png", ".svg"}
+    assert "limbeck run quickstart" in (run / "report.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in home.iterdir()) == ["cache", "runs"], "nothing is written elsewhere"
+
+
+def test_the_plan_is_printed_and_nothing_trained(home: Path) -> None:
+    done = limbeck(home, "run", "quickstart", "--dry-run", "--name", "planned")
+    assert done.returncode == 0, done.stderr
+    for words in ("106,826", "272,474", "distilled", "240", "in all about", "MB"):
+        assert words in done.stdout
+    assert not (home / "runs" / "planned").exists()
+
+
+def test_predict_names_the_likeliest(home: Path) -> None:
+    Image.new("L", (20, 30), 128).save(home / "grey.png")
+    done = limbeck(home, "predict", "runs/quickstart/models/distilled-seed0", "grey.png")
+    assert done.returncode == 0, done.stderr
+    shares = [float(share) for share in re.findall(r"(\d+\.\d+)%", done.stdout)]
+    assert len(shares) == 5
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 100.1
+
+
+def test_evaluate_agrees_with_the_run(home: Path) -> None:
+    import json
+
+    result = json.loads((home / "runs/quickstart/result.json").read_text(encoding="utf-8"))
+    arm = next(arm for arm in result["arms"] if arm["arm"] == "baseline")
+    done = limbeck(home, "evaluate", "runs/quickstart/models/baseline-seed0", "digits")
+    assert done.returncode == 0, done.stderr
+    shown = float(re.search(r"top-1 +(\d+\.\d+)%", done.stdout)[1])  # pyright: ignore
+    # The run measures in the precision it trained in; the saved model answers in float32.
+    assert shown == pytest.approx(100 * arm["test"]["top1"], abs=1.5)
+
+
+@pytest.mark.parametrize("room", ["losses", "models", "data", "recipes"])
+def test_lists(home: Path, room: str) -> None:
+    done = limbeck(home, "list", room)
+    assert done.returncode == 0
+    expected = {"losses": "temperature=4.0", "models": "wrn_40_2", "data": "folder:PATH", "recipes": "quickstart"}
+    assert expected[room] in done.stdout
+
+
+def test_doctor(home: Path) -> None:
+    done = limbeck(home, "doctor")
+    assert done.returncode == 0, done.stderr
+    for words in ("torch", "device", "bfloat16", "threads", "GB free", "cifar-10-binary.tar.gz"):
+        assert words in done.stdout
+
+
+def test_new_copies_and_never_overwrites(home: Path) -> None:
+    assert limbeck(home, "new", "quickstart", "--to", "mine.yaml").returncode == 0
+    text = (home / "mine.yaml").read_text(encoding="utf-8")
+    again = limbeck(home, "new", "quickstart", "--to", "mine.yaml")
+    assert again.returncode == 2
+    assert "is there already" in again.stderr
+    assert (home / "mine.yaml").read_text(encoding="utf-8") == text
+    assert limbeck(home, "run", "mine.yaml", "--dry-run").returncode == 0
+
+
+def test_cache(home: Path) -> None:
+    assert "1,797 images" in limbeck(home, "cache").stdout
+    other = home / "other"
+    other.mkdir()
+    (other / "cache" / "mine").mkdir(parents=True)
+    limbeck(other, "run", "quickstart", "--dry-run")
+    assert "freed" in limbeck(other, "cache", "--clean").stdout
+    assert "images" not in limbeck(other, "cache").stdout.partition("\n")[2]
+    assert (other / "cache" / "mine").exists(), "what is not ours is left alone"
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["run", "quikstart"], "did you mean 'quickstart'?"),
+        (["run", "quickstart", "students.distilled.epoch=3"], "did you mean 'epochs'?"),
+        (["run", "quickstart", "students.distiled.epochs=3"], "did you mean 'distilled'?"),
+        (["run", "quickstart", "device=cuda:9"], "is not here; there is cpu"),
+        (["run", "quickstart", "data.source=folder:nowhere"], "nowhere"),
+        (["run", "quickstart", "teachers.resnet.model=timm:resnet_18"], "resnet18"),
+        (["predict", "runs/quickstart", "x.png"], "below it there is runs/quickstart/models/"),
+        (["predict", "runs/quickstart/models/distilled-seed0", "x.png"], "x.png"),
+        (["predict", "runs/quickstart/models/distilled-seed0", "runs/quickstart/report.md"], "report.md"),
+        (["evaluate", "runs/quickstart/models/distilled-seed0", "digit"], "did you mean 'digits'?"),
+        (["new", "quick"], "did you mean 'quickstart'?"),
+        (["import", "nothing.pth"], "nothing.pth"),
+    ],
+)
+def test_wrong_words_get_one_line(home: Path, words: list[str], answer: str) -> None:
+    done = limbeck(home, *words, *(["--name", "wrong"] if words[0] == "run" else []))
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert answer in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert not (home / "runs" / "wrong" / "models").exists()
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys, limbeck.cli, limbeck; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
