@@ -75,7 +75,7 @@ class LimbeckSteps:
 
     def parts(self, steps: int) -> dict[str, float]:
         """Seconds of each part over `steps` steps taken by hand, in the order of the loop."""
-        spent = dict.fromkeys(("view", "prepare", "teacher", "student"), 0.0)
+        spent: dict[str, float] = dict.fromkeys(("view", "prepare", "teacher", "student"), 0.0)
 
         def timed(part: str, work: Callable[[], Any]) -> Any:
             start = time.perf_counter()

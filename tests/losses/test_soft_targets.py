@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -129,7 +131,7 @@ def test_a_high_temperature_is_the_matching_of_logits() -> None:
     centred = (student - student.mean(1, keepdims=True)) - (teacher - teacher.mean(1, keepdims=True))
     errors = [np.abs(gradient(student, teacher, t) - centred / 10).max() for t in (1e1, 1e2, 1e3, 1e4)]
     assert errors[-1] < 1e-3
-    for before, after in zip(errors, errors[1:], strict=False):
+    for before, after in itertools.pairwise(errors):
         assert after < before / 5, "the error falls as 1 / T"
 
 

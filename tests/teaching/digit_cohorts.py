@@ -30,6 +30,7 @@ CPU = torch.device("cpu")
 FORM = InputFormat(Normalisation((0.3, 0.3, 0.3), (0.37, 0.37, 0.37)))
 SIZE, BATCH, EPOCHS = 48, 16, 2
 STEPS = SIZE // BATCH
+START = Position()
 PLANNER = ViewPlanner("digits", SIZE, ViewRecipe(batch_size=BATCH, padding=2, flip=True), seed=0)
 CROSS_ENTROPY = Term("cross_entropy", cross_entropy)
 DISTILLED = (Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}), replace(CROSS_ENTROPY, weight=0.3))
@@ -110,7 +111,7 @@ Rows = list[tuple[str, dict[str, float]]]
 
 def follow(
     learners: Sequence[Learner],
-    position: Position = Position(),
+    position: Position = START,
     *,
     planner: ViewPlanner = PLANNER,
     heard: Teacher | None = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LimbeckError
-from .files import TEMPORARY, flush_folder, saying_where, write_durably
+from .files import TEMPORARY, flush_folder, make_folder, plain_name, saying_where, write_durably
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -36,35 +37,53 @@ def write(parent: Path, step: int, files: Mapping[str, bytes], info: Mapping[str
     """Save `files` as the checkpoint of `step` and drop all but the newest `keep`.
 
     parent: the folder of a stream of checkpoints; made if it is not there. info: what a reader must know first.
-    Raises LimbeckError with the path and the reason; what was there before is then untouched.
+    A checkpoint of the same step and content is left as it is; those of later steps, which this run has passed
+    over, go. Raises LimbeckError with the path and the reason; what was there before is then untouched.
     """
     final = parent / f"step-{step:012d}"
     beside = parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     contents = {name: {"size": len(data), "sha256": _sha256(data)} for name, data in files.items()}
+    if keep < 1 or MANIFEST in map(plain_name, files):
+        raise ValueError("keeps at least one checkpoint, and its manifest is not one of the files")
     body = {"format": FORMAT, "step": step, "info": dict(info), "files": contents}
     manifest = json.dumps({**body, "sha256": _sha256(_canonical(body))}).encode()
     with saying_where(final):
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
+        remove_unfinished(parent)
+        if _is(final, files, info):
+            return final
         try:
             beside.mkdir()
             for name, data in {**files, MANIFEST: manifest}.items():
                 write_durably(beside / name, data)
             flush_folder(beside)
-            if final.exists():  # only a damaged one: a good one would have been resumed from
+            if final.exists() or final.is_symlink():
                 final.rename(parent / f"{TEMPORARY}{uuid.uuid4().hex}")
             beside.rename(final)
             flush_folder(parent)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-    for old in _streams(parent)[keep:]:
-        shutil.rmtree(old, ignore_errors=True)
+    found = _stream(parent)
+    here = found.index(final)
+    for old in [*found[:here], *found[here + keep :]]:
+        _remove(old)
     remove_unfinished(parent)
     return final
+
+
+def _is(path: Path, files: Mapping[str, bytes], info: Mapping[str, Any]) -> bool:
+    try:
+        found = read(path)
+    except LimbeckError:
+        return False
+    return found.files == files and _canonical(found.info) == _canonical(dict(info))
 
 
 def read(path: Path) -> Checkpoint:
     """A checkpoint whose every byte is as it was written. Raises LimbeckError naming what is not."""
     try:
+        if path.is_symlink() or (path / MANIFEST).is_symlink():
+            raise LimbeckError(f"{path}: damaged (a link, not a checkpoint)")
         manifest = json.loads((path / MANIFEST).read_bytes())
         body = {key: manifest[key] for key in ("format", "step", "info", "files")}
         if manifest["sha256"] != _sha256(_canonical(body)):
@@ -77,7 +96,7 @@ def read(path: Path) -> Checkpoint:
             raise LimbeckError(f"{path}: damaged ({', '.join(odd)}: missing, or not part of it)")
         files = {name: _verified(path / name, expected) for name, expected in body["files"].items()}
     except OSError as error:
-        raise LimbeckError(f"{path}: damaged ({error})") from error
+        raise LimbeckError(f"{path}: damaged ({error.filename or path.name}: {error.strerror or error})") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LimbeckError(f"{path / MANIFEST}: damaged (not a manifest)") from error
     return Checkpoint(path, files, body["info"])
@@ -89,7 +108,7 @@ def newest(parent: Path) -> Checkpoint | None:
     Raises LimbeckError where there are some and every one is damaged.
     """
     complaints: list[str] = []
-    for path in _streams(parent):
+    for path in _stream(parent):
         try:
             found = read(path)
         except LimbeckError as error:
@@ -104,11 +123,19 @@ def newest(parent: Path) -> Checkpoint | None:
 def remove_unfinished(parent: Path) -> None:
     """Remove what a killed writer left beside."""
     for path in parent.glob(f"{TEMPORARY}*"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink(missing_ok=True)
+    else:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _streams(parent: Path) -> list[Path]:
-    return sorted(parent.glob("step-*"), reverse=True)
+def _stream(parent: Path) -> list[Path]:
+    """Newest first."""
+    return sorted((path for path in parent.glob("step-*") if re.fullmatch(r"step-\d{12}", path.name)), reverse=True)
 
 
 def _verified(path: Path, expected: Mapping[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,12 @@ from pydantic import ValidationError
 
 from .differences import differences
 from .errors import LimbeckError
-from .files import read_json, saying_where, write_json
-from .recipe import Recipe
+from .files import finite, flush_folder, make_folder, plain_name, read_json, saying_where, write_json
+from .recipe import Recipe, shortened
 
 
 class RunDirectory:
-    """The files of one run."""
+    """The files of one run; nothing outside `root` is written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -44,21 +45,39 @@ class RunDirectory:
 
     def cohort(self, key: str) -> CohortDirectory:
         """The files of one cohort."""
-        return CohortDirectory(self.root / "cohorts" / key)
+        return CohortDirectory(self.root / "cohorts" / plain_name(key))
 
     def model(self, learner: str) -> Path:
         """The folder of a learner's final weights."""
-        return self.root / "models" / learner
+        return self.root / "models" / plain_name(learner)
+
+    def empty(self) -> None:
+        """Remove what a run has written. To be called under the lock, which stays."""
+        with saying_where(self.root):
+            for path in self.root.iterdir():
+                if path.name == "run.lock":
+                    continue
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the directory for this process; the kernel lets go when the process ends, however it ends.
 
-        Raises LimbeckError where another process holds it.
+        Raises LimbeckError where another process holds it, and where the folder holds what is not a run's.
         """
         with saying_where(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.root / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            make_folder(self.root)
+            here = {path.name for path in self.root.iterdir()}
+            if here and not here & {"run.lock", "recipe.json"}:
+                raise LimbeckError(
+                    f"{self.root}: holds other files ({shortened(min(here))}); a run takes a folder of its own: "
+                    "give another --name"
+                )
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(self.root / "run.lock", flags, 0o644)
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,8 +86,11 @@ class RunDirectory:
                 raise LimbeckError(
                     f"{self.root}: is in use by {holder}; wait for it, or give another --name"
                 ) from error
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
+            except OSError as error:
+                raise LimbeckError(f"{self.root}: cannot be locked: {error.strerror or error}") from error
+            with saying_where(self.root):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
             yield
         finally:
             os.close(descriptor)
@@ -111,7 +133,7 @@ class CohortDirectory:
 
     def metrics(self, learner: str) -> MetricsLog:
         """The rows of one learner."""
-        return MetricsLog(self.root / "metrics" / f"{learner}.jsonl")
+        return MetricsLog(self.root / "metrics" / f"{plain_name(learner)}.jsonl")
 
     def finished(self) -> Any | None:
         """What `finish` was given, or None."""
@@ -121,7 +143,7 @@ class CohortDirectory:
     def finish(self, result: Any) -> None:
         """Say that the cohort is complete."""
         with saying_where(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folder(self.root)
         write_json(self.root / "done.json", result)
 
 
@@ -137,25 +159,40 @@ class MetricsLog:
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row and wait until it is on the disk."""
         with saying_where(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            new = not self.path.exists()
+            if new:
+                make_folder(self.path.parent)
             with self.path.open("ab") as file:
-                file.write(json.dumps(row).encode() + b"\n")
+                file.write(json.dumps(finite(row)).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+            if new:
+                flush_folder(self.path.parent)
 
     def size(self) -> int:
         """Bytes so far."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self, size: int) -> None:
-        """Back to `size` bytes."""
-        if self.path.exists() and self.size() > size:
-            with saying_where(self.path):
-                os.truncate(self.path, size)
+        """Back to `size` bytes. Raises LimbeckError where there are fewer: rows have been lost."""
+        if self.size() < size:
+            raise LimbeckError(
+                f"{self.path}: has {self.size()} bytes, and had {size} when the checkpoint was written; "
+                "--fresh starts anew"
+            )
+        if self.size() > size:
+            with saying_where(self.path), self.path.open("r+b") as file:
+                file.truncate(size)
+                os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
-        """All whole rows."""
+        """All whole rows. Raises LimbeckError for a line that is damaged."""
         if not self.path.exists():
             return []
-        lines = self.path.read_bytes().split(b"\n")[:-1]
-        return [json.loads(line) for line in lines]
+        found = []
+        for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], 1):
+            try:
+                found.append(json.loads(line))
+            except ValueError as error:
+                raise LimbeckError(f"{self.path}:{number}: damaged, not a row of metrics") from error
+        return found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +37,27 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, with those above it, and wait until they are on the disk."""
+    missing = [path, *path.parents]
+    missing = missing[: next(i for i, folder in enumerate(missing) if folder.exists())]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        flush_folder(folder.parent)
+    if not path.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+
+
+def plain_name(name: str) -> str:
+    """`name`, if it names something in a folder and not elsewhere.
+
+    Raises LimbeckError for separators, `..`, hidden names and what no file can be called.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}", name):
+        raise LimbeckError(f"{name!r}: takes a plain name of a file, of letters, digits, '.', '_', '+' and '-'")
+    return name
+
+
 def flush_folder(path: Path) -> None:
     """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -61,22 +84,25 @@ def replace(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """`replace` with readable JSON; a number that is not finite becomes null."""
-    replace(path, (json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n").encode())
+    replace(path, (json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote. Raises LimbeckError where it is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise LimbeckError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise LimbeckError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise LimbeckError(f"{path}: damaged, not readable as JSON: {error}") from error
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """What JSON can hold: a number that is not finite becomes null."""
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

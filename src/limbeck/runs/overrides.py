@@ -53,12 +53,11 @@ def _place(tree: dict[str, Any], parts: Sequence[str], where: str) -> tuple[Any,
                 return node, name
             node, at = node[name], at + 1
             continue
-        if isinstance(node, dict):
-            name, taken = _key(node, parts[at:])
-            if at == 1 and parts[0] in GROUPS and name not in (*node, "defaults"):
-                raise RecipeError(f"{where}: no arm called {name!r}{did_you_mean(str(name), node)}")
-        else:
+        if not isinstance(node, dict):
             raise RecipeError(f"{where}: {done} is {node!r}, which has no parts")
+        name, taken = _key(node, parts[at:])
+        if at == 1 and parts[0] in GROUPS and name not in (*node, "defaults"):
+            raise RecipeError(f"{where}: no arm called {name!r}{did_you_mean(name, node)}")
         at += taken
         if at == len(parts):
             return node, name

@@ -68,6 +68,7 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         problem = " ".join((error.problem or error.context or "not YAML").split())
+        problem += "; indent with spaces" if "'\\t'" in problem else ""
         raise LimbeckError(f"{where}{line}: not readable as YAML: {problem}") from error
     except (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # Half-broken documents make the parser itself stumble in many ways; a person needs to hear one thing.

@@ -1,0 +1,341 @@
+"""Every mistake of a recipe is told at once, with its line, what it got, what it takes and the nearest word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from limbeck.runs.errors import LimbeckError, RecipeError
+from limbeck.runs.recipe import Adam, Cosine, Recipe, Sgd, json_schema
+from limbeck.runs.recipe_file import copy_shipped, find_recipe, load_recipe, shipped
+
+Refused = Callable[..., list[str]]
+
+SLIPS = [
+    # text in the recipe, what stands there instead, the line with which it is refused
+    ("name: pair", "nome: pair", "1: nome: unknown key; did you mean 'name'? (got 'pair')"),
+    ("name: pair", "name: 12", "1: name: takes a word; got 12"),
+    ("seeds: [0, 1]", "seeds: 3", "2: seeds: takes a list, as in […]; got 3"),
+    ("seeds: [0, 1]", "seeds: []", "2: seeds: takes at least one seed, each once, as in [0, 1, 2]; got []"),
+    ("seeds: [0, 1]", "seeds: [1, 1]", "2: seeds: takes at least one seed, each once, as in [0, 1, 2]; got [1, 1]"),
+    ("seeds: [0, 1]", "seeds: [0, -1]", "2: seeds.1: takes a number from 0 on; got -1"),
+    ("seeds: [0, 1]", "seeds: [0, one]", "2: seeds.1: takes a whole number; got 'one'"),
+    ("seeds: [0, 1]", "seeds: [0, true]", "2: seeds.1: takes a whole number; got True"),
+    ("seeds: [0, 1]", "precision: bf61", "2: precision: takes auto, bf16, fp16 or fp32; got 'bf61'; did you mean 'bf16'?"),
+    ("seeds: [0, 1]", "device: gpu", "2: device: takes auto, cpu, cuda, cuda:0 (or another number) or mps; got 'gpu'"),
+    ("source: digits", "source: digts", "4: data.source: no data source called 'digts'; did you mean 'digits'?"),
+    ("source: digits", "source: digits:x", "4: data.source: 'digits' takes nothing after a colon; got 'x'"),
+    ("source: digits", "source: folder", "4: data.source: 'folder' needs a path after a colon, as in folder:PATH"),
+    ("source: digits", "source: digits, validation: 0.5", "4: data.validation: takes a number below 0.5; got 0.5"),
+    ("source: digits", "source: digits, validaton: 0.2",
+     "4: data.validaton: 'digits' has no option 'validaton'; did you mean 'validation'?"),
+    ("batch_size: 32", "batch_size: 32.0", "7: views.batch_size: takes a whole number; got 32.0"),
+    ("batch_size: 32", "flip: yes", "7: views.flip: takes true or false; got 'yes'"),
+    ("batch_size: 32", "crop: 4", "7: views.crop: takes a mapping, as in {…}; got 4"),
+    ("batch_size: 32", "mixup: 0.2", "7: views.mixup: unknown key; there is batch_size, crop, flip, seed (got 0.2)"),
+    ("resnet20", "resne20", "11: teachers.large.model: no model called 'resne20'; did you mean 'resnet20'?"),
+    ("resnet20", "{name: resnet20, depth: 20}",
+     "11: teachers.large.model.depth: 'resnet20' has no option 'depth'; there is stem, widths"),
+    ("epochs: 3", "epochs: 0", "12: teachers.large.epochs: takes a number from 1 on; got 0"),
+    ("epochs: 3", "epocs: 3", "12: teachers.large.epocs: unknown key; did you mean 'epochs'? (got 3)"),
+    ("name: sgd, lr: 0.1,", "name: sdg, lr: 0.1,",
+     "13: teachers.large.optimizer: nothing here is called 'sdg'; did you mean 'sgd'?"),
+    ("name: sgd, lr: 0.1,", "lr: 0.1,",
+     "13: teachers.large.optimizer: takes a mapping with a `name`, as in {name: …}; got {'lr': 0.1, 'weight_decay': 0.0005}"),
+    ("lr: 0.1,", "lr: '0.1',", "13: teachers.large.optimizer.lr: takes a number; got '0.1'"),
+    ("lr: 0.1,", "lr: 0,", "13: teachers.large.optimizer.lr: takes a number above 0; got 0"),
+    ("lr: 0.1,", "lr: .inf,", "13: teachers.large.optimizer.lr: takes a finite number; got inf"),
+    ("lr: 0.1,", "lr: 1e400,", "13: teachers.large.optimizer.lr: takes a finite number; got inf"),
+    ("lr: 0.1, weight_decay", "weight_decay", "13: teachers.large.optimizer.lr: is missing; takes a number"),
+    ("{name: one_cycle}", "{name: step, every: 5, factor: 0.5}",
+     "14: teachers.large.schedule.every: unknown key; did you mean 'every_epochs'? (got 5)"),
+    ("{name: one_cycle}", "one_cycle",
+     "14: teachers.large.schedule: takes a mapping with a `name`, as in {name: …}; got 'one_cycle'"),
+    ("dropout: 0.0", "droput: 0.0",
+     "19: students.defaults.model.droput: 'lightweight_cnn' has no option 'droput'; did you mean 'dropout'?"),
+    ("dropout: 0.0", "dropout: none",
+     "19: students.defaults.model.dropout: takes a number, as its default 0.5; got 'none'"),
+    ("dropout: 0.0", "dropout: .nan", "19: students.defaults.model.dropout: takes finite numbers; got nan"),
+    ("epochs: 2\n", "epochs: two\n", "20: students.defaults.epochs: takes a whole number; got 'two'"),
+    ("  distilled:", "  dis tilled:",
+     "24: students.dis tilled: 'dis tilled' must serve as a folder's name: at most 80 letters, digits, '.', '_' or "
+     "'-', beginning with a letter or digit, not ending in '.'"),
+    ("  distilled:", "  Baseline:",
+     "24: students.Baseline: differs from 'baseline' in capitals only; folders may not tell them apart"),
+    ("  distilled:", "  large:", "24: students.large: a teacher has this name already"),
+    ("  distilled:", "  d-seed0:",
+     "24: students.d-seed0: 'd-seed0' ends like the name of a trained model; leave out the seed"),
+    ("teacher: large", "teacher: lrage", "25: students.distilled.teacher.0: no arm called 'lrage'; did you mean 'large'?"),
+    ("teacher: large", "teacher: distilled", "25: students.distilled.teacher: 'distilled' would end up as its own teacher"),
+    ("teacher: large", "teacher: [large, large]", "25: students.distilled.teacher: names a teacher twice"),
+    ("    teacher: large\n", "",
+     "24: students.distilled.teacher: is missing: 'soft_targets' compares with a teacher; takes the name of an arm"),
+    ("teacher: large", "baseline: basline\n    teacher: large",
+     "25: students.distilled.baseline: no student called 'basline'; did you mean 'baseline'?"),
+    ("temperature: 4.0", "temprature: 4.0",
+     "27: students.distilled.loss.0.temprature: 'soft_targets' has no option 'temprature'; did you mean 'temperature'?"),
+    ("temperature: 4.0", "temperature: 0", "27: students.distilled.loss.0.temperature: takes a number above 0; got 0"),
+    ("name: soft_targets", "name: soft_target",
+     "27: students.distilled.loss.0.name: no loss called 'soft_target'; did you mean 'soft_targets'?"),
+    ("weight: 0.3", "weight: -0.3", "28: students.distilled.loss.1.weight: takes a number from 0 on; got -0.3"),
+    ("- {name: cross_entropy, weight: 0.3}", "- cross_entropy",
+     "28: students.distilled.loss.1: takes a mapping, as in {…}; got 'cross_entropy'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("right", "wrong", "told"), SLIPS, ids=[told.split(";")[0] for *_, told in SLIPS])
+def test_a_slip_is_told_with_its_line(pair: str, refused: Refused, right: str, wrong: str, told: str) -> None:
+    assert right in pair
+    lines = refused(pair.replace(right, wrong, 1))
+    assert told in lines
+    assert all("is missing" in line for line in lines if line != told), "nothing else is wrong"
+
+
+def test_all_mistakes_at_once_in_the_order_of_the_file(pair: str, refused: Refused) -> None:
+    text = (
+        pair.replace("source: digits", "source: digts")
+        .replace("batch_size: 32", "batch_size: 0")
+        .replace("resnet20", "resnet21")
+        .replace("epochs: 2\n", "epocs: 2\n")
+        .replace("temperature: 4.0", "temprature: 4.0")
+        .replace("teacher: large", "teacher: lage")
+    )
+    lines = [line.split("; ")[0] for line in refused(text, ["students.baseline.patience=0"])]
+    assert lines == [
+        "4: data.source: no data source called 'digts'",
+        "7: views.batch_size: takes a number from 1 on",
+        "11: teachers.large.model: no model called 'resnet21'",
+        "20: students.defaults.epocs: unknown key",
+        "25: students.distilled.teacher.0: no arm called 'lage'",
+        "27: students.distilled.loss.0.temprature: 'soft_targets' has no option 'temprature'",
+        "command line: students.baseline.patience: takes a number from 1 on",
+    ]
+
+
+def test_a_ring_of_teachers_is_refused(pair: str, refused: Refused) -> None:
+    ring = pair.replace("  baseline:\n", "  baseline:\n    teacher: distilled\n").replace(
+        "teacher: large", "teacher: [large, baseline]"
+    )
+    assert refused(ring) == ["23: students.baseline.teacher: 'baseline' would end up as its own teacher"]
+
+
+def test_an_assistant_may_teach(pair: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(pair + "  small:\n    teacher: [distilled, {name: large, weight: 2}]\n    loss: [{name: soft_targets}]\n")
+    voices = load_recipe(path).students["small"].teacher
+    assert [(voice.name, voice.weight) for voice in voices] == [("distilled", 1.0), ("large", 2.0)]
+
+
+def test_a_teacher_listens_to_teachers_only(pair: str, refused: Refused) -> None:
+    text = pair.replace("model: resnet20\n", "model: resnet20\n    teacher: baseline\n")
+    assert refused(text) == [
+        "12: teachers.large.teacher.0: 'baseline' is a student; a teacher listens to teachers only"
+    ]
+
+
+def test_what_a_trained_arm_needs(refused: Refused) -> None:
+    text = "name: x\ndata: {source: digits}\nstudents:\n  a: {model: resnet20}\n  b:\n    model: resnet20\n"
+    assert refused(text + "    loss: [{name: cross_entropy}]\n") == [
+        "4: students.a.loss: is missing: what to minimise, as in [{name: cross_entropy}]",
+        "5: students.b.epochs: is missing: how many epochs to train",
+        "5: students.b.optimizer: is missing, as in {name: sgd, lr: 0.1}",
+    ]
+
+
+def test_a_ready_teacher_needs_its_file_alone(pair: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        pair[: pair.index("teachers:")]
+        + "teachers:\n  large: {model: resnet20, weights: w.safetensors, classes: ['a', b],"
+        + " normalise: {mean: [0, 0, 0], sd: [1, 1, 1]}, resolution: 32}\n"
+        + pair[pair.index("students:") :]
+    )
+    arm = load_recipe(path).teachers["large"]
+    assert not arm.trained
+    assert (arm.classes, arm.resolution) == (("a", "b"), 32)
+
+
+def test_defaults_lie_under_every_arm(pair: str, tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        pair + "    model: {dropout: 0.2, name: lightweight_cnn}\n    optimizer: {name: adam, lr: 1e-3}\n  bare:\n"
+        "    loss: [{name: cross_entropy}]\n    optimizer: {name: sgd, lr: 1, nesterov: false}\n"
+    )
+    recipe = load_recipe(path)
+    baseline, distilled, bare = (recipe.students[name] for name in ("baseline", "distilled", "bare"))
+    assert list(recipe.students) == ["baseline", "distilled", "bare"], "`defaults` is no arm"
+    assert (baseline.epochs, baseline.model.options, baseline.optimizer) == (2, {"dropout": 0.0}, Sgd(name="sgd", lr=0.1))
+    assert distilled.model.options == {"dropout": 0.2}
+    assert distilled.optimizer == Adam(name="adam", lr=1e-3), "options of sgd do not reach into adam"
+    assert bare.optimizer == Sgd(name="sgd", lr=1.0, nesterov=False)
+    assert baseline.model is not bare.model
+
+
+def test_a_mistake_in_defaults_is_told_once(pair: str, refused: Refused) -> None:
+    assert refused(pair.replace("lr: 1e-1", "lr: fast")) == [
+        "21: students.defaults.optimizer.lr: takes a number; got 'fast'"
+    ]
+    assert refused(pair.replace("defaults:\n", "defaults: [1]\n  rest:\n"))[0].startswith(
+        "18: students.defaults: takes a mapping"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "takes a mapping such as `name: …`, not NoneType"),
+        (b"- a\n", "takes a mapping such as `name: …`, not list"),
+        ("name: ä".encode("latin-1"), "takes text in UTF-8; byte 6 is none"),
+        (b"name: a\n\tb: c\n", "2: not readable as YAML: found character '\\t' that cannot start any token; indent with spaces"),
+        (b"name: [a\n", "2: not readable as YAML: expected ',' or ']', but got '<stream end>'"),
+        (b"#" * 1_000_001, "larger than 1000 kB, too large for a recipe"),
+    ],
+)
+def test_files_that_are_no_recipe(refused: Refused, content: bytes, told: str) -> None:
+    assert refused(content) == [told]
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    for word, told in {
+        "quikstart": "'quikstart': no such recipe file, and none shipped with this name; did you mean 'quickstart'?",
+        str(tmp_path): f"{tmp_path}: is a folder",
+        "a" * 5000: "no such recipe file",
+        "a\0b": "no such recipe file",
+        "": "no such recipe file",
+    }.items():
+        with pytest.raises(RecipeError) as caught:
+            find_recipe(word)
+        assert told in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_path_goes_before_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_recipe("quickstart") == find_recipe("quickstart.yaml") == shipped()["quickstart"]
+    Path("quickstart.yaml").write_text("name: mine")
+    assert find_recipe("quickstart.yaml") == Path("quickstart.yaml")
+
+
+def test_what_a_file_says_cannot_act_on_a_terminal(pair: str, refused: Refused) -> None:
+    for line in refused(pair + '"\\e[2J\\nfoo": 1\n' + '"b\\u202e": "\\e[31m"\n'):
+        assert line.isprintable()
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_recipe_reads_back_as_it_is(name: str) -> None:
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    stored = json.loads(json.dumps(recipe.to_dict(), allow_nan=False))
+    assert load_recipe(stored) == recipe
+    assert Recipe.model_validate(stored) == recipe
+
+
+def test_the_published_system_is_as_published() -> None:
+    recipe = load_recipe("cifar10-lightweight-cnn")
+    for arm in recipe.arms().values():
+        assert (arm.epochs, arm.optimizer) == (15, Adam(name="adam", lr=1e-3, weight_decay=1e-4))
+        assert (arm.schedule.name, arm.choose) == ("step", "last")
+        assert arm.normalise is not None
+        assert arm.normalise.mean == (0.485, 0.456, 0.406)
+    terms = recipe.students["distilled"].loss
+    assert [(t.name, t.weight, t.options) for t in terms] == [
+        ("soft_targets", 0.7, {"temperature": 4.0}),
+        ("cross_entropy", 0.3, {}),
+    ]
+    crop = recipe.views.crop
+    assert crop is not None
+    assert (recipe.views.batch_size, crop.padding, recipe.views.flip) == (128, 4, True)
+
+
+def test_a_recipe_cannot_be_changed() -> None:
+    recipe = load_recipe("quickstart")
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.name = "other"
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.views.batch_size = 3
+
+
+def test_a_dict_from_python(pair: str) -> None:
+    tree = load_recipe("quickstart").to_dict()
+    given = json.dumps(tree)
+    load_recipe(tree, ["students.distilled.epochs=1"])
+    assert json.dumps(tree) == given, "what was handed in is left alone"
+    with pytest.raises(RecipeError, match=r"^recipe: name: takes words, numbers, lists and mappings; got <object"):
+        load_recipe({"name": object()})
+    with pytest.raises(RecipeError, match=r"recipe: students: takes words as keys; got 1"):
+        load_recipe({"students": {1: {}}})
+    ring: dict[str, object] = {}
+    ring["data"] = ring
+    with pytest.raises(RecipeError, match="too deep a nest"):
+        load_recipe(ring)
+
+
+def test_functions_of_your_own(pair: str, tmp_path: Path) -> None:
+    def focal(student: object, teacher: object, targets: object, *, gamma: float = 2.0) -> None:
+        """Focal loss."""
+
+    def tiny(num_classes: int, *, width: int) -> None:
+        """A tiny model."""
+
+    tree = {
+        "name": "mine",
+        "data": {"source": "digits"},
+        "teachers": {"t": {"model": "resnet20", "weights": "t.safetensors"}},
+        "students": {
+            "a": {
+                "model": {"name": "tiny", "width": 3},
+                "epochs": 1,
+                "optimizer": {"name": "adam", "lr": 0.1},
+                "schedule": {"name": "cosine"},
+                "loss": [{"name": "focal", "gamma": 1.0}],
+                "teacher": "t",
+            }
+        },
+    }
+    arm = load_recipe(tree, losses={"focal": focal}, models={"tiny": tiny}).students["a"]
+    assert (arm.model.options, arm.loss[0].options) == ({"width": 3}, {"gamma": 1.0})
+    assert arm.schedule == Cosine(name="cosine")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(tree, ["students.a.loss.0.gama=1", "students.a.model=tiny"], losses={"focal": focal}, models={"tiny": tiny})
+    assert str(caught.value).split("\n") == [
+        "command line: students.a.model.width: 'tiny' needs a value for 'width'",
+        "command line: students.a.loss.0.gama: 'focal' has no option 'gama'; did you mean 'gamma'?",
+    ]
+
+
+def test_a_loss_of_your_own_may_do_without_a_teacher() -> None:
+    def plain(student: object, teacher: object, targets: object) -> None:
+        """Plain."""
+
+    tree = load_recipe("quickstart", ["students.baseline.loss.0.name=cross_entropy"]).to_dict()
+    tree["students"]["baseline"]["loss"] = [{"name": "plain"}]
+    with pytest.raises(RecipeError, match=r"students.baseline.teacher: is missing: 'plain' compares with a teacher"):
+        load_recipe(tree, losses={"plain": plain})
+    plain.NEEDS_TEACHER = False  # pyright: ignore[reportFunctionMemberAccess]
+    assert load_recipe(tree, losses={"plain": plain}).students["baseline"].teacher == ()
+
+
+def test_a_copy_to_edit(tmp_path: Path) -> None:
+    target = tmp_path / "mine.yaml"
+    assert copy_shipped("quickstart", target) == target
+    assert target.read_text() == shipped()["quickstart"].read_text()
+    target.write_text("edited")
+    with pytest.raises(LimbeckError, match="is there already"):
+        copy_shipped("quickstart", target)
+    assert target.read_text() == "edited"
+    with pytest.raises(LimbeckError, match="did you mean 'quickstart'"):
+        copy_shipped("quickstat", tmp_path / "other.yaml")
+    with pytest.raises(LimbeckError, match="cannot be written: No such file or directory"):
+        copy_shipped("quickstart", tmp_path / "nowhere" / "r.yaml")
+
+
+def test_the_schema_knows_the_keys() -> None:
+    schema = json_schema()
+    arm = schema["$defs"]["Arm"]["properties"]
+    assert {"type": "string"} in arm["model"]["anyOf"], "a model may be a word"
+    assert {"type": "string"} in arm["teacher"]["anyOf"]
+    assert set(schema["required"]) == {"name", "data", "students"}
+    json.dumps(schema, allow_nan=False)
