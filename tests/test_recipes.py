@@ -59,7 +59,9 @@ def test_two_steps_of_four_images(name: str) -> None:
         assert events == [1, 2]
         for learner in learners:
             assert learner.failure is None
-            moved = [not torch.equal(a, b) for a, b in zip(before[learner.name], learner.model.parameters(), strict=True)]
+            moved = [
+                not torch.equal(a, b) for a, b in zip(before[learner.name], learner.model.parameters(), strict=True)
+            ]
             assert any(moved), f"{learner.name} has not learned"
             models[learner.name] = learner.model
 

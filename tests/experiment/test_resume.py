@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from final_weights import weights
 
 
@@ -71,7 +70,9 @@ def test_a_student_in_a_cohort_ends_as_it_does_alone(never_killed: Path, recipe:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_polite_stop_saves_and_says_how_to_go_on(number, code, never_killed, recipe, start, limbeck, tmp_path) -> None:
+def test_a_polite_stop_saves_and_says_how_to_go_on(
+    number, code, never_killed, recipe, start, limbeck, tmp_path
+) -> None:
     process = start("run", recipe, "--name", "stopped", cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list((tmp_path / "runs").glob("stopped/cohorts/*/checkpoints/step-*")):
@@ -95,7 +96,9 @@ def test_again_it_says_that_it_is_finished(never_killed: Path, recipe: Path, lim
     assert weights(never_killed) == before
 
 
-def test_another_recipe_is_refused_with_the_difference(never_killed: Path, recipe: Path, limbeck, tmp_path: Path) -> None:
+def test_another_recipe_is_refused_with_the_difference(
+    never_killed: Path, recipe: Path, limbeck, tmp_path: Path
+) -> None:
     done = limbeck("run", recipe, "students.distilled.epochs=7", "--name", "whole", cwd=never_killed.parents[1])
     assert done.returncode == 2
     assert "students.distilled.epochs: 5 -> 7" in done.stderr

@@ -191,7 +191,7 @@ def test_a_mistake_in_defaults_is_told_once(pair: str, refused: Refused) -> None
         ("name: ä".encode("latin-1"), "takes text in UTF-8; byte 6 is none"),
         (b"name: a\n\tb: c\n", "2: not readable as YAML: found character '\\t' that cannot start any token; indent with spaces"),
         (b"name: [a\n", "2: not readable as YAML: expected ',' or ']', but got '<stream end>'"),
-        (b"#" * 1_000_001, "larger than 1000 kB, too large for a recipe"),
+        (b"#" * 200_001, "larger than 200 kB, too large for a recipe"),
     ],
 )
 def test_files_that_are_no_recipe(refused: Refused, content: bytes, told: str) -> None:

@@ -100,8 +100,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         "!" * 50_000,
         "a: " + '"' + "\\" * 50_001 + '"',
         "'" * 100_001,
-        "# " * 400_000,
-        "a " * 400_000,
+        "# " * 90_000,
+        "a " * 90_000,
         "%" * 1000,
     ],
     ids=lambda text: repr(text[:8]),
@@ -138,9 +138,9 @@ def written(value: Any) -> str:
     if isinstance(value, str):
         codes = ((f"\\U{ord(c):08x}" if c in '"\\' or not c.isprintable() else c) for c in value)
         return '"' + "".join(codes) + '"'
-    if isinstance(value, float):
-        return repr(value).replace("inf", ".inf")
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if value in (None, True, False) else str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value).replace("inf", ".inf")
 
 
 @given(trees)
@@ -157,4 +157,4 @@ def test_any_text_gives_data_or_one_clear_error(text: str) -> None:
         assert all(line.startswith("f:") for line in str(error).split("\n"))
     else:
         assert isinstance(found, None | bool | int | float | str | list | dict)
-        assert all(line <= text.count("\n") + text.count("\r") + text.count("\x85") + text.count("\u2028") + text.count("\u2029") + 1 for line in lines.values())
+        assert all(1 <= line <= 1 + sum(text.count(c) for c in "\n\r\x85\u2028\u2029") for line in lines.values())

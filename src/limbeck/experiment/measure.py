@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def measure_saved(folder: Path, source: str, options: Sequence[str], split: str)
         values[key] = parse(text, f"command line: {key}")[0]
     saved = load(folder)
     images = load_images(Data(source=source, **values))
-    in_order_of_data(saved.model, str(folder), saved.class_names, images.class_names)
+    ordered = in_order_of_data(saved.model, str(folder), saved.class_names, images.class_names)
+    saved = dataclasses.replace(saved, model=ordered, class_names=images.class_names)
     found = evaluate(saved, getattr(images, split), num_classes=len(images.class_names))
     cost = measure(saved.model, (images.shape[0], saved.image_size, saved.image_size))
     top5 = [("top-5", f"{found.top5:.2%}")] if found.top5 is not None else []

@@ -131,6 +131,7 @@ def check(
     for path, message in complaints:
         shown, line = _origin(path, lines, told)
         key = printable(".".join(map(str, shown)))
+        key = key if len(key) <= 120 else f"{key[:119]}…"
         place = "command line" if line is None else f"{where}:{line}" if line else where
         said = f"{place}: {key}: {message}" if key else f"{place}: {message}"
         report.append((math.inf if line is None else line, said))

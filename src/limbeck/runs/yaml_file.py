@@ -28,8 +28,8 @@ from ruamel.yaml.events import (
 
 from .errors import LimbeckError
 
-MOST_BYTES = 1_000_000
-MOST_NODES = 20_000
+MOST_BYTES = 200_000
+MOST_NODES = 10_000
 DEEPEST = 20
 MOST_DIGITS = 100
 
@@ -67,7 +67,7 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        problem = " ".join((error.problem or error.context or "not YAML").split())
+        problem = " ".join((error.problem or error.context or "not YAML").split())[:200]
         problem += "; indent with spaces" if "'\\t'" in problem else ""
         raise LimbeckError(f"{where}{line}: not readable as YAML: {problem}") from error
     except (YAMLError, ValueError, RecursionError, LookupError, TypeError, AttributeError, AssertionError) as error:
@@ -180,7 +180,8 @@ class _Reader:
         return node.content
 
     def complain(self, event: Any, message: str) -> None:
-        self.complaints.append(f"{self.where}:{event.start_mark.line + 1}: {message}")
+        said = message if len(message) <= 160 else f"{message[:159]}…"
+        self.complaints.append(f"{self.where}:{event.start_mark.line + 1}: {said}")
 
     def too_large(self, line: int) -> LimbeckError:
         return LimbeckError(f"{self.where}:{line}: too large or too deep a nest for a recipe")
