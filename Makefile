@@ -26,7 +26,7 @@ quickstart: $(VENV)/.run ## set up, train and distil on the digits, print where 
 	$(BIN)/limbeck run quickstart
 
 test: $(VENV)/.test ## the fast tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: $(VENV)/.test ## the long tests
 	$(BIN)/python -m pytest -m slow

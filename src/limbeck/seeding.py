@@ -27,3 +27,14 @@ def generator(*parts: object) -> torch.Generator:
 def seed_everything(*parts: object) -> None:
     """Set torch's own generators (weights, dropout) on every device."""
     torch.manual_seed(key(*parts))
+
+
+def seed_device(device: torch.device, *parts: object) -> None:
+    """Set the generators that a model on `device` reads, as `seed_everything` does; cheap enough for every step.
+
+    On a CPU it leaves out the stack trace that torch keeps for a GPU not yet in use (0.15 ms a call).
+    """
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(key(*parts))
+    else:
+        seed_everything(*parts)

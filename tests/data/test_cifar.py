@@ -70,9 +70,7 @@ def test_the_archive_is_found_in_the_data_folder(module, tmp_path):
 @both
 def test_another_archive_is_refused_before_it_is_read(module, path):
     small(module.ARCHIVE, path)
-    with pytest.raises(
-        LimbeckError, match=f"not the official file.*{module.ARCHIVE.sha256}.*nothing was read"
-    ):
+    with pytest.raises(LimbeckError, match=f"not the official file.*{module.ARCHIVE.sha256}.*nothing was read"):
         module.build(path=str(path))
     assert store.entries() == []
 

@@ -95,9 +95,7 @@ def test_images_labels_and_names_are_as_the_types_say(load):
         assert int(part.labels.max()) < len(data.class_names)
     assert data.train.labels.unique().numel() == len(data.class_names) == len(set(data.class_names))
     assert len(data.normalisation.mean) == len(data.normalisation.sd) == 3
-    assert all(
-        0 <= mean <= 1 and 0 < sd <= 1 for mean, sd in zip(*vars(data.normalisation).values(), strict=True)
-    )
+    assert all(0 <= mean <= 1 and 0 < sd <= 1 for mean, sd in zip(*vars(data.normalisation).values(), strict=True))
 
 
 @every

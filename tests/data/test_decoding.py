@@ -12,9 +12,7 @@ from limbeck.runs.errors import LimbeckError
 
 
 def items(*sides: tuple[int, int], kind: str = "PNG") -> list[Item]:
-    return [
-        Item(encoded(pixels(i, height=h, width=w), kind), f"{i}.png", i) for i, (h, w) in enumerate(sides)
-    ]
+    return [Item(encoded(pixels(i, height=h, width=w), kind), f"{i}.png", i) for i, (h, w) in enumerate(sides)]
 
 
 @pytest.mark.parametrize(

@@ -118,9 +118,7 @@ def test_small_turned_photos_share_the_size_that_is_seen(root):
     for name in ("cat", "dog"):
         for i, file in enumerate((root / name).iterdir()):
             turned = (
-                {}
-                if i % 2
-                else {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}
+                {} if i % 2 else {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"}
             )
             image = pixels(i, height=20, width=10) if i % 2 else pixels(i, height=10, width=20)
             file.unlink()

@@ -115,9 +115,7 @@ def test_exif_orientation_is_applied(orientation, kind):
     shown = np.zeros((32, 48, 3), np.uint8)
     shown[:16, :16] = 255
     back = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # Image.Transpose that undoes it
-    stored = (
-        Image.fromarray(shown) if back is None else Image.fromarray(shown).transpose(Image.Transpose(back))
-    )
+    stored = Image.fromarray(shown) if back is None else Image.fromarray(shown).transpose(Image.Transpose(back))
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(stored, kind, exif=exif)

@@ -53,9 +53,7 @@ def test_shards_follow_each_other_and_validation_stays_apart(tmp_path):
     for shard in range(2):
         name = f"train-{shard:05d}-of-00002.parquet"
         parquet_file(tmp_path / name, TWENTY[shard * 5 :][:5], {"label": [0, 1, 0, 1, 0]}, NAMES)
-    parquet_file(
-        tmp_path / "validation-00000-of-00001.parquet", TWENTY[10:14], {"label": [1, 1, 0, 0]}, NAMES
-    )
+    parquet_file(tmp_path / "validation-00000-of-00001.parquet", TWENTY[10:14], {"label": [1, 1, 0, 0]}, NAMES)
     parquet_file(tmp_path / "test-00000-of-00001.parquet", TWENTY[14:17], {"label": [1, 0, 1]}, NAMES)
     data = parquet.build(str(tmp_path))
     assert data.validation is not None

@@ -28,9 +28,7 @@ def answers(model: nn.Module, *, pixels: int = 64, seed: int = 0):
         return model.eval()(x)
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenetv3_small_050", "lcnet_050", "convnext_atto", "repvit_m1"]
-)
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "lcnet_050", "convnext_atto", "repvit_m1"])
 def test_timm_answers_as_itself(name: str) -> None:
     torch.manual_seed(0)
     theirs = timm.create_model(name, num_classes=7)
@@ -115,9 +113,7 @@ def test_pretrained_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     for adapter in (timm_adapter, torchvision_adapter):
-        with pytest.raises(
-            LimbeckError, match=r"no pretrained weights .*`limbeck import FILE`.*`weights:`"
-        ) as raised:
+        with pytest.raises(LimbeckError, match=r"no pretrained weights .*`limbeck import FILE`.*`weights:`") as raised:
             adapter.build(10, "resnet18", pretrained=True)
         assert "\n" not in str(raised.value)
 

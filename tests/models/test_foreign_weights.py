@@ -236,7 +236,6 @@ def test_torch_load_is_called_in_one_place_alone() -> None:
         str(path.relative_to(package))
         for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute)
-        and ast.unparse(node) in ("torch.load", "torch.save", "torch.jit.load")
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.save", "torch.jit.load")
     }
     assert callers == {"models/foreign_weights_reader.py"}

@@ -107,8 +107,7 @@ def test_same_seed_same_weights(name: str) -> None:
     for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert any(
-        not torch.equal(a, b)
-        for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        not torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     )
 
 
@@ -154,9 +153,7 @@ def test_weights_go_through_safetensors(name: str, tmp_path) -> None:
         torch.testing.assert_close(twin(images(2)).logits, model(images(2)).logits)
 
 
-@pytest.mark.parametrize(
-    ("name", "classes"), list(itertools.product(["resnet20", "speed_cnn", "timm"], [1, 2, 200]))
-)
+@pytest.mark.parametrize(("name", "classes"), list(itertools.product(["resnet20", "speed_cnn", "timm"], [1, 2, 200])))
 def test_number_of_classes(name: str, classes: int) -> None:
     assert make(name, classes).eval()(images(1)).logits.shape == (1, classes)
 

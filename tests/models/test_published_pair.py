@@ -31,9 +31,7 @@ def test_student_has_the_published_dropout() -> None:
     assert not torch.equal(published(x).logits, published(x).logits)
 
 
-@pytest.mark.parametrize(
-    "build", [strided_resnet.build, lightweight_cnn.build, resnet.build, wide_resnet.build]
-)
+@pytest.mark.parametrize("build", [strided_resnet.build, lightweight_cnn.build, resnet.build, wide_resnet.build])
 def test_logits_are_the_head_of_the_last_features(build) -> None:
     model = build(10).eval()
     outputs = model(torch.randn(3, 3, 32, 32))

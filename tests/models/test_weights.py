@@ -18,9 +18,7 @@ def saved(tensors: dict[str, torch.Tensor], folder: Path) -> Path:
 
 
 def equal(one: nn.Module, two: nn.Module) -> bool:
-    return all(
-        torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
-    )
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
 
 
 class Wrapped(nn.Module):

@@ -109,4 +109,8 @@ def three_arms(seeds: int = 3, classes: int = 10) -> list[dict[str, Any]]:
 @pytest.fixture
 def curves() -> dict[tuple[str, int], list[dict[str, Any]]]:
     finals = {"resnet": TEACHER, "baseline": BASELINE, "distilled": DISTILLED}
-    return {(arm, s): curve(final + 0.012 * s, 0.3 + 0.03 * s) for arm, all_ in finals.items() for s, final in enumerate(all_)}
+    return {
+        (arm, s): curve(final + 0.012 * s, 0.3 + 0.03 * s)
+        for arm, all_ in finals.items()
+        for s, final in enumerate(all_)
+    }

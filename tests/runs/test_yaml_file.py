@@ -19,14 +19,19 @@ from limbeck.runs.yaml_file import DEEPEST, MOST_NODES, parse
     [
         # YAML 1.2.2, section 10.3.2
         ("1e-3", 1e-3), ("1E5", 1e5), (".5", 0.5), ("1.", 1.0), ("-1.5e+3", -1500.0), ("+12", 12), ("-0", 0),
-        ("010", 10), ("0o10", 8), ("0xfF", 255), ("true", True), ("FALSE", False), ("null", None), ("~", None), ("", None),
+        ("010", 10), ("0o10", 8), ("0xfF", 255), ("true", True), ("FALSE", False), ("null", None),
+        ("~", None), ("", None),
         (".inf", math.inf), ("-.INF", -math.inf), ("+.inf", math.inf),
         # words, whatever YAML 1.1 made of them
-        ("no", "no"), ("yes", "yes"), ("on", "on"), ("y", "y"), ("1_000", "1_000"), ("1:20", "1:20"), ("2020-01-01", "2020-01-01"),
-        ("=", "="), ("1e", "1e"), ("e3", "e3"), (".", "."), ("-", [None]), ("tRue", "tRue"), ("nan", "nan"), ("0b1", "0b1"), ("1 2", "1 2"),
-        ("'1'", "1"), ('"true"', "true"), ("'~'", "~"), ("''", ""), ("|\n  a\n  b\n", "a\nb\n"), (">-\n  1\n  2\n", "1 2"),
+        ("no", "no"), ("yes", "yes"), ("on", "on"), ("y", "y"), ("1_000", "1_000"), 
+        ("1:20", "1:20"), ("2020-01-01", "2020-01-01"),
+        ("=", "="), ("1e", "1e"), ("e3", "e3"), (".", "."), ("-", [None]), 
+        ("tRue", "tRue"), ("nan", "nan"), ("0b1", "0b1"), ("1 2", "1 2"),
+        ("'1'", "1"), ('"true"', "true"), ("'~'", "~"), ("''", ""), ("|\n  a\n  b\n", "a\nb\n"),
+        (">-\n  1\n  2\n", "1 2"),
         ("²", "²"), ("१", "१"),
-        ("[1, [], {}]", [1, [], {}]), ("{a: , b: [~]}", {"a": None, "b": [None]}), ("1: {true: a}", {"1": {"true": "a"}}),
+        ("[1, [], {}]", [1, [], {}]), ("{a: , b: [~]}", {"a": None, "b": [None]}),
+        ("1: {true: a}", {"1": {"true": "a"}}),
     ],
 )  # fmt: skip
 def test_values(text: str, value: object) -> None:
@@ -60,7 +65,8 @@ def test_an_alias_is_a_copy_of_its_own() -> None:
     ("text", "told"),
     [
         ("a: 1\nb: 2\na: 3\n", ["f:3: a: stands here already in line 1"]),
-        ("x: {a: 1,\n a: 2}\ny: {b: 1, 'b': 2}", ["f:2: a: stands here already in line 1", "f:3: b: stands here already in line 3"]),
+        ("x: {a: 1,\n a: 2}\ny: {b: 1, 'b': 2}", [
+            "f:2: a: stands here already in line 1", "f:3: b: stands here already in line 3"]),
         ("1: a\n'1': b\n", ["f:2: 1: stands here already in line 1"]),
         ("a: !!python/object/apply:os.system [ls]\nb: !foo\n  c: 1\nd: !!int 1\n", [
             "f:1: a recipe takes no tags; got tag:yaml.org,2002:python/object/apply:os.system",
@@ -110,8 +116,10 @@ def test_what_is_too_large_ends_at_once(text: str) -> None:
     began = time.process_time()
     try:
         parse(text, "f")
+        told = ""
     except LimbeckError as error:
-        assert len(str(error)) < 1000
+        told = str(error)
+    assert len(told) < 1000
     assert time.process_time() - began < 2.0
 
 
@@ -153,8 +161,9 @@ def test_what_is_written_is_read(tree: Any) -> None:
 def test_any_text_gives_data_or_one_clear_error(text: str) -> None:
     try:
         found, lines = parse(text, "f")
+        told = "f:"
     except LimbeckError as error:
-        assert all(line.startswith("f:") for line in str(error).split("\n"))
-    else:
-        assert isinstance(found, None | bool | int | float | str | list | dict)
-        assert all(1 <= line <= 1 + sum(text.count(c) for c in "\n\r\x85\u2028\u2029") for line in lines.values())
+        found, lines, told = None, {}, str(error)
+    assert all(line.startswith("f:") for line in told.split("\n"))
+    assert isinstance(found, None | bool | int | float | str | list | dict)
+    assert all(1 <= line <= 1 + sum(text.count(c) for c in "\n\r\x85\u2028\u2029") for line in lines.values())

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.seeding import key, seed_everything
+from limbeck.seeding import seed_device
 from limbeck.types import Outputs, Targets
 from limbeck.views.prepare import InputFormat
 
@@ -110,7 +110,7 @@ class Learner:
         """
         training, optimizer, scaler = self.training, self.optimizer, self.scaler
         self.rate = scale_rates(optimizer, training.schedule(epoch * steps + step, steps, training.epochs))
-        self._seed_dropout(epoch, step)
+        seed_device(self.device, "dropout", self.seed, epoch, step)
         with autocast(self.dtype, self.device):
             outputs = as_outputs(self.model(pixels))
         values = self.objective(outputs, teachers, targets)
@@ -130,15 +130,6 @@ class Learner:
         if self.average:
             self.average.update()
         self.trace.append(torch.cat([values.detach(), _accuracy(outputs.logits, targets)]))
-
-    def _seed_dropout(self, epoch: int, step: int) -> None:
-        """Set torch's own generators for this step; a model on the CPU reads no other than the CPU's."""
-        parts = ("dropout", self.seed, epoch, step)
-        if self.device.type == "cpu":
-            # As seed_everything sets it, without the stack trace that torch keeps for a GPU not yet in use (0.15 ms).
-            torch.default_generator.manual_seed(key(*parts))
-        else:
-            seed_everything(*parts)
 
     def check(self, epoch: int) -> None:
         """Read the values of the epoch so far; the learner ends at the first that is not finite."""
@@ -235,5 +226,8 @@ class Learner:
 def _accuracy(logits: Tensor, targets: Targets) -> Tensor:
     """Share of the batch answered right, `[1]`; a mixed image counts by its shares."""
     answers = logits.detach().argmax(dim=-1)
+    if targets.labels.is_floating_point():  # distributions: their likeliest class is the label
+        own, partner = targets.labels.argmax(dim=-1), targets.partner_labels.argmax(dim=-1)
+        targets = Targets(own, partner, targets.share)
     right = targets.share * (answers == targets.labels) + (1 - targets.share) * (answers == targets.partner_labels)
     return right.mean(dim=0, keepdim=True).float()

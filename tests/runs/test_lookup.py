@@ -1,0 +1,75 @@
+"""Names come from files and options from signatures, without anything being imported."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.runs.listing import listing
+from limbeck.runs.lookup import NO_DEFAULT, check_options, entries, find, load, split_name
+
+
+@pytest.mark.parametrize("room", ["losses", "models", "data"])
+def test_entries_are_what_the_functions_say(room: str) -> None:
+    found = entries(room)
+    assert list(found) == sorted(found)
+    for entry in found.values():
+        parameters = inspect.signature(load(entry)).parameters.values()
+        keyword_only = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in entry.preset}
+        assert list(entry.options) == list(keyword_only)
+        for name, default in entry.options.items():
+            real = keyword_only[name].default
+            assert (default == NO_DEFAULT) == (real is inspect.Parameter.empty)
+        assert entry.summary, "a line for `limbeck list`"
+        assert not entry.summary.endswith(".")
+
+
+def test_named_sizes_set_their_options() -> None:
+    assert entries("models")["resnet20"].preset == {"depth": 20}
+    assert "depth" not in entries("models")["resnet20"].options
+    assert "depth" in entries("models")["resnet"].options
+
+
+def test_which_losses_need_a_teacher() -> None:
+    assert not find("losses", "cross_entropy").needs_teacher
+    assert find("losses", "soft_targets").needs_teacher
+
+
+def test_an_argument_after_a_colon() -> None:
+    assert split_name("folder:a:b") == ("folder", "a:b")
+    assert split_name("digits") == ("digits", None)
+    assert find("data", "folder:photos").name == "folder"
+    with pytest.raises(LimbeckError, match="'folder' needs a path after a colon, as in folder:PATH"):
+        find("data", "folder")
+    with pytest.raises(LimbeckError, match="'digits' takes nothing after a colon; got 'x'"):
+        find("data", "digits:x")
+
+
+def test_options_are_checked_by_name_and_kind() -> None:
+    entry = find("models", "lightweight_cnn")
+    assert check_options(entry, {"dropout": 0, "hidden_dropout": 0.5}) == []
+    assert check_options(entry, {"droput": 0.1}) == [
+        ("droput", "'lightweight_cnn' has no option 'droput'; did you mean 'dropout'?")
+    ]
+    assert check_options(entry, {"dropout": True})[0][1].startswith("takes a number")
+    assert check_options(find("models", "resnet"), {"widths": [1, float("nan"), 2]})[0][1].startswith(
+        "takes finite numbers"
+    )
+    assert check_options(find("models", "resnet"), {"widths": "wide"})[0][1].startswith("takes a list")
+    assert check_options(find("models", "resnet"), {"depth": 20.0})[0][1].startswith("takes a whole number")
+
+
+def test_the_nearest_word() -> None:
+    assert did_you_mean("epocs", ["epochs", "ema"]) == "; did you mean 'epochs'?"
+    assert did_you_mean("every", ["every_epochs", "factor"]) == "; did you mean 'every_epochs'?"
+    assert did_you_mean("zebra", ["b", "a"]) == "; there is a, b"
+    assert did_you_mean("zebra", []) == ""
+
+
+@pytest.mark.parametrize("room", ["losses", "models", "data", "recipes"])
+def test_lists_are_made_of_lines(room: str) -> None:
+    lines = listing(room)
+    assert lines
+    assert all(line.isprintable() and line == line.rstrip() for line in lines)
