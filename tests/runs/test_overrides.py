@@ -10,8 +10,9 @@ import pytest
 
 from limbeck.runs.differences import differences
 from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe import Adam, Cosine, Crop, Recipe
+from limbeck.runs.recipe import Crop, Recipe
 from limbeck.runs.recipe_file import load_recipe
+from limbeck.runs.recipe_training import Adam, Cosine
 
 Refused = Callable[..., list[str]]
 

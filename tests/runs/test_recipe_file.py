@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from limbeck.runs.errors import LimbeckError, RecipeError
-from limbeck.runs.recipe import Adam, Cosine, Recipe, Sgd, json_schema
+from limbeck.runs.recipe import Recipe, json_schema
 from limbeck.runs.recipe_file import copy_shipped, find_recipe, load_recipe, shipped
+from limbeck.runs.recipe_training import Adam, Cosine, Sgd
 
 Refused = Callable[..., list[str]]
 

@@ -97,7 +97,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(recipes())
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_a_valid_recipe_reads_back_as_itself(tree: dict[str, Any]) -> None:
     recipe = load_recipe(tree)
     stored = json.loads(json.dumps(recipe.to_dict(), allow_nan=False))
@@ -127,7 +127,7 @@ odd = st.recursive(
 
 
 @given(recipes(), st.data())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_a_spoilt_recipe_is_told_in_clear_lines(tree: dict[str, Any], data: st.DataObject) -> None:
     spoilt = copy.deepcopy(tree)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -198,7 +198,7 @@ SMALL = {
 @given(
     st.lists(st.builds("{}={}".format, keys, st.text(max_size=8) | odd.map(repr)) | st.text(max_size=10), max_size=3)
 )
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_any_override_sets_a_value_or_is_told(overrides: list[str]) -> None:
     try:
         recipe, told = load_recipe(SMALL, overrides), "recipe: "

@@ -27,7 +27,9 @@ def directory(tmp_path: Path) -> RunDirectory:
 def test_the_directory_of_a_recipe(directory: RunDirectory) -> None:
     recipe = load_recipe("quickstart").to_dict()
     with directory.locked():
-        directory.claim(recipe)
+        directory.claim(load_recipe("quickstart", ["seeds=[5]"]).to_dict())
+        directory.claim(recipe)  # nothing has been trained yet
+        directory.cohort("c").metrics("a").append({"epoch": 1})
         directory.claim(recipe)
         assert load_recipe(read_json(directory.recipe)).to_dict() == recipe
         other = load_recipe("quickstart", ["students.distilled.epochs=99", "seeds=[7]"]).to_dict()
@@ -47,13 +49,16 @@ def test_a_recipe_of_an_earlier_version_takes_new_defaults(directory: RunDirecto
     del older["evaluation"], older["views"]["flip"]
     with directory.locked():
         write_json(directory.recipe, older)
+        directory.cohort("c").metrics("a").append({"epoch": 1})
         directory.claim(recipe)
+        assert read_json(directory.recipe) == older
 
 
 def test_a_damaged_recipe_is_said(directory: RunDirectory) -> None:
     with directory.locked():
+        directory.cohort("c").metrics("a").append({"epoch": 1})
         directory.recipe.write_bytes(b'{"name": ')
-        with pytest.raises(LimbeckError, match="recipe.json: damaged, not readable as JSON"):
+        with pytest.raises(LimbeckError, match=r"recipe\.json: damaged, not readable as JSON"):
             directory.claim({})
 
 
@@ -224,7 +229,7 @@ def test_json_is_replaced_at_once(tmp_path: Path) -> None:
 
 def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "value.json").mkdir()
-    with pytest.raises(LimbeckError, match="value.json: cannot be written"):
+    with pytest.raises(LimbeckError, match=r"value\.json: cannot be written"):
         replace(tmp_path / "value.json", b"1")
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 

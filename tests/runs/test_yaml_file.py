@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.runs.errors import LimbeckError
@@ -151,12 +151,14 @@ def written(value: Any) -> str:
     return repr(value).replace("inf", ".inf")
 
 
+@settings(deadline=None)
 @given(trees)
 def test_what_is_written_is_read(tree: Any) -> None:
     found, _ = parse(written(tree), "f")
     assert repr(found) == repr(tree)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("ab1.:-{}[]&*!|>'\"%#?,~ \n\t<=\\\ue000\x07"), max_size=60) | st.text(max_size=60))
 def test_any_text_gives_data_or_one_clear_error(text: str) -> None:
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+from importlib import metadata
 from pathlib import Path
 
 import torch
 
-import limbeck
 from limbeck.teaching.precision import compute_dtype
 
 from .device import choose_device
@@ -18,7 +18,7 @@ def environment(device: torch.device | None = None) -> dict[str, object]:
     """Versions, hardware and threads, as plain data."""
     device = device or choose_device("auto")
     return {
-        "limbeck": limbeck.__version__,
+        "limbeck": metadata.version("limbeck"),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "system": f"{platform.system()} {platform.release()}",

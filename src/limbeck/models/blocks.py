@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable
+
+from torch import Tensor, nn
 
 
 def conv_bn_relu(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, bias: bool = False) -> nn.Sequential:
@@ -12,6 +14,15 @@ def conv_bn_relu(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1,
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
+
+
+def through(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """What each stage makes of the one before, shallow to deep."""
+    outputs = []
+    for stage in stages:
+        x = stage(x)
+        outputs.append(x)
+    return outputs
 
 
 def initialise_kaiming(model: nn.Module) -> None:

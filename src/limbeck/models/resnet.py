@@ -15,7 +15,7 @@ from torch.nn import functional
 from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs
 
-from .blocks import conv_bn_relu, initialise_kaiming
+from .blocks import conv_bn_relu, initialise_kaiming, through
 from .options import count, counts
 
 SIZES = {
@@ -66,12 +66,8 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of the three stages."""
-        x = self.stem(images)
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return Outputs(self.head(x.mean((2, 3))), tuple(features))
+        features = through(self.stages, self.stem(images))
+        return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 
 def build(num_classes: int, *, depth: int = 20, stem: int = 16, widths: Sequence[int] = (16, 32, 64)) -> ResNet:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from limbeck.types import Outputs
 
-from .blocks import conv_bn_relu
+from .blocks import conv_bn_relu, through
 
 
 class StridedResNet(nn.Module):
@@ -30,12 +30,8 @@ class StridedResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of the three stages (128, 256, 512 channels)."""
-        x = self.stem(images)
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        return Outputs(self.head(x.mean((2, 3))), tuple(features))
+        features = through(self.stages, self.stem(images))
+        return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 
 def build(num_classes: int) -> StridedResNet:

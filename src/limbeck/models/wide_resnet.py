@@ -8,7 +8,7 @@ from torch.nn import functional
 from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs
 
-from .blocks import initialise_kaiming
+from .blocks import initialise_kaiming, through
 from .options import count, share
 
 SIZES = {
@@ -62,12 +62,8 @@ class WideResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of the three stages, the last after BatchNorm and ReLU."""
-        x = self.stem(images)
-        features = []
-        for stage in self.stages:
-            x = stage(x)
-            features.append(x)
-        features[-1] = functional.relu(self.norm(x))
+        features = through(self.stages, self.stem(images))
+        features[-1] = functional.relu(self.norm(features[-1]))
         return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 

@@ -41,7 +41,6 @@ def write(parent: Path, step: int, files: Mapping[str, bytes], info: Mapping[str
     over, go. Raises LimbeckError with the path and the reason; what was there before is then untouched.
     """
     final = parent / f"step-{step:012d}"
-    beside = parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     contents = {name: {"size": len(data), "sha256": _sha256(data)} for name, data in files.items()}
     if keep < 1 or MANIFEST in map(plain_name, files):
         raise ValueError("keeps at least one checkpoint, and its manifest is not one of the files")
@@ -50,25 +49,29 @@ def write(parent: Path, step: int, files: Mapping[str, bytes], info: Mapping[str
     with saying_where(final):
         make_folder(parent)
         remove_unfinished(parent)
-        if _is(final, files, info):
-            return final
-        try:
-            beside.mkdir()
-            for name, data in {**files, MANIFEST: manifest}.items():
-                write_durably(beside / name, data)
-            flush_folder(beside)
-            if final.exists() or final.is_symlink():
-                final.rename(parent / f"{TEMPORARY}{uuid.uuid4().hex}")
-            beside.rename(final)
-            flush_folder(parent)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        if not _is(final, files, info):
+            _write_beside(final, {**files, MANIFEST: manifest})
     found = _stream(parent)
     here = found.index(final)
     for old in [*found[:here], *found[here + keep :]]:
         _remove(old)
     remove_unfinished(parent)
     return final
+
+
+def _write_beside(final: Path, files: Mapping[str, bytes]) -> None:
+    beside = final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    try:
+        beside.mkdir()
+        for name, data in files.items():
+            write_durably(beside / name, data)
+        flush_folder(beside)
+        if final.exists() or final.is_symlink():
+            final.rename(final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}"))
+        beside.rename(final)
+        flush_folder(final.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _is(path: Path, files: Mapping[str, bytes], info: Mapping[str, Any]) -> bool:

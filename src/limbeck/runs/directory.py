@@ -24,7 +24,8 @@ from pydantic import ValidationError
 from .differences import differences
 from .errors import LimbeckError
 from .files import finite, flush_folder, make_folder, plain_name, read_json, saying_where, write_json
-from .recipe import Recipe, shortened
+from .recipe import Recipe
+from .recipe_values import shortened
 
 
 class RunDirectory:

@@ -9,79 +9,26 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from .recipe_training import Constant, Optimizer, Schedule
+from .recipe_values import (
+    ArmName,
+    Count,
+    Flag,
+    FolderName,
+    Model,
+    Named,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    Seed,
+    shortened,
 )
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
-# Strict: `yes` is a word and '3' is a word; what looks like a slip is not read as something else.
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[Number, Field(gt=0)]
-NotNegative = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
-BelowOne = Annotated[Number, Field(ge=0, lt=1)]
-Flag = Annotated[bool, Field(strict=True)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)]
-Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 Functions = Mapping[str, Callable[..., Any]]
-
-
-def folder_name(value: str) -> str:
-    """`value`, if it can serve as a folder's name on every system. Raises ValueError where it cannot."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}", value) or value.endswith("."):
-        raise ValueError(
-            f"{shortened(value)} must serve as a folder's name: at most 80 letters, digits, '.', '_' or '-', "
-            "beginning with a letter or digit, not ending in '.'"
-        )
-    return value
-
-
-def _arm_name(value: str) -> str:
-    # ARM-seedN is what a trained arm's files are called.
-    if re.search(r"-seed\d*$", value):
-        raise ValueError(f"{shortened(value)} ends like the name of a trained model; leave out the seed")
-    return folder_name(value)
-
-
-def shortened(value: object) -> str:
-    """What was given, in a line that stays a line."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-FolderName = Annotated[str, AfterValidator(folder_name)]
-ArmName = Annotated[str, AfterValidator(_arm_name)]
-
-
-class Part(BaseModel):
-    """A part of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Named(BaseModel):
-    """A name with options of its own: the keyword-only parameters of what it names."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-    name: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options given."""
-        return dict(self.model_extra or {})
-
-
-def _as_named(value: object) -> object:
-    return {"name": value} if isinstance(value, str) else value
-
-
-Model = Annotated[Named, BeforeValidator(_as_named, json_schema_input_type=str | Named)]
 
 
 class Data(BaseModel):
@@ -111,84 +58,6 @@ class Views(Part):
     crop: Crop | None = None
     flip: Flag = False
     seed: Seed | None = None
-
-
-class Sgd(Part):
-    """Stochastic gradient descent."""
-
-    name: Literal["sgd"]
-    lr: Positive
-    momentum: BelowOne = 0.9
-    nesterov: Flag = True
-    weight_decay: NotNegative = 0.0
-
-
-class Adam(Part):
-    """Adam."""
-
-    name: Literal["adam"]
-    lr: Positive
-    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
-    weight_decay: NotNegative = 0.0
-
-
-class AdamW(Part):
-    """Adam with decoupled weight decay."""
-
-    name: Literal["adamw"]
-    lr: Positive
-    betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
-    weight_decay: NotNegative = 0.01
-
-
-class Muon(Part):
-    """Orthogonalised momentum for matrices and convolutions, AdamW for the rest."""
-
-    name: Literal["muon"]
-    lr: Positive
-    momentum: BelowOne = 0.95
-    weight_decay: NotNegative = 0.0
-    adam_lr: Positive = 0.004
-
-
-class Constant(Part):
-    """The base rate throughout."""
-
-    name: Literal["constant"] = "constant"
-
-
-class Step(Part):
-    """Multiply the rate after every few epochs."""
-
-    name: Literal["step"]
-    every_epochs: Count
-    factor: Positive
-
-
-class MultiStep(Part):
-    """Multiply the rate at the start of the epochs named."""
-
-    name: Literal["multi_step"]
-    milestones: Annotated[tuple[Count, ...], Field(min_length=1)]
-    factor: Positive
-
-
-class Cosine(Part):
-    """Linear warm-up, then half a cosine."""
-
-    name: Literal["cosine"]
-    warmup_epochs: NotNegative = 0.0
-    final_fraction: Fraction = 0.0
-    per_epoch: Flag = False
-
-
-class OneCycle(Part):
-    """Straight up to the peak, straight down."""
-
-    name: Literal["one_cycle"]
-    peak: Annotated[Number, Field(gt=0, lt=1)] = 0.25
-    start_fraction: Fraction = 0.0
-    final_fraction: Fraction = 0.0
 
 
 class LossTerm(Named):
@@ -245,8 +114,8 @@ class Arm(Part):
     normalise: NormalisationOf | None = None
     resolution: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
     epochs: Count | None = None
-    optimizer: Annotated[Sgd | Adam | AdamW | Muon, Field(discriminator="name")] | None = None
-    schedule: Annotated[Constant | Step | MultiStep | Cosine | OneCycle, Field(discriminator="name")] = Constant()
+    optimizer: Optimizer | None = None
+    schedule: Schedule = Constant()
     loss: tuple[LossTerm, ...] = ()
     teacher: Voices = ()
     clip_norm: Positive | None = None

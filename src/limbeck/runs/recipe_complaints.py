@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from .errors import did_you_mean, nearest
-from .recipe import Named, Recipe, shortened
+from .recipe import Recipe
 from .recipe_checks import Complaint
+from .recipe_values import Named, shortened
 
 
 def complaints_of(error: ValidationError) -> list[Complaint]:

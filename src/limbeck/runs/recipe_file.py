@@ -11,8 +11,9 @@ from typing import Any
 from .defaults import complete_views, merge_defaults
 from .errors import LimbeckError, RecipeError, did_you_mean, printable
 from .overrides import GROUPS, apply_override, shared_by_arms, split_override
-from .recipe import Functions, Recipe, shortened
+from .recipe import Functions, Recipe
 from .recipe_mistakes import mistakes
+from .recipe_values import shortened
 from .yaml_file import DEEPEST, MOST_BYTES, Lines, parse
 from .yaml_file import Path as Path_
 

@@ -1,0 +1,119 @@
+"""What becomes of a learner in the end: kept, measured, the test split read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from limbeck.evaluation.efficiency import measure
+from limbeck.evaluation.evaluate import evaluate, logits_of
+from limbeck.teaching.learner import Learner
+from limbeck.teaching.objective import ensemble
+from limbeck.teaching.precision import compute_dtype
+from limbeck.teaching.predictor import predictor
+from limbeck.teaching.teacher import Teacher
+from limbeck.types import Outputs
+
+from .assemble import describe, input_format, load_ready_teacher
+from .bench import Bench
+from .follow import Watcher
+from .plan import LearnerPlan, baseline_of
+from .saved_model import save_model
+
+
+def measure_learner(
+    bench: Bench, plan: LearnerPlan, learner: Learner, teachers: Mapping[str, Teacher], watcher: Watcher
+) -> dict[str, Any]:
+    """Choose, keep, and read the test split: once, for the model that was chosen."""
+    arm = bench.recipe.arms()[plan.arm]
+    row = _about(bench, plan, learner)
+    if learner.failure:
+        watcher.say(
+            f"{learner.name} ended at epoch {learner.failure.epoch}, step {learner.failure.step}: "
+            f"{learner.failure.term} was {learner.failure.value}"
+        )
+        return row
+    watcher.say(f"measuring {learner.name}")
+    model, row["chosen_epoch"] = learner.chosen()
+    save_model(bench.directory.model(learner.name), model, describe(arm, bench.images))
+    heard = [teachers[name] for name, _ in plan.voices]
+    weights = [weight for _, weight in plan.voices]
+    if not heard and plan.role == "student" and len(teachers) == 1:
+        heard, weights = list(teachers.values()), [1.0]  # how near does one come who never heard it?
+    return row | _measured(bench, plan.arm, model, heard, weights)
+
+
+def _measured(
+    bench: Bench, arm_name: str, model: nn.Module, heard: Sequence[Teacher], weights: Sequence[float]
+) -> dict[str, Any]:
+    recipe, images = bench.recipe, bench.images
+    arm = recipe.arms()[arm_name]
+    form = input_format(arm, images)
+    dtype = compute_dtype(arm.precision or recipe.precision, bench.device)
+    predict = predictor(model, form, device=bench.device, dtype=dtype, name=arm_name)
+    found: dict[str, Any] = {}
+    for split_name, split in (("validation", images.validation), ("test", images.test)):
+        told = None
+        if heard:
+            logits = [
+                logits_of(
+                    predictor(t.frozen, t.form, device=bench.device, dtype=t.dtype, name=t.name),
+                    split,
+                    recipe.evaluation.batch_size,
+                )
+                for t in heard
+            ]
+            scale = sum(weights)
+            mixed = ensemble([Outputs(x) for x in logits], [w / scale for w in weights], 1.0)
+            told = mixed.logits if mixed else None
+        evaluation = evaluate(
+            predict,
+            split,
+            num_classes=len(images.class_names),
+            batch_size=recipe.evaluation.batch_size,
+            reference=told,
+        )
+        found[split_name] = evaluation.to_dict()
+    if recipe.evaluation.latency_batch:
+        channels, height, width = images.shape
+        shape = (channels, form.resolution or height, form.resolution or width)
+        found["efficiency"] = measure(model, shape, batch_size=recipe.evaluation.latency_batch).to_dict()
+    return found
+
+
+def _about(bench: Bench, plan: LearnerPlan, learner: Learner | None) -> dict[str, Any]:
+    arm = bench.recipe.arms()[plan.arm]
+    return {
+        "arm": plan.arm,
+        "role": plan.role,
+        "seed": plan.seed,
+        "model": arm.model.name,
+        "teacher": ", ".join(voice.name for voice in arm.teacher) or None,
+        "baseline": baseline_of(bench.recipe, plan.arm),
+        "epochs": arm.epochs,
+        "epochs_run": learner.epochs_done if learner else 0,
+        "ended": learner.ended if learner else "not started",
+        "failure": vars(learner.failure) if learner and learner.failure else None,
+    }
+
+
+def not_started(bench: Bench, plan: LearnerPlan, missing: Sequence[str]) -> dict[str, Any]:
+    """The result of a learner whose teacher failed."""
+    lost = ", ".join(name for name, _ in plan.voices if name in missing)
+    failure = {"epoch": 0, "step": 0, "term": "teacher", "value": f"{lost} failed"}
+    return _about(bench, plan, None) | {"failure": failure}
+
+
+def measure_ready(bench: Bench, name: str) -> dict[str, Any]:
+    """A teacher from a file, measured like any other; once a run."""
+    files = bench.directory.cohort(name)
+    done = files.finished()
+    if done is None:
+        arm = bench.recipe.arms()[name]
+        model = load_ready_teacher(name, arm, bench.images, bench.models).to(bench.device)
+        about = _about(bench, LearnerPlan(name, name, "teacher", 0, ()), None)
+        done = about | {"ended": "from a file"} | _measured(bench, name, model, [], [])
+        files.finish(done)
+    return done
