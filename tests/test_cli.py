@@ -125,12 +125,13 @@ def test_cache(home: Path) -> None:
         (["predict", "runs/quickstart/models/distilled-seed0", "x.png"], "x.png"),
         (["predict", "runs/quickstart/models/distilled-seed0", "runs/quickstart/report.md"], "report.md"),
         (["evaluate", "runs/quickstart/models/distilled-seed0", "digit"], "did you mean 'digits'?"),
+        (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' must serve as a folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
         (["import", "nothing.pth"], "nothing.pth"),
     ],
 )
 def test_wrong_words_get_one_line(home: Path, words: list[str], answer: str) -> None:
-    done = limbeck(home, *words, *(["--name", "wrong"] if words[0] == "run" else []))
+    done = limbeck(home, *words, *(["--name", "wrong"] if words[0] == "run" and "--name" not in words else []))
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     assert answer in done.stderr

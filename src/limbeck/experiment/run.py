@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +13,11 @@ import torch
 
 from limbeck.report.page import write_report
 from limbeck.runs.directory import RunDirectory
+from limbeck.runs.errors import LimbeckError
 from limbeck.runs.files import read_json, write_json
 from limbeck.runs.recipe import Functions, Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe
+from limbeck.runs.recipe_values import folder_name
 from limbeck.types import Split
 
 from .arm_result import measure_ready
@@ -65,10 +66,10 @@ def run(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, losses=losses, models=models)
-    directory = RunDirectory(Path(folder) / (name or recipe.name))
+    directory = RunDirectory(Path(folder) / _checked_name(name or recipe.name))
     with directory.locked(), PoliteStop() as stop:
         if fresh:
-            _empty(directory)
+            directory.empty()
         directory.claim(recipe.to_dict())
         if directory.result.exists():
             result = read_json(directory.result)
@@ -87,10 +88,11 @@ def run(
         return Run(directory.root, result, report)
 
 
-def _empty(directory: RunDirectory) -> None:
-    for path in directory.root.iterdir():
-        if path.name != "run.lock":
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+def _checked_name(name: str) -> str:
+    try:
+        return folder_name(name)
+    except ValueError as error:
+        raise LimbeckError(f"--name: {error}") from error
 
 
 def _run_cohorts(bench: Bench, plan: Plan, make_watcher: MakeWatcher | None, stop: PoliteStop) -> dict[str, Any]:

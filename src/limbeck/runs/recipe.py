@@ -151,7 +151,7 @@ class Recipe(Part):
     save_every_seconds: NotNegative = 60.0
     data: Data
     views: Views = Views()
-    teachers: dict[ArmName, Arm] = {}
+    teachers: dict[ArmName, Arm] = Field(default_factory=dict)
     students: dict[ArmName, Arm]
     evaluation: Evaluation = Evaluation()
 
