@@ -113,6 +113,15 @@ def test_a_student_learns_from_an_answer_and_the_teacher_does_not() -> None:
     assert all(p.grad is None for p in heard.frozen.parameters())
 
 
+def test_a_loss_may_compare_features_too() -> None:
+    """A product with a teacher's feature keeps it for the backward pass."""
+    answer = teacher(torch.bfloat16)(pixels())
+    for feature in answer.features:
+        mine = torch.ones_like(feature, requires_grad=True)
+        (mine * feature).sum().backward()
+        assert torch.equal(mine.grad, feature)  # pyright: ignore[reportArgumentType]
+
+
 def test_each_image_is_answered_by_itself() -> None:
     """Evaluation mode: the batch does not matter."""
     heard = teacher()

@@ -47,10 +47,11 @@ class Teacher:
 
     def __call__(self, pixels: Tensor) -> Outputs:
         """Answers to prepared images `[B, C, H, W]`; logits are float32 `[B, K]`."""
-        with torch.inference_mode(), autocast(self.dtype, self.device):
+        # Not inference mode: a student's backward pass may keep what a loss compares with, features too, and
+        # inference tensors cannot be kept without a copy. What it would save is the Python of some twenty calls.
+        with torch.no_grad(), autocast(self.dtype, self.device):
             outputs = as_outputs(self.frozen(pixels))
-        # Out of inference mode a copy is an ordinary tensor, which a student's backward pass may keep.
-        return Outputs(outputs.logits.float().clone(), outputs.features)
+        return Outputs(outputs.logits.float(), outputs.features)
 
 
 def as_outputs(answer: Outputs | Tensor) -> Outputs:
