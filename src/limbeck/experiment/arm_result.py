@@ -54,7 +54,8 @@ def _measured(
     dtype = compute_dtype(arm.precision or recipe.precision, bench.device)
     predict = predictor(model, form, device=bench.device, dtype=dtype, name=arm_name)
     found: dict[str, Any] = {}
-    for split_name, split in (("validation", images.validation), ("test", images.test)):
+    splits = {"validation": images.validation} | ({"test": images.test} if recipe.evaluation.test else {})
+    for split_name, split in splits.items():
         told = None
         if heard:
             logits = [

@@ -133,8 +133,13 @@ class Arm(Part):
 
 
 class Evaluation(Part):
-    """How models are measured. latency_batch: images in the batch that is timed (0: no timing at all)."""
+    """How models are measured.
 
+    latency_batch: images in the batch that is timed (0: no timing at all). test: False leaves the test split
+    unread, for trials of which one will be chosen.
+    """
+
+    test: Flag = True
     batch_size: Count = 250
     latency_batch: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 128
 
