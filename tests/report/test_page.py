@@ -1,0 +1,127 @@
+"""The page tells what was measured, and no more than that."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+from sample_results import BASELINE, evaluation, learner, result_of, three_arms
+
+from limbeck.report.page import write_report
+from limbeck.report.summary import summary_lines
+from limbeck.runs.errors import LimbeckError
+
+Curves = dict[tuple[str, int], list[dict[str, Any]]]
+
+
+def page(folder: Path, result: dict[str, Any], curves: Curves | None = None) -> str:
+    text = write_report(folder, result, curves or {}).read_text(encoding="utf-8")
+    assert not re.search(r"\b(nan|None|inf)\b", text), "no number that is none"
+    return text
+
+
+def test_the_facts_are_there(tmp_path: Path, curves: Curves) -> None:
+    text = page(tmp_path, result_of(three_arms()), curves)
+    for fact in (
+        "limbeck run cifar10-lightweight-cnn seeds=[0,1,2]",
+        "86.22 ± 0.21 (n = 3)",
+        "82.21 ± 0.11 (n = 3)",
+        "83.41 ± 0.11 (n = 3)",
+        "106,826",
+        "4,664,970",
+        "43.7",
+        "87.12",
+        "2.13.0",
+        "test split was read once",
+    ):
+        assert fact in text, fact
+    assert "it gains 1.20 points" in text
+
+
+def test_figures_are_pictures(tmp_path: Path, curves: Curves) -> None:
+    page(tmp_path, result_of(three_arms()), curves)
+    found = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert found == ["accuracy.png", "accuracy.svg", "loss.png", "loss.svg"]
+    for name in found:
+        content = (tmp_path / "figures" / name).read_bytes()
+        if name.endswith(".png"):
+            Image.open(io.BytesIO(content)).verify()
+            assert len(Image.open(io.BytesIO(content)).convert("RGB").getcolors(1 << 24)) > 20  # pyright: ignore
+        else:
+            assert ElementTree.fromstring(content).tag.endswith("svg")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.md"], "and nothing else is left"
+
+
+def test_one_seed_is_never_a_finding(tmp_path: Path, curves: Curves) -> None:
+    text = page(tmp_path, result_of(three_arms(seeds=1)), curves)
+    assert "n = 1 does not show" in text
+    assert "it gains" not in text
+
+
+def test_an_interval_with_zero_shows_nothing(tmp_path: Path) -> None:
+    arms = three_arms()
+    for arm in arms:
+        if arm["arm"] == "distilled":
+            arm["test"] = evaluation(BASELINE[arm["seed"]] + (0.01 if arm["seed"] else -0.01))
+    text = page(tmp_path, result_of(arms))
+    assert "includes zero" in text
+    assert "do not show whether distillation helped" in text
+
+
+def test_what_hurt_is_said(tmp_path: Path) -> None:
+    arms = three_arms()
+    for arm in arms:
+        if arm["arm"] == "distilled":
+            arm["test"] = evaluation(BASELINE[arm["seed"]] - 0.02)
+    assert "distillation hurt" in page(tmp_path, result_of(arms))
+
+
+def test_a_failure_is_shown(tmp_path: Path, curves: Curves) -> None:
+    arms = three_arms()
+    failed = arms[-1]
+    failed["failure"] = {"epoch": 4, "step": 17, "term": "soft_targets", "value": "nan"}
+    for part in ("validation", "test", "efficiency"):
+        del failed[part]
+    text = write_report(tmp_path, result_of(arms), curves).read_text(encoding="utf-8")
+    for fact in ("epoch 4", "step 17", "soft_targets", "(n = 2)"):
+        assert fact in text, fact
+
+
+@pytest.mark.parametrize("classes", [2, 100])
+def test_few_classes_and_many(tmp_path: Path, classes: int) -> None:
+    assert f"class-{classes - 1}" in page(tmp_path, result_of(three_arms(classes=classes), classes))
+
+
+def test_one_arm_alone(tmp_path: Path) -> None:
+    text = page(tmp_path, result_of([learner("only", 0, 0.8)]))
+    assert "80.00 (n = 1)" in text
+    assert "Nothing was" in text
+
+
+def test_names_with_pipes_do_not_break_tables(tmp_path: Path) -> None:
+    result = result_of([learner("only", 0, 0.8)])
+    result["class_names"][3] = "a|b\nc"
+    text = page(tmp_path, result)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert any("a\\|b" in line for line in tables)
+    for line, below in zip(tables, tables[1:], strict=False):
+        if set(below) <= set("|:- "):
+            assert line.replace("\\|", "").count("|") == below.count("|")
+
+
+def test_the_summary_fits_a_terminal() -> None:
+    lines = summary_lines(result_of(three_arms()))
+    assert all(len(line) <= 100 for line in lines)
+    assert any("83.41" in line and "distilled" in line for line in lines)
+
+
+def test_where_it_cannot_write_it_says_so(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(LimbeckError, match="taken"):
+        write_report(tmp_path / "taken", result_of(three_arms()), {})
+    assert (tmp_path / "taken").read_text() == "a file"
