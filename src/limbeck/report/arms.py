@@ -25,6 +25,7 @@ class Arm:
     teachers: tuple[str, ...]
     baseline: str | None
     learners: tuple[Learner, ...]
+    split: str = "test"
 
     def of_seed(self, part: str, metric: str, scale: float = 1.0) -> dict[int, float]:
         """Seed to a finite number, as in `of_seed("test", "top1", 100)`; what is missing is left out."""
@@ -46,11 +47,22 @@ class Arm:
         return tuple(learner for learner in self.learners if learner.get("failure"))
 
 
+def judged_split(result: Mapping[str, Any]) -> str:
+    """The split that accuracies are of: `test`, or `validation` where a run of trials left the test split unread."""
+    evaluation = (result.get("recipe") or {}).get("evaluation") or {}
+    return "test" if evaluation.get("test", True) else "validation"
+
+
 def arms_of(result: Mapping[str, Any]) -> list[Arm]:
-    """Teachers first, then students, each in the order of the result."""
+    """Teachers first, then students, each in the order of the result.
+
+    Where the test split was left unread, what is measured on validation stands in its place.
+    """
+    split = judged_split(result)
     gathered: dict[str, list[Learner]] = {}
     for learner in result["arms"]:
-        gathered.setdefault(learner["arm"], []).append(learner)
+        judged = learner if split == "test" else {**learner, "test": learner.get("validation")}
+        gathered.setdefault(learner["arm"], []).append(judged)
     arms = [
         Arm(
             name=name,
@@ -59,6 +71,7 @@ def arms_of(result: Mapping[str, Any]) -> list[Arm]:
             teachers=_names(learners[0].get("teacher")),
             baseline=learners[0].get("baseline"),
             learners=tuple(learners),
+            split=split,
         )
         for name, learners in gathered.items()
     ]

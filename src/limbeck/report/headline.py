@@ -37,8 +37,8 @@ def _name(arm: Arm) -> str:
 def _reaches(arm: Arm) -> str:
     accuracies = arm.values("test", "top1", 100)
     if not accuracies:
-        return f"{_name(arm)} ({cell(arm.model)}) has no test result."
-    return f"{_name(arm)} ({cell(arm.model)}) reaches a test accuracy of {format_spread(accuracies)} percent."
+        return f"{_name(arm)} ({cell(arm.model)}) has no {arm.split} result."
+    return f"{_name(arm)} ({cell(arm.model)}) reaches a {arm.split} accuracy of {format_spread(accuracies)} percent."
 
 
 def _distilled(arm: Arm, place: Standing) -> str:
@@ -62,7 +62,11 @@ def _kept(arm: Arm, place: Standing) -> str:
     own = format_spread(arm.values("test", "top1", 100))
     which = "best teacher's" if len(arm.teachers) > 1 else "teacher's"
     kept = [value for value in place.retention if value == value]
-    share = f"keeps {format_number(statistics.mean(kept), 1)} % of its {which} test accuracy" if kept else "is measured"
+    share = (
+        f"keeps {format_number(statistics.mean(kept), 1)} % of its {which} {arm.split} accuracy"
+        if kept
+        else "is measured"
+    )
     return f"{_name(arm)} ({cell(arm.model)}) {share}: {own} percent against {theirs} of {_name(place.teacher)}."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .arms import Arm
+from .arms import Arm, judged_split
 from .table import cell, duration
 
 
@@ -29,9 +29,11 @@ def provenance(result: Mapping[str, Any]) -> str:
 def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
     """What the numbers mean and how far they go."""
     seeds = max((len(arm.learners) for arm in arms), default=0)
+    split = judged_split(result)
+    once = "the test split was read once, at the end, for the model that was chosen."
+    unread = "these are trials on it, and the test split was left unread."
     said = [
-        "Every choice was made on the validation part of the training split; the test split was read once, "
-        "at the end, for the model that was chosen.",
+        f"Every choice was made on the validation part of the training split; {once if split == 'test' else unread}",
         "± is the sample standard deviation over n seeds. Brackets hold the 95 % interval (Student's t) of "
         "differences paired by seed.",
     ]
@@ -40,10 +42,12 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
     views = (result.get("recipe") or {}).get("views") or {}
     if seeds > 1 and isinstance(views, Mapping) and views.get("seed") is not None:
         said.append("The recipe holds the views' seed fixed: the spread is over learners only.")
+    if seeds > 1 and (result.get("recipe") or {}).get("teacher_seed") is not None:
+        said.append("One teacher taught all seeds: the spread is the students' alone.")
     if any(len(arm.teachers) > 1 for arm in arms):
         said.append("An arm with several teachers is compared with the best of them.")
     said += [
-        "Retention is student / teacher, gap teacher − student, gain student − baseline, all of test top-1.",
+        f"Retention is student / teacher, gap teacher − student, gain student − baseline, all of {split} top-1.",
         "ECE is the expected calibration error over 15 equal bins of confidence. "
         "Loss and KL(teacher ‖ student) are in nats, at temperature 1.",
     ]

@@ -11,7 +11,7 @@ from typing import Any
 from limbeck.runs.errors import LimbeckError
 
 from . import notes, tables
-from .arms import Arm, arms_of
+from .arms import Arm, arms_of, judged_split
 from .curves import Curves, draw
 from .headline import failure_line, findings
 from .table import cell
@@ -55,7 +55,7 @@ def _page(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]
         f"# {cell(notes.recipe_name(result))}",
         "\n\n".join(findings(arms)) or "This run has no learner.",
         _section("What failed", "\n".join(f"- {cell(line)}" for line in failures)),
-        _section("Accuracy on the test split", tables.accuracy_table(arms)),
+        _section(f"Accuracy on the {judged_split(result)} split", tables.accuracy_table(arms)),
         _section("Beside the teacher and the baseline", tables.standing_table(arms)),
         _section("What it costs", tables.cost_table(arms)),
         _section("Curves", "\n\n".join(f"![{name[:-4]} by epoch](figures/{name})" for name in figures)),

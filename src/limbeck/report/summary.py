@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from .arms import arms_of, standing
+from .arms import arms_of, judged_split, standing
 from .headline import failure_line
 from .statistics import format_interval, format_number, format_spread, mean
 from .table import DASH, plain_table
@@ -32,7 +32,9 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
             ]
         )
     lines = plain_table(
-        ["test split", "top-1 %", "kept %", "gain, 95 % interval", "parameters", "ms/image"], rows, WIDTH
+        [f"{judged_split(result)} split", "top-1 %", "kept %", "gain, 95 % interval", "parameters", "ms/image"],
+        rows,
+        WIDTH,
     )
     for arm in arms:
         for learner in arm.failed:

@@ -129,10 +129,11 @@ def _class_means(arm: Arm) -> dict[int, float]:
 
 def run_table(arms: Sequence[Arm]) -> str:
     """One line a learner: what was chosen on validation, and what that gave on test."""
+    parts = list(dict.fromkeys(["validation", *(arm.split for arm in arms)]))
     rows: list[list[str]] = []
     for arm in arms:
         for learner in arm.learners:
-            accuracies = [(learner.get(part) or {}).get("top1") for part in ("validation", "test")]
+            accuracies = [(learner.get(part) or {}).get("top1") for part in parts]
             seconds = learner.get("wall_seconds")
             rows.append(
                 [
@@ -150,8 +151,7 @@ def run_table(arms: Sequence[Arm]) -> str:
         "Seed",
         "Epochs run",
         "Chosen epoch",
-        "Validation top-1 %",
-        "Test top-1 %",
+        *(f"{part.capitalize()} top-1 %" for part in parts),
         "Time",
         "Remark",
     ]
