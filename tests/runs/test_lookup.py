@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import importlib
 import inspect
+import re
 
 import pytest
 
 from limbeck.runs.errors import LimbeckError, did_you_mean
 from limbeck.runs.listing import listing
-from limbeck.runs.lookup import NO_DEFAULT, check_options, entries, find, load, split_name
+from limbeck.runs.lookup import FUNCTION, NO_DEFAULT, PACKAGE, check_options, entries, find, load, split_name
 
 
 @pytest.mark.parametrize("room", ["losses", "models", "data"])
@@ -26,6 +30,58 @@ def test_entries_are_what_the_functions_say(room: str) -> None:
         assert not entry.summary.endswith(".")
 
 
+def files_with(room: str, function: str | None) -> set[str]:
+    """The files of a room that define the function which makes them a name."""
+    found = set()
+    for path in (PACKAGE / room).glob("*.py"):
+        wanted = function or path.stem
+        if re.search(rf"^def {wanted}\(", path.read_text(encoding="utf-8"), re.MULTILINE):
+            found.add(path.stem)
+    return found
+
+
+@pytest.mark.parametrize("room", ["losses", "models", "data"])
+def test_names_are_files(room: str) -> None:
+    found = entries(room)
+    assert {entry.file for entry in found.values()} == files_with(room, FUNCTION[room])
+    assert {name for name, entry in found.items() if not entry.preset} == files_with(room, FUNCTION[room])
+
+
+@pytest.mark.parametrize("room", ["losses", "models"])
+def test_constants_are_what_the_modules_say(room: str) -> None:
+    for entry in entries(room).values():
+        module = importlib.import_module(f"limbeck.{room}.{entry.file}")
+        sizes = getattr(module, "SIZES", {})
+        assert entry.preset == sizes.get(entry.name, {})
+        assert set(sizes) <= set(entries(room))
+        assert entry.needs_teacher == getattr(module, "NEEDS_TEACHER", True)
+
+
+def test_defaults_are_read_as_they_are_written() -> None:
+    for room in ("losses", "models", "data"):
+        for entry in entries(room).values():
+            parameters = inspect.signature(load(entry)).parameters
+            for name, default in entry.options.items():
+                if default != NO_DEFAULT and default != (real := parameters[name].default):
+                    with contextlib.suppress(ValueError):  # a name of the file, not a literal
+                        assert ast.literal_eval(default) == real
+
+
+def test_a_function_from_python_goes_before_a_file() -> None:
+    def resnet20(num_classes: int, *, width: int, twice: bool = False) -> None:
+        """Mine.
+
+        More.
+        """
+
+    entry = find("models", "resnet20", {"resnet20": resnet20})
+    assert (entry.summary, entry.options, entry.preset) == ("Mine.", {"width": NO_DEFAULT, "twice": "False"}, {})
+    assert load(entry, {"resnet20": resnet20}) is resnet20
+    assert check_options(entry, {}) == [("width", "'resnet20' needs a value for 'width'")]
+    with pytest.raises(LimbeckError, match="no model called 'resnet-20'; did you mean 'resnet20'"):
+        find("models", "resnet-20", {"mine": resnet20})
+
+
 def test_named_sizes_set_their_options() -> None:
     assert entries("models")["resnet20"].preset == {"depth": 20}
     assert "depth" not in entries("models")["resnet20"].options
@@ -41,8 +97,9 @@ def test_an_argument_after_a_colon() -> None:
     assert split_name("folder:a:b") == ("folder", "a:b")
     assert split_name("digits") == ("digits", None)
     assert find("data", "folder:photos").name == "folder"
-    with pytest.raises(LimbeckError, match="'folder' needs a path after a colon, as in folder:PATH"):
-        find("data", "folder")
+    for nothing in ("folder", "folder:"):
+        with pytest.raises(LimbeckError, match="'folder' needs a path after a colon, as in folder:PATH"):
+            find("data", nothing)
     with pytest.raises(LimbeckError, match="'digits' takes nothing after a colon; got 'x'"):
         find("data", "digits:x")
 

@@ -93,15 +93,17 @@ def test_names_may_hold_dots(pair: str, tmp_path: Path) -> None:
         ("students.distilled.loss.-1.weight=1",
          "students.distilled.loss.-1.weight: the list has items 0 to 1; got '-1'"),
         ("students.distilled.loss.²=1", "students.distilled.loss.²: the list has items 0 to 1; got '²'"),
-        ("students.distilled.loss." + "9" * 5000 + "=1", "the list has items 0 to 1"),
+        ("students.distilled.loss." + "9" * 2000 + "=1", "the list has items 0 to 1"),
         ("students.distilled.loss.first=1", "students.distilled.loss.first: the list has items 0 to 1; got 'first'"),
         ("students.distilled.loss.0.temprature=1",
          "students.distilled.loss.0.temprature: 'soft_targets' has no option 'temprature'; did you mean 'temp"),
-        ("teachers.large.patience.x=1", "teachers.large.patience: takes a whole number; got {'x': 1}"),
+        ("teachers.large.patience.x=1", "teachers.large.patience: takes a whole number; got {x: 1}"),
         ("name.x=1", "name.x: name is 'pair', which has no parts"),
-        ("view.flip=true", "view: unknown key; did you mean 'views'? (got {'flip': True})"),
+        ("view.flip=true", "view: unknown key; did you mean 'views'? (got {flip: true})"),
         ("students.distilled.ema.1=3",
          "students.distilled.ema.1: no list is there to have an item 1; give the whole list"),
+        ("x" + ".x" * 5000 + "=1", "too deep a nest for a recipe"),
+        ("students.baseline.ema" + ".x" * 90 + "=1", "students.baseline.ema.x: unknown key; there is decay"),
         ("epochs", "'epochs': an override is key=value, as in views.batch_size=64"),
         ("=5", "'=5': an override is key=value"),
         ("views..flip=1", "'views..flip=1': an override is key=value"),
@@ -112,9 +114,10 @@ def test_names_may_hold_dots(pair: str, tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_slip_on_the_command_line(pair: str, refused: Refused, override: str, told: str) -> None:
-    (line,) = refused(pair, [override])
-    assert line.startswith("command line: ")
-    assert told in line
+    lines = refused(pair, [override])
+    assert all(line.startswith("command line: ") and len(line) < 6000 for line in lines)
+    assert told in lines[-1]
+    assert all("is missing" in line for line in lines[:-1])
 
 
 def test_a_slip_beside_one_in_the_file(pair: str, refused: Refused) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 
 from limbeck.runs.errors import LimbeckError, RecipeError
 from limbeck.runs.recipe import Recipe, json_schema
@@ -18,13 +20,14 @@ Refused = Callable[..., list[str]]
 SLIPS = [
     # text in the recipe, what stands there instead, the line with which it is refused
     ("name: pair", "nome: pair", "1: nome: unknown key; did you mean 'name'? (got 'pair')"),
-    ("name: pair", "name: 12", "1: name: takes a word; got 12"),
+    ("name: pair", "name: 12", "1: name: takes a word; got 12; in quotes it is one"),
+    ("name: pair", "name:", "1: name: takes a word; got nothing"),
     ("seeds: [0, 1]", "seeds: 3", "2: seeds: takes a list, as in […]; got 3"),
     ("seeds: [0, 1]", "seeds: []", "2: seeds: takes at least one seed, each once, as in [0, 1, 2]; got []"),
     ("seeds: [0, 1]", "seeds: [1, 1]", "2: seeds: takes at least one seed, each once, as in [0, 1, 2]; got [1, 1]"),
     ("seeds: [0, 1]", "seeds: [0, -1]", "2: seeds.1: takes a number from 0 on; got -1"),
     ("seeds: [0, 1]", "seeds: [0, one]", "2: seeds.1: takes a whole number; got 'one'"),
-    ("seeds: [0, 1]", "seeds: [0, true]", "2: seeds.1: takes a whole number; got True"),
+    ("seeds: [0, 1]", "seeds: [0, true]", "2: seeds.1: takes a whole number; got true"),
     ("seeds: [0, 1]", "precision: bf61",
      "2: precision: takes auto, bf16, fp16 or fp32; got 'bf61'; did you mean 'bf16'?"),
     ("seeds: [0, 1]", "device: gpu", "2: device: takes auto, cpu, cuda, cuda:0 (or another number) or mps; got 'gpu'"),
@@ -46,11 +49,12 @@ SLIPS = [
     ("name: sgd, lr: 0.1,", "name: sdg, lr: 0.1,",
      "13: teachers.large.optimizer: nothing here is called 'sdg'; did you mean 'sgd'?"),
     ("name: sgd, lr: 0.1, weight_decay: 5e-4", "lr: 0.1",
-     "13: teachers.large.optimizer: takes a mapping with a `name`, as in {name: …}; got {'lr': 0.1}"),
+     "13: teachers.large.optimizer: takes a mapping with a `name`, as in {name: …}; got {lr: 0.1}"),
     ("lr: 0.1,", "lr: '0.1',", "13: teachers.large.optimizer.lr: takes a number; got '0.1'"),
     ("lr: 0.1,", "lr: 0,", "13: teachers.large.optimizer.lr: takes a number above 0; got 0"),
-    ("lr: 0.1,", "lr: .inf,", "13: teachers.large.optimizer.lr: takes a finite number; got inf"),
-    ("lr: 0.1,", "lr: 1e400,", "13: teachers.large.optimizer.lr: takes a finite number; got inf"),
+    ("lr: 0.1,", "lr: -.inf,", "13: teachers.large.optimizer.lr: takes a finite number; got -.inf"),
+    ("lr: 0.1,", "lr: .inf,", "13: teachers.large.optimizer.lr: takes a finite number; got .inf"),
+    ("lr: 0.1,", "lr: 1e400,", "13: teachers.large.optimizer.lr: takes a finite number; got .inf"),
     ("lr: 0.1, weight_decay", "weight_decay", "13: teachers.large.optimizer.lr: is missing; takes a number"),
     ("{name: one_cycle}", "{name: step, every: 5, factor: 0.5}",
      "14: teachers.large.schedule.every: unknown key; did you mean 'every_epochs'? (got 5)"),
@@ -87,7 +91,29 @@ SLIPS = [
      "27: students.distilled.loss.0.name: no loss called 'soft_target'; did you mean 'soft_targets'?"),
     ("weight: 0.3", "weight: -0.3", "28: students.distilled.loss.1.weight: takes a number from 0 on; got -0.3"),
     ("- {name: cross_entropy, weight: 0.3}", "- cross_entropy",
-     "28: students.distilled.loss.1: takes a mapping, as in {…}; got 'cross_entropy'"),
+     "28: students.distilled.loss.1: takes a mapping, as in {name: cross_entropy}; got 'cross_entropy'"),
+    ("loss: [{name: cross_entropy}]", "loss: cross_entropy",
+     "15: teachers.large.loss: takes a list, as in [{name: cross_entropy}]; got 'cross_entropy'"),
+    ("weight: 0.3", "label_smoothing: 5",
+     "28: students.distilled.loss.1.label_smoothing: takes a number from 0 to 1; got 5"),
+    ("weight: 0.3", "label_smoothing: -0.1",
+     "28: students.distilled.loss.1.label_smoothing: takes a number from 0 to 1; got -0.1"),
+    ("[{name: cross_entropy}]", "[{name: cross_entropy, weight: 0}]",
+     "15: teachers.large.loss: all weights are 0: nothing would be learned"),
+    ("teacher: large", "teacher: 3",
+     "25: students.distilled.teacher: takes the name of an arm, or a list of names; got 3"),
+    ("teacher: large", "teacher: [3]", "25: students.distilled.teacher.0: takes the name of an arm; got 3"),
+    ("model: resnet20", "model:",
+     "11: teachers.large.model: takes a name, or a mapping with a `name` and options; got nothing"),
+    ("data: {source: digits}", "data: digits", "4: data: takes a mapping, as in {source: digits}; got 'digits'"),
+    ("source: digits", "source: 'folder:'", "4: data.source: 'folder' needs a path after a colon, as in folder:PATH"),
+    ("epochs: 3", "ema: {decay: 1}", "12: teachers.large.ema.decay: takes a number below 1; got 1"),
+    ("epochs: 3", "normalise: {mean: [0, 0, 0], sd: [1, 1]}",
+     "12: teachers.large.normalise.sd.2: is missing; takes a number"),
+    ("epochs: 3", "classes: [cat, dog, cat]", "12: teachers.large.classes.2: 'cat' stands twice"),
+    ("epochs: 3", "choose: Best", "12: teachers.large.choose: takes last or best; got 'Best'; did you mean 'best'?"),
+    ("{name: one_cycle}", "{name: multi_step, milestones: [], factor: 0.1}",
+     "14: teachers.large.schedule.milestones: takes a list of at least 1; got []"),
 ]  # fmt: skip
 
 
@@ -125,6 +151,21 @@ def test_a_ring_of_teachers_is_refused(pair: str, refused: Refused) -> None:
         "teacher: large", "teacher: [large, baseline]"
     )
     assert refused(ring) == ["23: students.baseline.teacher: 'baseline' would end up as its own teacher"]
+
+
+def test_long_lines_of_teachers_are_no_ring(pair: str, tmp_path: Path, refused: Refused) -> None:
+    long = "".join(f"  s{i}: {{teacher: s{i - 1}}}\n" for i in range(1, 1500))
+    wide = "".join(f"  w{i}: {{teacher: [{', '.join(f'w{j}' for j in range(i))}]}}\n" for i in range(1, 30))
+    start = pair[: pair.index("teachers:")] + (
+        "students:\n  defaults: {model: resnet20, epochs: 1, optimizer: {name: sgd, lr: 1},"
+        " loss: [{name: cross_entropy}]}\n"
+    )
+    path = tmp_path / "r.yaml"
+    path.write_text(start + "  s0: {}\n" + long + "  w0: {}\n" + wide)
+    assert load_recipe(path).students["s1499"].teacher[0].name == "s1498"
+    assert refused(start + "  s0: {teacher: s1499}\n" + long) == [
+        "11: students.s0.teacher: 's0' would end up as its own teacher"
+    ]
 
 
 def test_an_assistant_may_teach(pair: str, tmp_path: Path) -> None:
@@ -197,8 +238,8 @@ def test_a_mistake_in_defaults_is_told_once(pair: str, refused: Refused) -> None
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "takes a mapping such as `name: …`, not NoneType"),
-        (b"- a\n", "takes a mapping such as `name: …`, not list"),
+        (b"", "takes a mapping, as in `name: …`; got nothing"),
+        (b"- a\n", "takes a mapping, as in `name: …`; got ['a']"),
         ("name: ä".encode("latin-1"), "takes text in UTF-8; byte 6 is none"),
         (
             b"name: a\n\tb: c\n",
@@ -354,4 +395,33 @@ def test_the_schema_knows_the_keys() -> None:
     assert {"type": "string"} in arm["model"]["anyOf"], "a model may be a word"
     assert {"type": "string"} in arm["teacher"]["anyOf"]
     assert set(schema["required"]) == {"name", "data", "students"}
-    json.dumps(schema, allow_nan=False)
+    assert json.loads(json.dumps(schema, allow_nan=False)) == schema
+
+
+def parts_of(kind: object) -> set[type[BaseModel]]:
+    """All models that a recipe is made of."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields.values()
+        return {kind}.union(*(parts_of(field.annotation) for field in fields))
+    return set().union(*(parts_of(inner) for inner in get_args(kind)))
+
+
+def test_the_schema_lists_every_key_of_every_part() -> None:
+    schema = json_schema()
+    parts = parts_of(Recipe)
+    assert len(parts) > 15
+    for part in parts:
+        told = schema if part is Recipe else schema["$defs"][part.__name__]
+        assert set(told["properties"]) == set(part.model_fields)
+        assert told["additionalProperties"] is (part.model_config["extra"] == "allow")
+
+
+def test_what_is_missing_is_told_where_the_rest_of_it_stands(pair: str, refused: Refused) -> None:
+    text = pair.replace("{name: sgd, lr: 1e-1}", "{name: sgd}")
+    assert refused(text, ["students.distilled.optimizer.momentum=0.5"]) == [
+        "21: students.baseline.optimizer.lr: is missing; takes a number",
+        "21: students.distilled.optimizer.lr: is missing; takes a number",
+    ]
+    assert refused(pair, ["students.distilled.ema.x=1"])[0] == (
+        "command line: students.distilled.ema.decay: is missing; takes a number"
+    )

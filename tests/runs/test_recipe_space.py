@@ -6,12 +6,13 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.runs.differences import differences
 from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.runs.recipe_file import load_recipe, shipped
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,10}[A-Za-z0-9]", fullmatch=True).filter(
     lambda name: "-seed" not in name.lower() and name != "defaults"
@@ -206,3 +207,53 @@ def test_any_override_sets_a_value_or_is_told(overrides: list[str]) -> None:
         recipe, told = None, str(error)
     assert all(line.startswith(("command line: ", "recipe: ")) for line in told.split("\n"))
     assert recipe is None or load_recipe(recipe.to_dict()) == recipe
+
+
+def lines_of(text: str) -> list[str]:
+    return text.splitlines(keepends=True)
+
+
+@st.composite
+def spoilt_texts(draw: st.DrawFn) -> bytes:
+    """A real recipe with a few cuts, doublings, swaps and insertions, down to single bytes."""
+    lines = lines_of(draw(st.sampled_from(SHIPPED_TEXTS)))
+    for _ in range(draw(st.integers(0, 3))):
+        at, other = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+        what = draw(st.sampled_from(["drop", "double", "swap", "indent", "insert", "replace"]))
+        if what == "drop" and len(lines) > 1:
+            del lines[at]
+        elif what == "double":
+            lines.insert(at, lines[other])
+        elif what == "swap":
+            lines[at], lines[other] = lines[other], lines[at]
+        elif what == "indent":
+            lines[at] = draw(st.sampled_from(["", " ", "  ", "    ", "\t"])) + lines[at].lstrip()
+        elif what == "insert":
+            place = draw(st.integers(0, len(lines[at])))
+            piece = draw(st.sampled_from(list("{}[]:,&*!|>'\"%#?- \n\t0.e~")) | st.text(max_size=3))
+            lines[at] = lines[at][:place] + piece + lines[at][place:]
+        elif what == "replace":
+            head, colon, _ = lines[at].partition(":")
+            lines[at] = f"{head}{colon} {draw(odd)!r}\n"
+    content = bytearray("".join(lines).encode("utf-8", "surrogatepass"))
+    for _ in range(draw(st.integers(0, 2))):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(content)
+
+
+SHIPPED_TEXTS = [path.read_text(encoding="utf-8") for path in shipped().values()]
+
+
+@given(spoilt_texts() | st.binary(max_size=200))
+@settings(max_examples=250, deadline=None)
+def test_any_file_is_a_recipe_or_is_told(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "spoilt.yaml"
+    path.write_bytes(content)
+    try:
+        recipe = load_recipe(path)
+    except RecipeError as error:
+        told = str(error).split("\n")
+        assert all(line.startswith(f"{path}:") and line.isprintable() and len(line) < 1000 for line in told)
+        assert len(set(told)) == len(told)
+    else:
+        assert load_recipe(recipe.to_dict()) == recipe

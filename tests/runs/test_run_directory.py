@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import pytest
 
 from limbeck.runs.directory import MetricsLog, RunDirectory
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import make_folder, read_json, replace, write_json
+from limbeck.runs.files import read_json, write_json
 from limbeck.runs.recipe_file import load_recipe
 
 
@@ -210,31 +211,31 @@ def test_lost_and_damaged_rows_are_said(tmp_path: Path) -> None:
         log.rows()
 
 
-def test_json_is_replaced_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "value.json"
-    write_json(path, {"a": 1, "ä": (1, math.inf)})
-    assert read_json(path) == {"a": 1, "ä": [1, None]}
-    inode = path.stat().st_ino
-    write_json(path, [])
-    assert path.stat().st_ino != inode, "a reader of the old file keeps the old file"
-    with pytest.raises(TypeError):
-        write_json(path, {"a": object()})
-    assert read_json(path) == []
-    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
-    with pytest.raises(LimbeckError, match="cannot be written: No such file or directory"):
-        write_json(tmp_path / "nowhere" / "value.json", 1)
-    with pytest.raises(LimbeckError, match="cannot be read: No such file or directory"):
-        read_json(tmp_path / "missing.json")
+def test_a_row_on_a_full_disk(small_disk: Path) -> None:
+    log = MetricsLog(small_disk / "metrics" / "student.jsonl")
+    log.append({"epoch": 1})
+    size = log.size()
+    fill(small_disk)
+    row = {"epoch": 2, "note": "x" * 10_000}
+    with pytest.raises(LimbeckError, match=r"student\.jsonl: cannot be written: No space left on device$"):
+        log.append(row)
+    assert log.rows() == [{"epoch": 1}], "what did not fit is no row"
+    (small_disk / "filler").unlink()
+    log.cut(size)
+    log.append(row)
+    assert log.rows() == [{"epoch": 1}, row]
 
 
-def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "value.json").mkdir()
-    with pytest.raises(LimbeckError, match=r"value\.json: cannot be written"):
-        replace(tmp_path / "value.json", b"1")
-    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+def fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
 
 
-def test_folders_are_made_with_those_above(tmp_path: Path) -> None:
-    make_folder(tmp_path / "a" / "b" / "c")
-    make_folder(tmp_path / "a" / "b" / "c")
-    assert (tmp_path / "a" / "b" / "c").is_dir()
+def test_a_recipe_on_a_full_disk_claims_nothing(small_disk: Path) -> None:
+    directory = RunDirectory(small_disk / "mine")
+    with directory.locked():
+        fill(small_disk)
+        with pytest.raises(LimbeckError, match=r"recipe\.json: cannot be written: No space left on device$"):
+            directory.claim(load_recipe("quickstart").to_dict())
+        assert [path.name for path in directory.root.iterdir()] == ["run.lock"]

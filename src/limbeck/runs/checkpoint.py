@@ -51,11 +51,11 @@ def write(parent: Path, step: int, files: Mapping[str, bytes], info: Mapping[str
         remove_unfinished(parent)
         if not _is(final, files, info):
             _write_beside(final, {**files, MANIFEST: manifest})
-    found = _stream(parent)
-    here = found.index(final)
-    for old in [*found[:here], *found[here + keep :]]:
-        _remove(old)
-    remove_unfinished(parent)
+        found = _stream(parent)
+        here = found.index(final)
+        for old in [*found[:here], *found[here + keep :]]:
+            _remove(old)
+        remove_unfinished(parent)
     return final
 
 
@@ -157,4 +157,5 @@ def _sha256(data: bytes) -> str:
 
 
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True).encode()
+    # As it will be read: keys that are numbers become words, and are sorted as words.
+    return json.dumps(json.loads(json.dumps(value)), sort_keys=True).encode()

@@ -113,7 +113,7 @@ def find(room: str, name: str, extra: Mapping[str, Callable[..., Any]] = Mapping
         kind = {"losses": "loss", "models": "model", "data": "data source"}[room]
         raise LimbeckError(f"no {kind} called {head!r}{did_you_mean(head, [*known, *extra])}")
     entry = known[head]
-    if entry.argument and argument is None:
+    if entry.argument and not argument:
         raise LimbeckError(f"{head!r} needs a {entry.argument} after a colon, as in {head}:{entry.argument.upper()}")
     if argument is not None and not entry.argument:
         raise LimbeckError(f"{head!r} takes nothing after a colon; got {argument!r}")

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from .errors import LimbeckError, RecipeError, did_you_mean
+from .recipe_values import shortened
 from .yaml_file import parse
 
 GROUPS = ("students", "teachers")
+MOST_DOTS = 100
 
 
 def split_override(override: str) -> tuple[str, str]:
@@ -17,6 +19,8 @@ def split_override(override: str) -> tuple[str, str]:
     key = key.strip()
     if not equals or not all(key.split(".")):
         raise RecipeError(f"command line: {override!r}: an override is key=value, as in views.batch_size=64")
+    if key.count(".") > MOST_DOTS:
+        raise RecipeError(f"command line: {shortened(key)}: too deep a nest for a recipe")
     return key, text
 
 
@@ -54,7 +58,7 @@ def _place(tree: dict[str, Any], parts: Sequence[str], where: str) -> tuple[Any,
             node, at = node[name], at + 1
             continue
         if not isinstance(node, dict):
-            raise RecipeError(f"{where}: {done} is {node!r}, which has no parts")
+            raise RecipeError(f"{where}: {done} is {shortened(node)}, which has no parts")
         name, taken = _key(node, parts[at:])
         if at == 1 and parts[0] in GROUPS and name not in (*node, "defaults"):
             raise RecipeError(f"{where}: no arm called {name!r}{did_you_mean(name, node)}")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 
 from .errors import LimbeckError, did_you_mean
 from .lookup import Entry, check_options, find
 from .recipe import Arm, Functions, LossTerm, Recipe
 
 Complaint = tuple[tuple[str | int, ...], str]
+# What a loss's signature cannot say, and training would not notice.
+RANGES = {
+    "temperature": (lambda value: value > 0, "above 0"),
+    "label_smoothing": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+}
 
 
 def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list[Complaint]:
@@ -85,9 +91,10 @@ def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
         seen.add(term.name)
         for option, message in check_options(entry, term.options, also=("weight",)):
             yield (*at, option), message
-        temperature = term.options.get("temperature")
-        if isinstance(temperature, int | float) and temperature <= 0:
-            yield (*at, "temperature"), f"takes a number above 0; got {temperature}"
+        for option, (fits, takes) in RANGES.items():
+            value = term.options.get(option)
+            if isinstance(value, int | float) and not fits(value):
+                yield (*at, option), f"takes a number {takes}; got {value}"
         if entry.needs_teacher and not arm.teacher:
             yield ("teacher",), f"is missing: {term.name!r} compares with a teacher; takes the name of an arm"
     if arm.loss and not any(term.weight for term in arm.loss):
@@ -117,15 +124,11 @@ def _relations(recipe: Recipe, name: str, arm: Arm, group: str) -> Iterator[Comp
 
 def _cycles(recipe: Recipe) -> list[Complaint]:
     arms = recipe.arms()
-
-    def reaches(start: str, goal: str, seen: frozenset[str]) -> bool:
-        if start in seen:
-            return False
-        voices = [voice.name for voice in arms[start].teacher]
-        return goal in voices or any(reaches(voice, goal, seen | {start}) for voice in voices)
-
-    for name in arms:
-        if reaches(name, name, frozenset()):
-            group = "teachers" if name in recipe.teachers else "students"
-            return [((group, name, "teacher"), f"{name!r} would end up as its own teacher")]
+    listening = TopologicalSorter({name: [voice.name for voice in arm.teacher] for name, arm in arms.items()})
+    try:
+        listening.prepare()
+    except CycleError as error:
+        name = next(name for name in arms if name in error.args[1])
+        group = "teachers" if name in recipe.teachers else "students"
+        return [((group, name, "teacher"), f"{name!r} would end up as its own teacher")]
     return []

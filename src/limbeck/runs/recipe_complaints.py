@@ -95,6 +95,10 @@ def _words(item: Any, path: tuple[str | int, ...], holder: type[BaseModel] | Non
         near = did_you_mean(got, words) if isinstance(got, str) else ""
         near = near if "did you mean" in near else ""
         return f"takes {', '.join(words[:-1])} or {words[-1]}; got {shortened(got)}{near}"
+    if kind in SHAPES and (place := _place(path)) in PLACES:
+        return f"takes {PLACES[place]}; got {shortened(got)}"
+    if kind == "string_type" and isinstance(got, bool | int | float):
+        return f"takes a word; got {shortened(got)}; in quotes it is one"
     template = TAKES.get(kind)
     context = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in context.items()}
     takes = template.format(**context) if template else item["msg"][:1].lower() + item["msg"][1:]
@@ -121,11 +125,28 @@ TAKES = {
     "union_tag_not_found": NAMED,
     "model_attributes_type": NAMED,
 }
+SHAPES = ("tuple_type", "dict_type", "model_type", "model_attributes_type")
+PLACES = {
+    ("data",): "a mapping, as in {source: digits}",
+    ("model",): "a name, or a mapping with a `name` and options",
+    ("teacher",): "the name of an arm, or a list of names",
+    ("teacher", 0): "the name of an arm",
+    ("loss",): "a list, as in [{name: cross_entropy}]",
+    ("loss", 0): "a mapping, as in {name: cross_entropy}",
+}
 KINDS = {str: "a word", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _place(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """A path that all arms share, as all items of a list do."""
+    within = path[2:] if path[0] in ("students", "teachers") else path
+    return tuple(0 if isinstance(part, int) else part for part in within)
 
 
 def _takes(path: tuple[str | int, ...], holder: type[BaseModel] | None) -> str:
     """What belongs in a place that is empty."""
+    if path and isinstance(path[-1], int):  # lists of a fixed length hold numbers
+        return "a number"
     field = holder.model_fields.get(str(path[-1])) if holder and path else None
     kind = _bare(field.annotation) if field else None
     if kind in KINDS:

@@ -66,7 +66,7 @@ def load_recipe(
     else:
         where, tree, lines = _read(find_recipe(str(source)))
     if not isinstance(tree, dict):
-        raise RecipeError(f"{where}: takes a mapping such as `name: …`, not {type(tree).__name__}")
+        raise RecipeError(f"{where}: takes a mapping, as in `name: …`; got {shortened(tree)}")
     early = [override for override in overrides if shared_by_arms(override)]
     for override in early:
         apply_override(tree, override)
@@ -142,20 +142,25 @@ def check(
 
 def _origin(path: Path_, lines: Lines, told: Set[str]) -> tuple[Path_, int | None]:
     """Where a value was written: the key there, and its line (0: unknown, None: the command line)."""
-    shared = (path[0], "defaults", *path[2:]) if len(path) > 2 and path[0] in GROUPS else path
-    for written in (path, shared):
+    for written in (path, _shared(path)):
         key = ".".join(map(str, written))
         if any(key == word or key.startswith(f"{word}.") for word in told):
             return written, None
         if written in lines:
             return written, lines[written]
-    key = ".".join(map(str, path))
-    if key and any(word.startswith(f"{key}.") for word in told):
-        return path, None  # nothing but the command line made this mapping
-    upper = path
-    while upper and upper not in lines:
-        upper = upper[:-1]
-    return path, lines.get(upper, 0)
+    for end in range(len(path), 0, -1):
+        for upper in (path[:end], _shared(path[:end])):
+            if upper in lines:
+                return path, lines[upper]
+        key = ".".join(map(str, path[:end]))
+        if any(word.startswith(f"{key}.") for word in told):
+            return path, None  # nothing but the command line made this mapping
+    return path, 0
+
+
+def _shared(path: Path_) -> Path_:
+    """Where `defaults` would say it for all arms."""
+    return (path[0], "defaults", *path[2:]) if len(path) > 2 and path[0] in GROUPS else path
 
 
 def copy_shipped(name: str, to: Path | None = None) -> Path:

@@ -36,9 +36,25 @@ def _arm_name(value: str) -> str:
 
 
 def shortened(value: object) -> str:
-    """What was given, in a line that stays a line."""
-    text = repr(value)
+    """What was given, in a recipe's words and in a line that stays a line."""
+    text = _in_words(value, 4)
     return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _in_words(value: object, levels: int) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value - value != 0:
+        return f".{value}".replace(".-", "-.")
+    if isinstance(value, dict | list) and value and not levels:
+        return "…"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {_in_words(item, levels - 1)}' for key, item in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(_in_words(item, levels - 1) for item in value)}]"
+    return repr(value)
 
 
 FolderName = Annotated[str, AfterValidator(folder_name)]

@@ -1,0 +1,190 @@
+"""A file that is put in place is the old one or the new one, never a part of either."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limbeck.runs.errors import LimbeckError
+from limbeck.runs.files import (
+    finite,
+    make_folder,
+    plain_name,
+    read_json,
+    replace,
+    saying_where,
+    write_durably,
+    write_json,
+)
+
+
+def test_json_is_replaced_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, {"a": 1, "ä": (1, math.inf)})
+    assert read_json(path) == {"a": 1, "ä": [1, None]}
+    inode = path.stat().st_ino
+    write_json(path, [])
+    assert path.stat().st_ino != inode, "a reader of the old file keeps the old file"
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert read_json(path) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+    with pytest.raises(LimbeckError, match="cannot be written: No such file or directory"):
+        write_json(tmp_path / "nowhere" / "value.json", 1)
+    with pytest.raises(LimbeckError, match="cannot be read: No such file or directory"):
+        read_json(tmp_path / "missing.json")
+
+
+def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path) -> None:
+    (tmp_path / "value.json").mkdir()
+    with pytest.raises(LimbeckError, match=r"value\.json: cannot be written"):
+        replace(tmp_path / "value.json", b"1")
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_folders_are_made_with_those_above(tmp_path: Path) -> None:
+    make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b" / "c")
+    assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+def test_a_file_in_the_way_of_a_folder_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(NotADirectoryError):
+            make_folder(path)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    write_durably(path, b"first")
+    with pytest.raises(FileExistsError):
+        write_durably(path, b"second")
+    assert path.read_bytes() == b"first"
+
+
+def test_an_error_of_the_system_becomes_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError) as caught, saying_where(tmp_path / "f"):
+        (tmp_path / "nowhere" / "f").write_bytes(b"")
+    assert str(caught.value) == f"{tmp_path / 'f'}: cannot be written: No such file or directory"
+    with pytest.raises(KeyError), saying_where(tmp_path):
+        raise KeyError
+
+
+def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    replace(path, b"0" * 50_000)
+    done = threading.Event()
+
+    def write() -> None:
+        for digit in b"123456789" * 4:
+            replace(path, bytes([digit]) * 50_000)
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    seen = set()
+    while not done.is_set():
+        content = path.read_bytes()
+        assert len(content) == 50_000
+        assert len(set(content)) == 1, "half of one, half of another"
+        seen.add(content[0])
+    writer.join()
+    assert path.read_bytes() == b"9" * 50_000
+    assert len(seen) > 1, "the reader was never there: the test tests nothing"
+
+
+REPLACER = """
+import sys
+from pathlib import Path
+from limbeck.runs.files import replace
+for count in range(int(sys.argv[2]), 10**9):
+    replace(Path(sys.argv[1]), b"%09d" % count * 5000)
+    print(count, flush=True)
+"""
+
+
+def test_a_writer_killed_at_any_time_leaves_a_whole_file(tmp_path: Path) -> None:
+    path, draw, first = tmp_path / "f", random.Random(2), 0
+    for _ in range(5):
+        command = [sys.executable, "-c", REPLACER, str(path), str(first)]
+        writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert writer.stdout is not None
+        told = int(writer.stdout.readline())
+        try:
+            writer.wait(timeout=draw.uniform(0.0, 0.03))
+        except subprocess.TimeoutExpired:
+            writer.kill()
+        told = max([told, *map(int, writer.stdout.read().split())])
+        writer.wait()
+        content = path.read_bytes()
+        first = int(content[:9])
+        assert content == b"%09d" % first * 5000
+        assert first in (told, told + 1), "what was reported as written is there"
+
+
+def test_a_full_disk_keeps_the_old_file(small_disk: Path) -> None:
+    path = small_disk / "value.json"
+    write_json(path, {"old": True})
+    with pytest.raises(LimbeckError, match=r"value\.json: cannot be written: No space left on device$"):
+        write_json(path, "x" * 2_000_000)
+    assert read_json(path) == {"old": True}
+    assert os.listdir(small_disk) == ["value.json"], "what did not fit takes up no room"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b"\x00" * 10])
+def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "value.json"
+    path.write_bytes(content)
+    with pytest.raises(LimbeckError) as caught:
+        read_json(path)
+    assert str(caught.value).startswith(f"{path}: damaged, not readable as JSON")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a", "model.safetensors", "students-0-views1", "a+b", "_x", "A" * 200])
+def test_a_plain_name_is_itself(name: str) -> None:
+    assert plain_name(name) == name
+
+
+@given(st.text(max_size=12) | st.sampled_from(["..", "a/..", "a\n", "a\\b"]))
+@settings(deadline=None)
+def test_any_other_name_is_refused(name: str) -> None:
+    try:
+        plain_name(name)
+    except LimbeckError:
+        return
+    assert os.path.basename(name) == name
+    assert name.isascii() and name.isprintable() and not name.startswith(".")
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(values)
+@settings(deadline=None)
+def test_json_holds_all_but_what_is_not_finite(value: Any) -> None:
+    def expected(node: Any) -> Any:
+        if isinstance(node, float) and not math.isfinite(node):
+            return None
+        if isinstance(node, list):
+            return [expected(item) for item in node]
+        return {key: expected(item) for key, item in node.items()} if isinstance(node, dict) else node
+
+    assert json.loads(json.dumps(finite(value), allow_nan=False)) == expected(value)
