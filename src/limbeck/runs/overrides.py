@@ -18,7 +18,7 @@ def split_override(override: str) -> tuple[str, str]:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not all(key.split(".")):
-        raise RecipeError(f"command line: {override!r}: an override is key=value, as in views.batch_size=64")
+        raise RecipeError(f"command line: {shortened(override)}: an override is key=value, as in views.batch_size=64")
     if key.count(".") > MOST_DOTS:
         raise RecipeError(f"command line: {shortened(key)}: too deep a nest for a recipe")
     return key, text
@@ -36,7 +36,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     Raises RecipeError where there is no such place or the value cannot be read.
     """
     key, text = split_override(override)
-    where = f"command line: {key}"
+    where = f"command line: {key if len(key) <= 120 else key[:119] + '…'}"
     try:
         value, _ = parse(text, where)
     except LimbeckError as error:
@@ -61,7 +61,7 @@ def _place(tree: dict[str, Any], parts: Sequence[str], where: str) -> tuple[Any,
             raise RecipeError(f"{where}: {done} is {shortened(node)}, which has no parts")
         name, taken = _key(node, parts[at:])
         if at == 1 and parts[0] in GROUPS and name not in (*node, "defaults"):
-            raise RecipeError(f"{where}: no arm called {name!r}{did_you_mean(name, node)}")
+            raise RecipeError(f"{where}: no arm called {shortened(name)}{did_you_mean(name, node)}")
         at += taken
         if at == len(parts):
             return node, name
@@ -86,5 +86,5 @@ def _key(node: dict[str, Any], parts: Sequence[str]) -> tuple[str, int]:
 def _index(node: list[Any], part: str, where: str) -> int:
     if not part.isdecimal() or len(part) > 9 or int(part) >= len(node):
         has = f"has items 0 to {len(node) - 1}" if node else "is empty"
-        raise RecipeError(f"{where}: the list {has}; got {part!r}")
+        raise RecipeError(f"{where}: the list {has}; got {shortened(part)}")
     return int(part)
