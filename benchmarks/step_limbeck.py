@@ -87,7 +87,7 @@ class LimbeckSteps:
         for _ in range(steps):
             at = self.taken = (self.taken + 1) % planner.steps_per_epoch
             view = timed(
-                "view", lambda at=at: make_view(self.split, planner.plan(0, at, self.order), planner.recipe.padding)
+                "view", lambda at=at: make_view(self.split, planner.plan(0, at, self.order), planner.recipe)
             )
             pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
             answer = timed("teacher", lambda pixels=pixels: self.teacher(pixels))

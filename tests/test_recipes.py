@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
-from limbeck.experiment.assemble import load_ready_teacher, make_learner, make_teacher
+from limbeck.experiment.assemble import (
+    input_format,
+    load_ready_teacher,
+    make_learner,
+    make_teacher,
+    view_planner,
+    view_recipe,
+)
 from limbeck.experiment.images import Images
 from limbeck.experiment.plan import make_plan
+from limbeck.runs.recipe import Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe, shipped
 from limbeck.teaching.loop import Position, Stepped, teach
 from limbeck.types import Normalisation, Split
-from limbeck.views.plan import ViewPlanner, ViewRecipe
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}
 SIDE = {"digits": 8}
@@ -26,16 +35,28 @@ def random_images(source: str, count: int = 8) -> Images:
     return Images(source, names, split, split, split, "random", Normalisation((0.5,) * 3, (0.25,) * 3))
 
 
+def load_without_downloads(name: str) -> Recipe:
+    """The recipe with fresh weights wherever it says `pretrained: true`, on four images a step."""
+    recipe = load_recipe(name)
+    groups = {"teachers": recipe.teachers, "students": recipe.students}
+    fresh = [
+        f"{group}.{arm}.model.pretrained=false"
+        for group, arms in groups.items()
+        for arm, content in arms.items()
+        if content.model.options.get("pretrained")
+    ]
+    return load_recipe(name, [*fresh, "precision=fp32"])
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_two_steps_of_four_images(name: str) -> None:
-    recipe = load_recipe(name, ["views.batch_size=4", "precision=fp32"])
+    recipe = load_without_downloads(name)
     images = random_images(recipe.data.source)
     device = torch.device("cpu")
-    models = {}
+    arms, models = recipe.arms(), {}
     for cohort in make_plan(recipe).cohorts:
         if cohort.learners[0].seed != recipe.seeds[0]:
             continue
-        arms = recipe.arms()
         learners = [
             make_learner(
                 arms[plan.arm], plan, images, device=device, precision=recipe.precision, losses=NONE, models=NONE
@@ -46,11 +67,11 @@ def test_two_steps_of_four_images(name: str) -> None:
         for teacher in cohort.teachers:
             arm = arms[teacher.rpartition("-seed")[0] or teacher]
             model = models.get(teacher) or load_ready_teacher(teacher, arm, images, NONE)
-            teachers[teacher] = make_teacher(
-                teacher, model, learners[0].form, device=device, precision=recipe.precision
-            )
+            form = input_format(arm, images)
+            teachers[teacher] = make_teacher(teacher, model, form, device=device, precision=recipe.precision)
         before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}
-        planner = ViewPlanner("random", 8, ViewRecipe(4, 1, True), cohort.view_seed)
+        views = dataclasses.replace(view_recipe(cohort.views), batch_size=4)
+        planner = view_planner(images, views, cohort.view_seed)
         events = []
         for event in teach(learners, teachers, images.train, planner, Position()):
             if not isinstance(event, Stepped):

@@ -132,6 +132,25 @@ def predict(
             print(f"  {probability:7.2%}  {name}")
 
 
+@app.command()
+def views(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("views.png"),
+    arm: Annotated[str | None, typer.Option(help="Whose views, where arms have their own.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=32, help="How many images of the batch.")] = 10,
+    epoch: Annotated[int, typer.Option(min=1, help="Which epoch.")] = 1,
+    step: Annotated[int, typer.Option(min=1, help="Which step of it.")] = 1,
+) -> None:
+    """Draw a sheet of training images as models will see them: original, augmented, mixed."""
+    from limbeck.experiment.view_sheet import write_view_sheet
+    from limbeck.runs.recipe_file import load_recipe
+
+    checked = load_recipe(recipe, overrides or ())
+    said = write_view_sheet(checked, out, arm=arm, count=count, epoch=epoch - 1, step=step - 1)
+    print("\n".join(said))
+
+
 @app.command(name="list")
 def list_(room: Room) -> None:
     """List losses, models, data sources or recipes, with their options."""

@@ -176,3 +176,44 @@ def test_gradcheck(temperature: float) -> None:
         return soft_targets(Outputs(leaf), Outputs(teacher), no_labels(3), temperature=temperature)
 
     assert torch.autograd.gradcheck(value, (student.requires_grad_(),))
+
+
+@given(pairs(), st.floats(0.5, 20.0))
+def test_standardised_float64_reference(pair: tuple[Array, Array], temperature: float) -> None:
+    def z_score(logits: Array) -> Array:
+        sd = logits.std(axis=-1, keepdims=True)
+        return np.where(sd > 0, (logits - logits.mean(axis=-1, keepdims=True)) / np.where(sd > 0, sd, 1), 0)
+
+    student, teacher = pair
+    assume(all(sd == 0 or sd > 1e-3 for z in pair for sd in z.std(axis=-1)))
+    ours = soft_targets(
+        answer(student, torch.float64), answer(teacher, torch.float64),
+        no_labels(len(student)), temperature=temperature, standardise=True,
+    )  # fmt: skip
+    expected = temperature**2 * kl(z_score(student), z_score(teacher), temperature)
+    assert ours.numpy() == pytest.approx(expected, rel=1e-6, abs=1e-11 * temperature**2)
+
+
+@given(st.integers(0, 1000), st.floats(0.1, 50.0), st.floats(-50.0, 50.0))
+def test_standardised_forgets_scale_and_shift(seed: int, scale: float, shift: float) -> None:
+    z = torch.randn(4, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    value = soft_targets(Outputs(z * scale + shift), Outputs(z), no_labels(4), standardise=True)
+    assert value.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_gradients(standardise: bool) -> None:
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 5, generator=g, dtype=torch.float64, requires_grad=True)
+    teacher = Outputs(torch.randn(3, 5, generator=g, dtype=torch.float64) * 3)
+    targets = no_labels(3)
+    assert torch.autograd.gradcheck(
+        lambda z: soft_targets(Outputs(z), teacher, targets, standardise=standardise), logits
+    )
+
+
+def test_constant_logits_standardise_to_nothing() -> None:
+    flat = torch.full((2, 5), 3.0, requires_grad=True)
+    value = soft_targets(Outputs(flat), Outputs(torch.randn(2, 5)), no_labels(2), standardise=True)
+    value.sum().backward()
+    assert value.isfinite().all() and flat.grad is not None and flat.grad.isfinite().all()

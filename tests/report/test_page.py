@@ -58,6 +58,17 @@ def test_figures_are_pictures(tmp_path: Path, curves: Curves) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.md"], "and nothing else is left"
 
 
+def test_how_much_of_a_better_teacher_arrives(tmp_path: Path) -> None:
+    usual = learner("at-32", 0, 0.7665, role="teacher")
+    better = learner("at-64", 0, 0.8439, role="teacher")
+    v2 = learner("v2", 0, 0.7619, teacher="at-32")
+    text = page(tmp_path, result_of([usual, better, v2, learner("v4", 0, 0.7793, teacher="at-64", baseline="v2")]))
+    assert "Transfer %" in text
+    assert re.search(r"\| v4 .*\| +22\.5 \|", text), "(77.93 - 76.19) / (84.39 - 76.65)"
+    same = page(tmp_path, result_of([usual, v2, learner("v3", 0, 0.7, teacher="at-32", baseline="v2")]))
+    assert "Transfer" not in same, "one teacher gains nothing over itself"
+
+
 def test_one_seed_is_never_a_finding(tmp_path: Path, curves: Curves) -> None:
     text = page(tmp_path, result_of(three_arms(seeds=1)), curves)
     assert "n = 1 does not show" in text

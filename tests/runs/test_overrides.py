@@ -10,9 +10,10 @@ import pytest
 
 from limbeck.runs.differences import differences
 from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe import Crop, Recipe
+from limbeck.runs.recipe import Recipe
 from limbeck.runs.recipe_file import load_recipe
 from limbeck.runs.recipe_training import Adam, Cosine
+from limbeck.runs.recipe_views import Crop
 
 Refused = Callable[..., list[str]]
 

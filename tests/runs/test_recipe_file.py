@@ -40,7 +40,9 @@ SLIPS = [
     ("batch_size: 32", "batch_size: 32.0", "7: views.batch_size: takes a whole number; got 32.0"),
     ("batch_size: 32", "flip: yes", "7: views.flip: takes true or false; got 'yes'"),
     ("batch_size: 32", "crop: 4", "7: views.crop: takes a mapping, as in {…}; got 4"),
-    ("batch_size: 32", "mixup: 0.2", "7: views.mixup: unknown key; there is batch_size, crop, flip, seed (got 0.2)"),
+    ("batch_size: 32", "mixup: 0.2",
+     "7: views.mixup: unknown key; there is batch_size, crop, erasing, flip, mixing, policy, "
+     "resized_crop, seed (got 0.2)"),
     ("resnet20", "resne20", "11: teachers.large.model: no model called 'resne20'; did you mean 'resnet20'?"),
     ("resnet20", "{name: resnet20, depth: 20}",
      "11: teachers.large.model.depth: 'resnet20' has no option 'depth'; there is stem, widths"),
@@ -114,6 +116,19 @@ SLIPS = [
     ("epochs: 3", "choose: Best", "12: teachers.large.choose: takes last or best; got 'Best'; did you mean 'best'?"),
     ("{name: one_cycle}", "{name: multi_step, milestones: [], factor: 0.1}",
      "14: teachers.large.schedule.milestones: takes a list of at least 1; got []"),
+    ("batch_size: 32", "policy: {name: autoaugmnet}",
+     "7: views.policy: nothing here is called 'autoaugmnet'; did you mean 'autoaugment'?"),
+    ("batch_size: 32", "policy: {name: autoaugment, table: cifar}",
+     "7: views.policy.table: takes cifar10, imagenet or svhn; got 'cifar'; did you mean 'cifar10'?"),
+    ("batch_size: 32", "mixing: {probability: 0.5}",
+     "7: views.mixing: takes `mixup`, `cutmix` or both, each with its α, as in {mixup: 0.8, cutmix: 1.0}"),
+    ("batch_size: 32", "erasing: {area: [0.4, 0.02]}",
+     "7: views.erasing: area takes the smaller number first, as in [0.02, 0.4]; got [0.4, 0.02]"),
+    ("batch_size: 32", "crop: {padding: 1}\n  resized_crop: {}",
+     "6: views: takes `crop` or `resized_crop`, not both"),
+    ("weight: 0.3", "warmup_epoch: 3",
+     "28: students.distilled.loss.1.warmup_epoch: 'cross_entropy' has no option 'warmup_epoch'; "
+     "did you mean 'warmup_epochs'?"),
 ]  # fmt: skip
 
 

@@ -273,7 +273,7 @@ def test_all_see_the_same_view_each_in_its_own_format() -> None:
         if isinstance(event, EpochEnded) and event.position.epoch == 2:
             break
     for number in range(2 * STEPS):
-        view = make_view(train_split(), PLANNER.plan(number // STEPS, number % STEPS), PLANNER.recipe.padding)
+        view = make_view(train_split(), PLANNER.plan(number // STEPS, number % STEPS), PLANNER.recipe)
         for name in ("teacher", "a", "b"):
             assert torch.equal(seen[name][number], prepare(view.images, FORM))
         assert torch.equal(seen["small"][number], prepare(view.images, cohort[2].form))

@@ -40,6 +40,14 @@ def test_weighted_sum(dtype: torch.dtype) -> None:
     assert torch.equal(values, torch.stack(expected))
 
 
+def test_a_weight_may_grow_in_a_straight_line() -> None:
+    growing = Objective([Term("cross_entropy", cross_entropy, 0.5, warmup_epochs=4.0)])
+    full = cross_entropy(outputs(0), None, TARGETS).mean().item()
+    for epochs, share in ((0.5, 0.125), (1, 0.25), (3.9, 0.975), (4, 1), (400, 1)):
+        assert growing(outputs(0), [], TARGETS, epochs).item() == pytest.approx(0.5 * share * full)
+    assert growing(outputs(0), [], TARGETS).item() == pytest.approx(0.5 * full)
+
+
 def test_without_a_teacher() -> None:
     objective = Objective([Term("cross_entropy", cross_entropy)])
     assert objective(outputs(0), [], TARGETS).item() == cross_entropy(outputs(0), None, TARGETS).mean().item()

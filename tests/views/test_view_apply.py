@@ -47,7 +47,7 @@ def test_pixels_and_labels(size: int, height: int, width: int, recipe: ViewRecip
     of = split(size, height, width)
     planner = ViewPlanner("data", size, recipe, seed)
     plan = planner.plan(seed, planner.steps_per_epoch - 1)
-    view = make_view(of, plan, recipe.padding)
+    view = make_view(of, plan, recipe)
     assert np.array_equal(view.images.numpy(), slow_view(of, plan, recipe.padding))
     assert torch.equal(view.targets.labels, plan.indices * 7 + 3)
     check_form(view, height, width)
@@ -69,14 +69,14 @@ def check_form(view: View, height: int, width: int) -> None:
 def test_every_corner_of_the_padded_image(top: int, left: int, flip: bool) -> None:
     of = split(1, 6, 5)
     plan = ViewPlan(0, 0, torch.tensor([0]), torch.tensor([[top, left]]), torch.tensor([flip]))
-    assert np.array_equal(make_view(of, plan, 4).images.numpy(), slow_view(of, plan, 4))
+    assert np.array_equal(make_view(of, plan, ViewRecipe(padding=4)).images.numpy(), slow_view(of, plan, 4))
 
 
 def test_without_augmentation_the_images_are_as_they_were() -> None:
     of = split(6, 5, 7)
     planner = ViewPlanner("data", 6, ViewRecipe(batch_size=6), 0)
     plan = planner.plan(0, 0)
-    assert torch.equal(make_view(of, plan, 0).images, of.images[plan.indices])
+    assert torch.equal(make_view(of, plan, ViewRecipe()).images, of.images[plan.indices])
 
 
 def test_making_a_view_changes_nothing_and_shares_nothing() -> None:
@@ -84,7 +84,7 @@ def test_making_a_view_changes_nothing_and_shares_nothing() -> None:
     before = of.images.clone()
     planner = ViewPlanner("data", 6, ViewRecipe(batch_size=6, padding=2, flip=True), 0)
     for recipe in (planner.recipe, ViewRecipe(batch_size=6)):
-        view = make_view(of, dataclasses.replace(planner, recipe=recipe).plan(0, 0), recipe.padding)
+        view = make_view(of, dataclasses.replace(planner, recipe=recipe).plan(0, 0), recipe)
         view.images.zero_()
         view.targets.labels.zero_()
     assert torch.equal(of.images, before)
@@ -96,7 +96,7 @@ def test_views_do_not_depend_on_the_order_in_which_they_are_made() -> None:
     planner = ViewPlanner("data", 40, ViewRecipe(batch_size=8, padding=2, flip=True), 5)
 
     def made(step: int) -> Tensor:
-        return make_view(of, planner.plan(2, step), 2).images
+        return make_view(of, planner.plan(2, step), ViewRecipe(padding=2)).images
 
     forward = [made(step) for step in range(5)]
     backward = [made(step) for step in reversed(range(5))]
@@ -109,7 +109,10 @@ def test_an_image_looks_the_same_whatever_the_other_images_are() -> None:
     two.images[3] = one.images[3]
     plan = ViewPlanner("data", 8, ViewRecipe(batch_size=8, padding=2, flip=True), 5).plan(0, 0)
     place = plan.indices.tolist().index(3)
-    first, second = make_view(one, plan, 2).images, make_view(two, plan, 2).images
+    first, second = (
+        make_view(one, plan, ViewRecipe(padding=2)).images,
+        make_view(two, plan, ViewRecipe(padding=2)).images,
+    )
     assert torch.equal(first[place], second[place])
     assert not torch.equal(first, second)
 
@@ -119,6 +122,6 @@ def test_the_device_does_not_matter() -> None:
     of = split(40, 9, 7)
     there = Split(of.images.cuda(), of.labels.cuda())
     plan = ViewPlanner("data", 40, ViewRecipe(batch_size=16, padding=3, flip=True), 5).plan(0, 1)
-    here, view = make_view(of, plan, 3), make_view(there, plan, 3)
+    here, view = make_view(of, plan, ViewRecipe(padding=3)), make_view(there, plan, ViewRecipe(padding=3))
     assert torch.equal(here.images, view.images.cpu())
     assert torch.equal(here.targets.labels, view.targets.labels.cpu())

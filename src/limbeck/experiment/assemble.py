@@ -15,6 +15,7 @@ from limbeck.models.weights import load_weights
 from limbeck.runs import lookup
 from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Arm, Functions, LossTerm, Named
+from limbeck.runs.recipe_views import Views
 from limbeck.seeding import seed_everything
 from limbeck.teaching import optimizers, schedules
 from limbeck.teaching.learner import Learner, Training
@@ -22,12 +23,18 @@ from limbeck.teaching.objective import Objective, Term
 from limbeck.teaching.precision import compute_dtype
 from limbeck.teaching.teacher import Teacher, as_outputs
 from limbeck.types import Normalisation
+from limbeck.views.erasing import Erasing
+from limbeck.views.mixing import Mixing
+from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.policies import AutoAugment, RandAugment, TrivialAugment
 from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.resized_crop import ResizedCrop
 
 from .images import Images
 from .plan import LearnerPlan
 
 IMAGES_TO_INITIALISE = 2048
+POLICIES = {"autoaugment": AutoAugment, "randaugment": RandAugment, "trivialaugment": TrivialAugment}
 
 
 def build_model(model: Named, num_classes: int, models: Functions, *, pretrained: bool = True) -> nn.Module:
@@ -48,7 +55,27 @@ def input_format(arm: Arm, images: Images) -> InputFormat:
     """How an arm's model takes its images: its own normalisation and size, or the data's."""
     own = arm.normalise
     normalisation = Normalisation(own.mean, own.sd) if own else images.normalisation
-    return InputFormat(normalisation, arm.resolution)
+    return InputFormat(normalisation, arm.resolution, arm.interpolation)
+
+
+def view_recipe(views: Views) -> ViewRecipe:
+    """How a recipe wants its views, as the room that makes them takes it."""
+    policy = views.policy
+    return ViewRecipe(
+        batch_size=views.batch_size,
+        padding=views.crop.padding if views.crop else 0,
+        flip=views.flip,
+        resized_crop=ResizedCrop(**views.resized_crop.model_dump()) if views.resized_crop else None,
+        policy=POLICIES[policy.name](**policy.model_dump(exclude={"name"})) if policy else None,
+        erasing=Erasing(**views.erasing.model_dump()) if views.erasing else None,
+        mixing=Mixing(**views.mixing.model_dump()) if views.mixing else None,
+    )
+
+
+def view_planner(images: Images, recipe: ViewRecipe, seed: int) -> ViewPlanner:
+    """The plans of all views of the training images."""
+    _, height, width = images.shape
+    return ViewPlanner(images.fingerprint, len(images.train), recipe, seed, (height, width), images.normalisation)
 
 
 def make_learner(
@@ -104,7 +131,13 @@ def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
 def make_objective(terms: Sequence[LossTerm], losses: Functions, teacher_weights: Sequence[float]) -> Objective:
     """The weighted sum that an arm minimises."""
     made = [
-        Term(term.name, lookup.load(lookup.find("losses", term.name, losses), losses), term.weight, term.options)
+        Term(
+            term.name,
+            lookup.load(lookup.find("losses", term.name, losses), losses),
+            term.weight,
+            term.options,
+            term.warmup_epochs,
+        )
         for term in terms
     ]
     return Objective(made, teacher_weights=teacher_weights)
@@ -202,6 +235,7 @@ def describe(arm: Arm, images: Images) -> dict[str, Any]:
         "class_names": list(images.class_names),
         "normalisation": {"mean": list(form.normalisation.mean), "sd": list(form.normalisation.sd)},
         "resolution": form.resolution or images.shape[1],
+        "interpolation": form.interpolation,
         "image_shape": list(images.shape),
         "trained_on": images.name,
     }

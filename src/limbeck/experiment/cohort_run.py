@@ -9,10 +9,9 @@ from typing import Any
 from limbeck.runs.directory import CohortDirectory
 from limbeck.runs.files import read_json
 from limbeck.teaching.teacher import Teacher
-from limbeck.views.plan import ViewPlanner, ViewRecipe
 
 from .arm_result import measure_learner, not_started
-from .assemble import input_format, load_ready_teacher, make_learner, make_teacher
+from .assemble import input_format, load_ready_teacher, make_learner, make_teacher, view_planner, view_recipe
 from .bench import Bench
 from .follow import Keeping, Watcher, follow
 from .plan import CohortPlan
@@ -43,9 +42,7 @@ def run_cohort(
         )
         for plan in plans
     ]  # fmt: skip
-    views = cohort.views
-    view_recipe = ViewRecipe(views.batch_size, views.crop.padding if views.crop else 0, views.flip)
-    planner = ViewPlanner(images.fingerprint, len(images.train), view_recipe, cohort.view_seed)
+    planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
     keeping = Keeping(files, recipe.save_every_seconds, _identity(bench, cohort))
     seconds = follow(
         learners, teachers, images, planner,

@@ -22,10 +22,10 @@ from limbeck.teaching.precision import compute_dtype
 from limbeck.teaching.predictor import predictor
 from limbeck.teaching.teacher import Teacher
 from limbeck.types import Dataset, Normalisation, Predict, Split
-from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.plan import ViewRecipe
 from limbeck.views.prepare import InputFormat
 
-from .assemble import check_answer, make_objective, make_training
+from .assemble import check_answer, make_objective, make_training, view_planner, view_recipe
 from .device import choose_device
 from .follow import Keeping, Watcher, follow
 from .images import Images, load_images, part
@@ -110,7 +110,7 @@ def distill(
     )
     history: list[dict[str, Any]] = []
     watcher = Watcher(epoch=lambda _, row: _note(history, row, say), say=say or (lambda line: None))
-    planner = ViewPlanner(images.fingerprint, len(images.train), view, seed)
+    planner = view_planner(images, view, seed)
     keeping = Keeping(CohortDirectory(Path(save_to)), 60.0, {"images": images.fingerprint}) if save_to else None
     train = Split(images.train.images.to(where), images.train.labels.to(where))
     with PoliteStop() as stop:
@@ -201,10 +201,7 @@ def _checked(
         "students": {"student": arm},
     }
     recipe: Recipe = check(tree, "distill", {}, losses=losses)
-    crop = recipe.views.crop
-    return recipe.students["student"], ViewRecipe(
-        recipe.views.batch_size, crop.padding if crop else 0, recipe.views.flip
-    )
+    return recipe.students["student"], view_recipe(recipe.views)
 
 
 def _note(history: list[dict[str, Any]], row: dict[str, Any], say: Callable[[str], None] | None) -> None:

@@ -79,7 +79,7 @@ def load(path: str | Path, *, models: Functions = NONE) -> LoadedModel:
         raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit model.json)")
     model = build_model(named, len(class_names), models, pretrained=False)
     load_weights(model, weights)
-    form = InputFormat(norm, None if resolution == size else resolution)
+    form = InputFormat(norm, None if resolution == size else resolution, about.get("interpolation", "bilinear"))
     model = model.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return LoadedModel(model, class_names, form, size, about)
 

@@ -1,9 +1,12 @@
 """Losses as pure functions, for recipes and for people with a loop of their own.
 
-Each is `(student, teacher, targets, *, options) -> [B]`; the file's name is the function's.
+Each is `(student, teacher, targets, *, options) -> [B]`, or one number where it relates examples; the file's name
+is the function's.
 """
 
 from .cross_entropy import cross_entropy
+from .dist import dist
+from .dkd import dkd
 from .soft_targets import soft_targets
 
-__all__ = ["cross_entropy", "soft_targets"]
+__all__ = ["cross_entropy", "dist", "dkd", "soft_targets"]

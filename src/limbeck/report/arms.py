@@ -93,6 +93,8 @@ class Standing:
     teacher: the arm compared with; of several teachers the best.
     retention: percent, one value a seed. gap: points. gain: points, paired by seed.
     compression: how many times fewer parameters than the teacher. speed: how many times faster for one image.
+    transfer: where the baseline has another teacher, the percentage of the better teacher's gain over it that
+    reaches the student, from means over seeds.
     """
 
     teacher: Arm | None
@@ -102,6 +104,7 @@ class Standing:
     gain: statistics.Interval | None
     compression: float | None
     speed: float | None
+    transfer: float | None
 
 
 def standing(arm: Arm, arms: Sequence[Arm]) -> Standing:
@@ -127,7 +130,20 @@ def standing(arm: Arm, arms: Sequence[Arm]) -> Standing:
         plain = baseline.of_seed("test", "top1", 100)
         gains = [comparison.gain(own[seed], plain[seed]) for seed in own if seed in plain]
         gain = statistics.paired_interval(gains) if gains else None
-    return Standing(teacher, baseline, retention, gaps, gain, compression, speed)
+    transfer = _transfer(arm, baseline, teacher, arms)
+    return Standing(teacher, baseline, retention, gaps, gain, compression, speed, transfer)
+
+
+def _transfer(arm: Arm, baseline: Arm | None, teacher: Arm | None, arms: Sequence[Arm]) -> float | None:
+    if baseline is None or teacher is None or not baseline.teachers or baseline.teachers == arm.teachers:
+        return None
+    others = [other for other in arms if other.name in baseline.teachers and other.values("test", "top1")]
+    means = [other.average("test", "top1", 100) for other in (arm, baseline, teacher, *others[:1])]
+    if len(others) != 1 or None in means:
+        return None
+    own, plain, better, usual = (value for value in means if value is not None)
+    share = 100 * comparison.knowledge_transfer_efficiency(own - plain, better - usual)
+    return share if math.isfinite(share) else None
 
 
 def _ratio(teacher: Arm, student: Arm, metric: str) -> float | None:

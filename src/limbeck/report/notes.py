@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .arms import Arm, judged_split
+from .arms import Arm, judged_split, standing
 from .table import cell, duration
 
 
@@ -46,6 +46,8 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
         said.append("One teacher taught all seeds: the spread is the students' alone.")
     if any(len(arm.teachers) > 1 for arm in arms):
         said.append("An arm with several teachers is compared with the best of them.")
+    if any(standing(arm, arms).transfer is not None for arm in arms):
+        said.append("Transfer is (student − its baseline) / (teacher − the baseline's teacher), of means over seeds.")
     said += [
         f"Retention is student / teacher, gap teacher − student, gain student − baseline, all of {split} top-1.",
         "ECE is the expected calibration error over 15 equal bins of confidence. "

@@ -36,10 +36,14 @@ def _classes_are_uneven(arms: Sequence[Arm]) -> bool:
 
 
 def standing_table(arms: Sequence[Arm]) -> str:
-    """Agreement, gap, retention and gain of the arms that have a teacher or a baseline."""
+    """Agreement, gap, retention and gain of the arms that have a teacher or a baseline.
+
+    Knowledge-transfer efficiency has a column where some arm's baseline was taught by another teacher.
+    """
     rows: list[list[str]] = []
-    for arm in arms:
-        place = standing(arm, arms)
+    places = [standing(arm, arms) for arm in arms]
+    two_teachers = any(place.transfer is not None for place in places)
+    for arm, place in zip(arms, places, strict=True):
         if not (arm.teachers or place.baseline):
             continue
         rows.append(
@@ -52,10 +56,12 @@ def standing_table(arms: Sequence[Arm]) -> str:
                 format_spread(place.retention),
                 cell(place.baseline.name) if place.baseline else DASH,
                 format_interval(place.gain) if place.gain else DASH,
+                *([DASH if place.transfer is None else format_number(place.transfer, 1)] if two_teachers else ()),
             ]
         )
     header = ["Arm", "Teacher", "Agreement %", "KL to teacher", "Gap (points)", "Retention %", "Baseline"]
-    return markdown_table([*header, "Gain (points, 95 % interval)"], rows) if rows else ""
+    header += ["Gain (points, 95 % interval)", *(["Transfer %"] if two_teachers else ())]
+    return markdown_table(header, rows) if rows else ""
 
 
 def cost_table(arms: Sequence[Arm]) -> str:

@@ -26,6 +26,7 @@ from .recipe_values import (
     Seed,
     shortened,
 )
+from .recipe_views import Views
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Functions = Mapping[str, Callable[..., Any]]
@@ -45,25 +46,11 @@ class Data(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Crop(Part):
-    """Random crop of the image padded with black, in pixels on each side."""
-
-    padding: Annotated[int, Field(ge=1, le=4096, strict=True)]
-
-
-class Views(Part):
-    """How views are made. `seed` holds them fixed over the run's seeds."""
-
-    batch_size: Count = 128
-    crop: Crop | None = None
-    flip: Flag = False
-    seed: Seed | None = None
-
-
 class LossTerm(Named):
-    """One loss of the weighted sum."""
+    """One loss of the weighted sum. warmup_epochs: its weight grows to `weight` in a straight line over so many."""
 
     weight: NotNegative = 1.0
+    warmup_epochs: NotNegative = 0.0
 
 
 class Voice(Part):
@@ -103,7 +90,8 @@ class WeightAverage(Part):
 class Arm(Part):
     """One model and how it is trained; a teacher given by `weights` is not trained.
 
-    classes: the class names in the order of the file's outputs. resolution: side of the model's input.
+    classes: the class names in the order of the file's outputs. resolution: side of the model's input, to which
+    the view is resized (interpolation says how; antialiased).
     views: what differs from the run's views; arms that see different views are taught apart.
     baseline: the arm to compare with (the arm called `baseline` unless said otherwise).
     """
@@ -113,6 +101,7 @@ class Arm(Part):
     classes: tuple[str, ...] | None = None
     normalise: NormalisationOf | None = None
     resolution: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     epochs: Count | None = None
     optimizer: Optimizer | None = None
     schedule: Schedule = Constant()

@@ -14,6 +14,10 @@ Complaint = tuple[tuple[str | int, ...], str]
 RANGES = {
     "temperature": (lambda value: value > 0, "above 0"),
     "label_smoothing": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    **{
+        name: (lambda value: value >= 0, "from 0 on")
+        for name in ("target_weight", "non_target_weight", "inter_weight", "intra_weight")
+    },
 }
 
 
@@ -89,7 +93,7 @@ def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
         if term.name in seen:
             yield (*at, "name"), f"{term.name!r} stands twice in this arm; give each loss once, with its weight"
         seen.add(term.name)
-        for option, message in check_options(entry, term.options, also=("weight",)):
+        for option, message in check_options(entry, term.options, also=("weight", "warmup_epochs")):
             yield (*at, option), message
         for option, (fits, takes) in RANGES.items():
             value = term.options.get(option)

@@ -113,7 +113,7 @@ class Learner:
         seed_device(self.device, "dropout", self.seed, epoch, step)
         with autocast(self.dtype, self.device):
             outputs = as_outputs(self.model(pixels))
-        values = self.objective(outputs, teachers, targets)
+        values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
         optimizer.zero_grad(set_to_none=True)
         if scaler:
             scaler.scale(values.sum()).backward()

@@ -72,7 +72,7 @@ def teach(
             learner.model.train() if first else learner.begin_epoch()
         order = planner.order(epoch)
         for step in range(first, steps):
-            view = make_view(split, planner.plan(epoch, step, order), planner.recipe.padding)
+            view = make_view(split, planner.plan(epoch, step, order), planner.recipe, planner.normalisation)
             take_step(active, teachers, view, epoch=epoch, step=step, steps=steps)
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                 for learner in active:

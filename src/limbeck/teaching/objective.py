@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +18,20 @@ Loss = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of an objective: weight · mean over the batch of function(student, teacher, targets, **options)."""
+    """One loss of an objective: weight · mean over the batch of function(student, teacher, targets, **options).
+
+    warmup_epochs: the weight grows in a straight line from nothing to `weight` over so many epochs.
+    """
 
     name: str
     function: Loss
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    warmup_epochs: float = 0.0
+
+    def weight_at(self, epochs: float) -> float:
+        """The weight of the step with which `epochs` of the training are done."""
+        return self.weight * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.weight
 
 
 class Objective(nn.Module):
@@ -46,14 +55,19 @@ class Objective(nn.Module):
         self.teacher_weights = tuple(weight / total for weight in teacher_weights)
         self.states = nn.ModuleDict(dict(states or {}))
 
-    def forward(self, student: Outputs, teachers: Sequence[Outputs], targets: Targets) -> Tensor:
-        """Weighted values of all terms, `[number of terms]` float32. Their sum is what is minimised."""
+    def forward(
+        self, student: Outputs, teachers: Sequence[Outputs], targets: Targets, epochs: float = math.inf
+    ) -> Tensor:
+        """Weighted values of all terms, `[number of terms]` float32. Their sum is what is minimised.
+
+        epochs: how much of the training is done with this step, for weights that grow.
+        """
         values = []
         for term in self.terms:
             teacher = ensemble(teachers, self.teacher_weights, float(term.options.get("temperature", 1.0)))
             state = {"state": self.states[term.name]} if term.name in self.states else {}
             value = term.function(student, teacher, targets, **term.options, **state)
-            values.append(term.weight * value.mean())
+            values.append(term.weight_at(epochs) * value.mean())
         return torch.stack(values)
 
 

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.types import Split, Targets
+from limbeck.types import Normalisation, Split, Targets
 
-from .plan import ViewPlan
+from . import erasing, mixing, operations, resized_crop
+from .plan import ViewPlan, ViewRecipe
+
+GREY = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 class View(NamedTuple):
@@ -23,22 +26,36 @@ class View(NamedTuple):
     targets: Targets
 
 
-def make_view(split: Split, plan: ViewPlan, padding: int) -> View:
-    """Select, crop and flip. A pure function of the split and the plan."""
+def make_view(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: Normalisation | None = None) -> View:
+    """Select images and do to them what the plan says. A pure function of its arguments.
+
+    normalisation: of the data, for erasing with its colours (None: grey). Order: crop, flip, policy, erasing, mixing,
+    as in the published recipes.
+    """
     device = split.images.device
     indices = plan.indices.to(device)
     # index_select copies whole images; advanced indexing goes pixel by pixel, eight times slower.
     images = split.images.permute(0, 2, 3, 1).index_select(0, indices)  # [B, H, W, C], contiguous
+    if plan.windows is not None and recipe.resized_crop is not None:
+        images = resized_crop.apply(images, plan.windows, recipe.resized_crop)
     if plan.offsets is not None or plan.flips is not None:
         images = crop_flip(
             images,
-            None if plan.offsets is None else plan.offsets.to(device) - padding,
+            None if plan.offsets is None else plan.offsets.to(device) - recipe.padding,
             None if plan.flips is None else plan.flips.to(device),
-            reach=padding,
+            reach=recipe.padding,
         )
+    for operations_of_round in plan.rounds:
+        images = operations.apply(images, operations_of_round)
+    if plan.boxes is not None and recipe.erasing is not None:
+        colours = normalisation or GREY
+        images = erasing.erase(images, plan.boxes, recipe.erasing, colours.mean, colours.sd)
     labels = split.labels[indices]
-    share = torch.ones(labels.shape[0], device=device)
-    return View(images.permute(0, 3, 1, 2), Targets(labels, labels, share))
+    if plan.mix is not None:
+        images, targets = mixing.mix(images, labels, plan.mix)
+    else:
+        targets = Targets(labels, labels, torch.ones(labels.shape[0], device=device))
+    return View(images.permute(0, 3, 1, 2), targets)
 
 
 def crop_flip(images: Tensor, shifts: Tensor | None, flips: Tensor | None, *, reach: int | None = None) -> Tensor:

@@ -12,19 +12,28 @@ import torch
 from torch import Tensor
 
 from limbeck.seeding import generator
+from limbeck.types import Normalisation
+
+from . import erasing, mixing, policies, resized_crop
 
 
 @dataclass(frozen=True)
 class ViewRecipe:
-    """How views are made of the training images.
+    """How views are made of the training images, in this order.
 
     batch_size: images a view. padding: of the random crop, in pixels on every side, filled with black
-    (0: no crop). flip: mirror every image with probability 1/2.
+    (0: no crop). resized_crop: a random part resized to the whole, in place of the crop.
+    flip: mirror every image with probability 1/2. policy: one of `policies`. erasing: paint over a rectangle.
+    mixing: mix the batch with itself.
     """
 
     batch_size: int = 128
     padding: int = 0
     flip: bool = False
+    resized_crop: resized_crop.ResizedCrop | None = None
+    policy: policies.Policy | None = None
+    erasing: erasing.Erasing | None = None
+    mixing: mixing.Mixing | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +41,9 @@ class ViewPlan:
     """The parameters of one view.
 
     indices: `[B]` int64, places in the data set. offsets: `[B, 2]` int64, top and left of the crop in the
-    padded image, or None. flips: `[B]` bool, or None.
+    padded image, or None. windows: `[B, 4]` int64, top, left, height, width of the part to resize, or None.
+    flips: `[B]` bool, or None. rounds: what a policy does to each image, one after the other.
+    boxes: what is painted over, or None. mix: who is mixed with whom, or None.
     """
 
     epoch: int
@@ -40,6 +51,10 @@ class ViewPlan:
     indices: Tensor
     offsets: Tensor | None
     flips: Tensor | None
+    windows: Tensor | None = None
+    rounds: tuple[policies.Operations, ...] = ()
+    boxes: erasing.Boxes | None = None
+    mix: mixing.Mix | None = None
 
 
 @dataclass(frozen=True)
@@ -49,12 +64,17 @@ class ViewPlanner:
     `size` images are drawn without replacement in each epoch. What does not fill a batch is left out of
     that epoch (another part each time): a last batch of one image breaks batch normalisation. A data set
     smaller than the batch is one whole batch.
+
+    shape: height and width of the images, for augmentations that depend on it. normalisation: of the data,
+    for erasing with its colours (None: grey).
     """
 
     fingerprint: str
     size: int
     recipe: ViewRecipe
     seed: int
+    shape: tuple[int, int] = (32, 32)
+    normalisation: Normalisation | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -69,11 +89,23 @@ class ViewPlanner:
         """The plan of one view. `order` is `self.order(epoch)`, where the caller already has it."""
         order = self.order(epoch) if order is None else order
         indices = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
-        count, padding = indices.shape[0], self.recipe.padding
-        keyed = (self.fingerprint, self.seed, epoch, step)
-        offsets = flips = None
-        if padding:
-            offsets = torch.randint(0, 2 * padding + 1, (count, 2), generator=generator(*keyed, "crop"))
-        if self.recipe.flip:
-            flips = torch.randint(0, 2, (count,), generator=generator(*keyed, "flip")).bool()
-        return ViewPlan(epoch, step, indices, offsets, flips)
+        recipe, count = self.recipe, indices.shape[0]
+
+        def draw(what: str) -> torch.Generator:
+            return generator(self.fingerprint, self.seed, epoch, step, what)
+
+        offsets = flips = windows = boxes = mix = None
+        rounds: tuple[policies.Operations, ...] = ()
+        if recipe.resized_crop is not None:
+            windows = resized_crop.draw(recipe.resized_crop, count, *self.shape, draw("resized crop"))
+        elif recipe.padding:
+            offsets = torch.randint(0, 2 * recipe.padding + 1, (count, 2), generator=draw("crop"))
+        if recipe.flip:
+            flips = torch.randint(0, 2, (count,), generator=draw("flip")).bool()
+        if recipe.policy is not None:
+            rounds = policies.draw(recipe.policy, count, *self.shape, draw("policy"))
+        if recipe.erasing is not None:
+            boxes = erasing.draw(recipe.erasing, count, *self.shape, draw("erasing"))
+        if recipe.mixing is not None:
+            mix = mixing.draw(recipe.mixing, count, *self.shape, draw("mixing"))
+        return ViewPlan(epoch, step, indices, offsets, flips, windows, rounds, boxes, mix)

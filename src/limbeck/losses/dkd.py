@@ -1,0 +1,71 @@
+"""Decoupled knowledge distillation: how sure the teacher is, and what else it thinks of, weighed apart."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from limbeck.types import Outputs, Targets
+
+from .log_space import widened
+
+
+def dkd(
+    student: Outputs,
+    teacher: Outputs,
+    targets: Targets,
+    *,
+    temperature: float = 4.0,
+    target_weight: float = 1.0,
+    non_target_weight: float = 8.0,
+) -> Tensor:
+    """Decoupled knowledge distillation, T² · (target_weight · TCKD + non_target_weight · NCKD).
+
+    Zhao et al. 2022, "Decoupled Knowledge Distillation", equations 5 to 7, whose α and β are the two weights.
+    With softened probabilities p (teacher) and q (student) and t the target class, TCKD is the divergence of
+    (p_t, 1 − p_t) from (q_t, 1 − q_t), and NCKD that of the two distributions over the other classes. Then
+    KL(p ‖ q) = TCKD + (1 − p_t) · NCKD. Both are computed in log space: log(1 − p_t) is a logsumexp over the
+    other classes, so no probability underflows and any finite logits give finite values and gradients.
+
+    A mixed image counts `share` for its label and the rest for its partner's.
+    student, teacher: logits `[B, K]`, K ≥ 2; no gradient flows into the teacher's.
+    targets: labels `[B]` int64, or `[B, K]` distributions, of which the likeliest class is the target.
+    Returns `[B]`, in nats.
+    """
+    student_logits = widened(student.logits) / temperature
+    teacher_logits = widened(teacher.logits.detach()) / temperature
+
+    def of(labels: Tensor) -> Tensor:
+        target, non_target = _parts(student_logits, teacher_logits, labels)
+        return target_weight * target + non_target_weight * non_target
+
+    share = targets.share.to(student_logits.dtype)
+    loss = share * of(_classes(targets.labels)) + (1 - share) * of(_classes(targets.partner_labels))
+    return temperature**2 * loss
+
+
+def _classes(labels: Tensor) -> Tensor:
+    return labels.argmax(dim=-1) if labels.is_floating_point() else labels
+
+
+def _parts(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """TCKD and NCKD, `[B]` each, of logits already divided by the temperature."""
+    target = labels.unsqueeze(-1)
+    others = torch.ones_like(student_logits, dtype=torch.bool).scatter(-1, target, False)
+    log_p, log_p_rest = _two_classes(teacher_logits, target, others)
+    log_q, log_q_rest = _two_classes(student_logits, target, others)
+    of_target = log_p.exp() * (log_p - log_q) + log_p_rest.exp() * (log_p_rest - log_q_rest)
+    # -inf stays inside log_softmax, where its gradient is 0; outside, the place of the target holds 0.
+    log_p_others = torch.log_softmax(teacher_logits.where(others, -math.inf), dim=-1)
+    log_q_others = torch.log_softmax(student_logits.where(others, -math.inf), dim=-1)
+    difference = (log_p_others.where(others, 0.0)) - (log_q_others.where(others, 0.0))
+    return of_target, (log_p_others.exp() * difference).sum(dim=-1)
+
+
+def _two_classes(logits: Tensor, target: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """log p and log(1 − p) of the target class, `[B]` each."""
+    own = logits.gather(-1, target).squeeze(-1)
+    gap = own - torch.logsumexp(logits.where(others, -math.inf), dim=-1)
+    return torch.nn.functional.logsigmoid(gap), torch.nn.functional.logsigmoid(-gap)
