@@ -28,7 +28,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 def main() -> None:
-    options = arguments()
+    options = arguments(__doc__, steps=20)
     for name in THREAD_VARIABLES:  # read once, when torch is imported
         os.environ[name] = str(options.threads)
     import torch
@@ -37,11 +37,11 @@ def main() -> None:
     compare(options)
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None, *, steps: int) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", help="folder of CIFAR-10 as parquet files, or `digits`", default=default_images())
     parser.add_argument("--threads", type=int, default=cores(), help="of torch (default: all cores)")
-    parser.add_argument("--steps", type=int, default=20, help="steps a block")
+    parser.add_argument("--steps", type=int, default=steps, help="steps a block")
     parser.add_argument("--repeats", type=int, default=9, help="blocks of each way")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of Limbeck and floor")
@@ -130,7 +130,7 @@ def header(options: argparse.Namespace, dataset: Dataset, split: Split, dtype: t
             f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}, "
             f"Pillow {PIL.__version__}, {platform.system()}",
             f"images: {dataset.name}{note}, {len(split)} to train; batch {min(options.batch_size, len(split))}",
-            f"limbeck and floor: {str(dtype).removeprefix('torch.')}, channels last; plain loop: float32, 2 workers",
+            f"precision: {str(dtype).removeprefix('torch.')}, channels last; plain loop: float32, 2 workers",
             f"n = {options.repeats} blocks of {options.steps} steps of each, in turn; median (min to max)",
         )
     )

@@ -23,10 +23,14 @@ from limbeck.views.plan import ViewPlanner, ViewRecipe
 from limbeck.views.prepare import InputFormat, prepare
 
 EPOCHS = 10**6
+SIDE = 32
 
 
 class LimbeckSteps:
-    """The published pair in Limbeck's loop; every step makes its view from the uint8 images."""
+    """A teacher and a student in Limbeck's loop; every step makes its view from the uint8 images.
+
+    views: how (None: crop and flip).
+    """
 
     def __init__(
         self,
@@ -37,8 +41,10 @@ class LimbeckSteps:
         normalisation: Normalisation,
         batch_size: int,
         dtype: torch.dtype,
+        views: ViewRecipe | None = None,
     ) -> None:
         device = torch.device("cpu")
+        views = views or ViewRecipe(batch_size, padding=4, flip=True)
         self.split, self.form = split, InputFormat(normalisation)
         self.teacher = Teacher("teacher", teacher, self.form, device=device, dtype=dtype, fold=fold_batch_norms)
         self.learner = Learner(
@@ -61,7 +67,7 @@ class LimbeckSteps:
             device=device,
             dtype=dtype,
         )
-        self.planner = ViewPlanner("benchmark", len(split), ViewRecipe(batch_size, padding=4, flip=True), seed=0)
+        self.planner = ViewPlanner("benchmark", len(split), views, 0, (SIDE, SIDE), normalisation)
         self.events = teach([self.learner], {"teacher": self.teacher}, split, self.planner)
         self.order = self.planner.order(0)
         self.taken = 0
@@ -87,7 +93,10 @@ class LimbeckSteps:
         for _ in range(steps):
             at = self.taken = (self.taken + 1) % planner.steps_per_epoch
             view = timed(
-                "view", lambda at=at: make_view(self.split, planner.plan(0, at, self.order), planner.recipe)
+                "view",
+                lambda at=at: make_view(
+                    self.split, planner.plan(0, at, self.order), planner.recipe, planner.normalisation
+                ),
             )
             pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
             answer = timed("teacher", lambda pixels=pixels: self.teacher(pixels))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from limbeck.types import Targets
 
+from .levels import cut_off
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -76,9 +78,8 @@ def mix(images: Tensor, labels: Tensor, plan: Mix) -> tuple[Tensor, Targets]:
     """
     partners = plan.partners.to(images.device)
     if plan.box is None:
-        # lerp in float32: 128 images of 32 px take 0.4 ms on one thread, fixed-point integers 0.9 ms.
         own = images.float()
-        images = torch.lerp(own.index_select(0, partners), own, plan.share).round_().to(torch.uint8)
+        images = cut_off(torch.lerp(own.index_select(0, partners), own, plan.share).add_(0.5))
     else:
         top, left, height, width = plan.box
         rows, columns = slice(top, top + height), slice(left, left + width)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from . import colour, geometry, tone
@@ -41,7 +40,7 @@ def apply(images: Tensor, operations: Operations) -> Tensor:
     The arithmetic is that of torchvision's kernels for uint8 tensors: nearest pixels, black outside, and fractions
     of a grey level cut off. Images of one group of kernels are picked out, changed together and put back.
     """
-    result = images
+    result = images.clone()
     for names, kernel in KERNELS:
         first = KINDS[names[0]]
         which = ((operations.kinds >= first) & (operations.kinds < first + len(names))).nonzero().squeeze(1)
@@ -49,5 +48,5 @@ def apply(images: Tensor, operations: Operations) -> Tensor:
             where = which.to(images.device)
             some = images.index_select(0, where)
             changed = kernel(some, operations.magnitudes[which], operations.kinds[which] - first)
-            result = torch.index_copy(result, 0, where, changed)
+            result.index_copy_(0, where, changed)
     return result

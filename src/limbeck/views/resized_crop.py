@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .erasing import first_fit
+from .levels import cut_off
 
 CUBIC = -0.5  # Keys' coefficient, as in Pillow and torch where they antialias
 
@@ -51,7 +52,7 @@ def apply(images: Tensor, windows: Tensor, crop: ResizedCrop) -> Tensor:
     pixels = images.float().view(batch, height, width * channels)
     pixels = torch.bmm(rows, pixels).view(batch, height, width, channels)
     pixels = torch.matmul(columns.unsqueeze(1), pixels)
-    return pixels.round_().clamp_(0, 255).to(torch.uint8)
+    return cut_off(pixels.add_(0.5).clamp_(0, 255))
 
 
 def _matrices(start: Tensor, length: Tensor, size: int, interpolation: str) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .colour import grey
+from .levels import cut_off
 
 BRIGHTNESS, CONTRAST, POSTERIZE, SOLARIZE, INVERT, AUTO_CONTRAST, EQUALIZE = range(7)
 LEVELS = 256
@@ -16,46 +17,54 @@ def map_levels(images: Tensor, magnitudes: Tensor, kinds: Tensor) -> Tensor:
 
     images: `[n, H, W, C]` uint8. magnitudes, kinds: `[n]` on the CPU.
     """
-    count, _, _, channels = images.shape
-    tables = torch.empty(count, channels, LEVELS, dtype=torch.uint8, device=images.device)
-    levels = torch.arange(LEVELS, device=images.device, dtype=torch.float32)
-    for kind in kinds.unique().tolist():
+    count, height, width, channels = images.shape
+    tables = _tables(magnitudes.to(images.device), kinds.to(images.device))
+    tables = tables.unsqueeze(1).expand(count, channels, LEVELS).contiguous()
+    for kind, make in ((CONTRAST, _contrast), (AUTO_CONTRAST, _auto_contrast), (EQUALIZE, _equalize)):
         which = (kinds == kind).nonzero().squeeze(1)
-        where = which.to(images.device)
-        m = magnitudes[which].to(images.device).view(-1, 1, 1)
-        tables[where] = _tables(kind, levels, m, images, where).expand(len(which), channels, LEVELS)
-    start = torch.arange(0, count * channels * LEVELS, LEVELS, device=images.device).view(count, 1, 1, channels)
-    return tables.view(-1).take(images + start)
+        if len(which):
+            where = which.to(images.device)
+            tables.index_copy_(0, where, make(images.index_select(0, where), magnitudes[which].to(images.device)))
+    # Plane by plane: gathering from a row of 256 is three times faster than from all tables at once.
+    planes = images.permute(0, 3, 1, 2).reshape(count * channels, -1).long()
+    mapped = tables.view(count * channels, LEVELS).gather(1, planes)
+    return mapped.view(count, channels, height, width).permute(0, 2, 3, 1).contiguous()
 
 
-def _tables(kind: int, levels: Tensor, magnitude: Tensor, images: Tensor, where: Tensor) -> Tensor:
-    """Tables of one kind, broadcastable to `[n, C, 256]`, uint8."""
-    if kind == BRIGHTNESS:
-        return _cut_off(levels * (1 + magnitude))
-    if kind == CONTRAST:
-        mean = grey(images.index_select(0, where)).mean(dim=(1, 2, 3)).view(-1, 1, 1)
-        return _cut_off(levels * (1 + magnitude) - mean * magnitude)
-    if kind == POSTERIZE:
-        step = 2 ** (8 - magnitude.trunc())
-        return _cut_off((levels / step).floor() * step)
-    if kind == SOLARIZE:
-        return _cut_off(torch.where(levels >= 255 * magnitude, 255 - levels, levels))
-    if kind == INVERT:
-        return _cut_off(255 - levels)
-    some = images.index_select(0, where)
-    return _auto_contrast(levels, some) if kind == AUTO_CONTRAST else _equalize(some)
+def _tables(magnitudes: Tensor, kinds: Tensor) -> Tensor:
+    """Tables `[n, 256]` of the operations that need not look at the image; others get any.
+
+    All kinds are made for all images and one is chosen: fewer calls than picking images out, and they are small.
+    """
+    levels = torch.arange(LEVELS, device=kinds.device, dtype=torch.float32)
+    m, kind = magnitudes.unsqueeze(1), kinds.unsqueeze(1)
+    step = 2 ** (8 - m.trunc())
+    inverted = (255 - levels).expand(len(kinds), LEVELS)
+    table = torch.where(kind == BRIGHTNESS, levels * (1 + m), inverted)
+    table = torch.where(kind == POSTERIZE, (levels / step).floor_() * step, table)
+    table = torch.where((kind == SOLARIZE) & (levels < 255 * m), levels, table)
+    return cut_off(table.clamp_(0, 255))
 
 
-def _auto_contrast(levels: Tensor, images: Tensor) -> Tensor:
+def _contrast(images: Tensor, magnitudes: Tensor) -> Tensor:
+    """Away from the image's mean grey (above 0) or towards it."""
+    m = magnitudes.view(-1, 1, 1)
+    levels = torch.arange(LEVELS, device=images.device, dtype=torch.float32)
+    mean = grey(images).mean(dim=(1, 2, 3)).view(-1, 1, 1)
+    return cut_off((levels * (1 + m) - mean * m).clamp_(0, 255)).expand(-1, images.shape[-1], -1)
+
+
+def _auto_contrast(images: Tensor, magnitudes: Tensor) -> Tensor:
     """The darkest level of each channel becomes 0 and the brightest 255; a channel of one level stays."""
+    levels = torch.arange(LEVELS, device=images.device, dtype=torch.float32)
     flat = images.flatten(1, 2)
     low, high = flat.amin(dim=1).float().unsqueeze(-1), flat.amax(dim=1).float().unsqueeze(-1)
     varies = high > low
     scale = ((high - low) * (1 / 255)).where(varies, 1.0)
-    return _cut_off((levels - low.where(varies, 0.0)) / scale)
+    return cut_off(((levels - low.where(varies, 0.0)) / scale).clamp_(0, 255))
 
 
-def _equalize(images: Tensor) -> Tensor:
+def _equalize(images: Tensor, magnitudes: Tensor) -> Tensor:
     """Levels spread so that each is about equally frequent, by the rule of Pillow: pixels of the brightest level apart.
 
     A channel with too few pixels below its brightest level stays.
@@ -71,7 +80,3 @@ def _equalize(images: Tensor) -> Tensor:
     spread = ((before + step // 2) // step.clamp_min(1)).clamp_max(255)
     same = torch.arange(LEVELS, device=images.device).expand_as(spread)
     return torch.where(step > 0, spread, same).to(torch.uint8)
-
-
-def _cut_off(levels: Tensor) -> Tensor:
-    return levels.clamp(0, 255).to(torch.uint8)
