@@ -28,3 +28,15 @@ def test_a_layer_computes_in_the_type_that_was_asked_for(dtype: torch.dtype) -> 
         assert layer(x).dtype == dtype
     assert layer(x).dtype == torch.float32
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_slow_depthwise_convolutions_learn_in_float32() -> None:
+    conv = torch.nn.Conv2d(8, 8, 5, padding=2, groups=8)
+    pixels = torch.randn(2, 8, 6, 6)
+    with autocast(torch.bfloat16, CPU):
+        learning = conv(pixels)
+    with torch.no_grad(), autocast(torch.bfloat16, CPU):
+        answering = conv(pixels)
+    assert learning.dtype == answering.dtype == torch.bfloat16
+    assert torch.equal(learning, conv(pixels).bfloat16()), "computed in float32, rounded once"
+    assert not torch.equal(answering, learning), "without a gradient bfloat16 is fast"

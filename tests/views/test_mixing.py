@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from real_images import cifar
 from torch import Tensor
 
 from limbeck.losses import cross_entropy
 from limbeck.models.torchvision_operators import declare_missing_operators
 from limbeck.types import Outputs, Targets
-from limbeck.views.mixing import Mix, Mixing, draw, mix
+from limbeck.views.mixing import Mix, Mixing, draw, mix, symmetric_beta
 
 declare_missing_operators()
 from torchvision.transforms import v2  # noqa: E402
@@ -58,9 +61,10 @@ def test_mixup_is_the_weighted_mean_of_two(b: int, h: int, w: int, seed: int) ->
     assert torch.equal(same, before), "with itself an image stays itself"
 
 
-def test_as_torchvision_has_it() -> None:
+@pytest.mark.parametrize("real", [False, True])
+def test_as_torchvision_has_it(real: bool) -> None:
     """Its transforms mix each image with the one before it; the same partners and share give the same image."""
-    before, labels = noise(6, 32, 32), torch.arange(6)
+    before, labels = cifar(6) if real else noise(6, 32, 32), torch.arange(6)
     partners = labels.roll(1)
     torch.manual_seed(3)
     theirs, soft = v2.MixUp(alpha=0.8, num_classes=6)(before.permute(0, 3, 1, 2).float(), labels)
@@ -89,6 +93,59 @@ def test_shares_are_beta_distributed(alpha: float) -> None:
     assert len(shares) == 4000
     assert shares.mean().item() == pytest.approx(0.5, abs=0.03)
     assert shares.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.2, 0.5, 0.8, 1.0, 4.0, 100.0])
+def test_the_two_numbers_behind_a_share_make_it_beta(alpha: float) -> None:
+    """Moments of (2X − 1)², itself Beta(1/2, α), by a fine grid over both numbers."""
+    grid = [(i + 0.5) / 400 for i in range(400)]
+    squares = torch.tensor([(2 * symmetric_beta(alpha, u, v) - 1) ** 2 for u in grid for v in grid]).double()
+    assert squares.mean().item() == pytest.approx(1 / (2 * alpha + 1), rel=0.01)
+    assert (squares**2).mean().item() == pytest.approx(3 / ((2 * alpha + 1) * (2 * alpha + 3)), rel=0.02)
+
+
+def test_shares_of_alpha_one_are_uniform_and_of_a_half_arcsines() -> None:
+    grid = [(i + 0.5) / 400 for i in range(400)]
+    levels = (torch.arange(160_000) + 0.5).double() / 160_000
+    uniform = torch.tensor([symmetric_beta(1.0, u, v) for u in grid for v in grid]).double().sort().values
+    assert (uniform - levels).abs().max() < 0.003
+    arcsine = torch.tensor([symmetric_beta(0.5, u, v) for u in grid for v in grid]).double().sort().values
+    assert (2 / math.pi * arcsine.sqrt().asin() - levels).abs().max() < 0.006
+
+
+@given(st.floats(1e-6, 1e6), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
+def test_a_share_is_one_for_any_alpha(alpha: float, radius: float, angle: float) -> None:
+    assert 0 <= symmetric_beta(alpha, radius, angle) <= 1
+
+
+def test_a_share_of_one_leaves_the_images() -> None:
+    before, partners = noise(5, 9, 9), torch.tensor([1, 2, 3, 4, 0])
+    for whole in (Mix(partners, 1.0, None), Mix(partners, 1.0, (3, 3, 0, 0))):
+        images, targets = mix(before, torch.arange(5), whole)
+        assert torch.equal(images, before) and torch.equal(targets.share, torch.ones(5))
+
+
+@given(st.integers(1, 6), sides, sides, seeds)
+def test_what_is_given_is_not_changed(b: int, h: int, w: int, seed: int) -> None:
+    before = noise(b, h, w)
+    images = before.clone()
+    for mixing in (Mixing(mixup=1.0), Mixing(cutmix=1.0)):
+        plan = drawn(mixing, b, h, w, seed)
+        assert plan is not None
+        mix(images, torch.arange(b), plan)[0].zero_()
+    assert torch.equal(images, before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("mixing", [Mixing(mixup=0.8), Mixing(cutmix=1.0)])
+def test_the_device_does_not_matter(mixing: Mixing) -> None:
+    before, labels = noise(16, 20, 30), torch.arange(16)
+    plan = drawn(mixing, 16, 20, 30, 0)
+    assert plan is not None
+    here, there = mix(before, labels, plan), mix(before.cuda(), labels.cuda(), plan)
+    apart = (here[0].int() - there[0].cpu().int()).abs().max()
+    assert apart <= (1 if plan.box is None else 0), "a mean near a half may round to either side"
+    assert all(torch.equal(a, b.cpu()) for a, b in zip(here[1], there[1], strict=True))
 
 
 def test_kinds_come_as_often_as_told() -> None:

@@ -93,6 +93,22 @@ def images(request: pytest.FixtureRequest) -> Iterator[Tensor]:
         yield made[request.param]
 
 
+def ties(name: str, magnitude: float, height: int, width: int) -> Tensor:
+    """Pixels whose source, by plain geometry in float64, lies between two columns or two rows, `[H, W]` bool."""
+    y, x = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
+    column, row = x, y
+    if name == "shear_x":
+        column = x + magnitude * (y + 0.5)
+    elif name == "shear_y":
+        row = y + magnitude * (x + 0.5)
+    elif name == "rotate":
+        angle, middle, centre = math.radians(magnitude), (width - 1) / 2, (height - 1) / 2
+        column = middle + math.cos(angle) * (x - middle) - math.sin(angle) * (y - centre)
+        row = centre + math.sin(angle) * (x - middle) + math.cos(angle) * (y - centre)
+    from_tie = torch.minimum((column - column.floor() - 0.5).abs(), (row - row.floor() - 0.5).abs())
+    return from_tie < 1e-4
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_as_torchvision_has_it(images: Tensor, name: str) -> None:
     count = len(images)
@@ -102,10 +118,11 @@ def test_as_torchvision_has_it(images: Tensor, name: str) -> None:
         theirs = torch.stack([THEIRS[name](image.permute(2, 0, 1), float32).permute(1, 2, 0) for image in images])
         apart = (ours.int() - theirs.int()).abs()
         if name in GEOMETRY:
-            # A place exactly between two pixels falls to either by the last bit of its float; elsewhere all agree.
-            assert (apart.amax(-1) > 0).float().mean() <= 0.002 + (0.06 if abs(magnitude) in (45, 90, 135) else 0), (
-                magnitude
-            )
+            # A place exactly between two pixels falls to either by the last bit of its float; all others must agree.
+            tied = ties(name, float32, *images.shape[1:3])
+            assert not apart[:, ~tied].any(), magnitude
+            # Every fifth row at a slope of 0.2, a diagonal at 45 degrees; small or odd shapes may have nothing else.
+            assert images.shape[1:3] != (32, 32) or tied.float().mean() <= 0.2, "or the comparison would say little"
         elif name in (*TONE, "identity"):
             assert apart.max() <= (1 if name in ("brightness", "contrast", "auto_contrast") else 0), magnitude
             assert (apart > 0).float().mean() < 0.01, "and that hardly ever"

@@ -102,6 +102,6 @@ def build(num_classes: int, *, width: float = 1.0) -> ShuffleNetV2:
 
     Raises LimbeckError for a width that the table does not have.
     """
-    if isinstance(width, bool) or width not in CHANNELS:
+    if isinstance(width, bool) or not isinstance(width, int | float) or width not in CHANNELS:
         raise LimbeckError(f"width: {width!r} is not one of {', '.join(map(str, CHANNELS))}")
     return ShuffleNetV2(num_classes, CHANNELS[width])

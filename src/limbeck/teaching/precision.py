@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import torch
+
+from .depthwise import DepthwiseInFloat32
 
 
 @functools.cache
@@ -31,7 +34,18 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to `dtype`, or nothing at all for float32."""
+    """Autocast to `dtype`, or nothing at all for float32.
+
+    On a processor, depthwise convolutions that would learn slowly in bfloat16 stay in float32.
+    """
     if dtype == torch.float32:
         return contextlib.nullcontext()
+    if device.type == "cpu" and dtype == torch.bfloat16 and torch.is_grad_enabled():
+        return _learning_on_a_processor()
     return torch.autocast(device.type, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _learning_on_a_processor() -> Iterator[None]:
+    with torch.autocast("cpu", dtype=torch.bfloat16), DepthwiseInFloat32():
+        yield

