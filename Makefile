@@ -41,8 +41,9 @@ format: $(VENV)/.check ## rewrite the formatting
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.test ## one distillation step against the floor and against the plain loop
+bench: $(VENV)/.test ## what a distillation step costs, and what views cost, beside floor and usual ways
 	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/views.py
 
 lock: $(VENV)/.check ## write the versions that are installed to constraints.txt
 	@echo '# Exact versions that the Makefile installs; the ranges are in pyproject.toml. `make lock` renews this file.' > constraints.txt

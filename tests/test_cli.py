@@ -54,6 +54,22 @@ def test_the_plan_is_printed_and_nothing_trained(home: Path) -> None:
     assert not (home / "runs" / "planned").exists()
 
 
+def test_a_sheet_of_views_can_be_looked_at(home: Path) -> None:
+    wanted = ["views.policy={name: trivialaugment}", "views.mixing={mixup: 0.8, cutmix: 1.0}", "--out", "sheet.png"]
+    done = limbeck(home, "views", "quickstart", *wanted, "--count", 4)
+    assert done.returncode == 0, done.stderr
+    assert "sheet.png: 4 of 64 images" in done.stdout
+    sheet = Image.open(home / "sheet.png")
+    plain = limbeck(home, "views", "quickstart", "--out", "plain.png", "--count", 4)
+    assert plain.returncode == 0, plain.stderr
+    assert sheet.height > Image.open(home / "plain.png").height * 1.3, "a row more: the mixed images"
+    first, again = (home / "sheet.png").read_bytes(), limbeck(home, "views", "quickstart", *wanted, "--count", 4)
+    assert again.returncode == 0
+    assert (home / "sheet.png").read_bytes() == first, "the same view is the same picture"
+    for name in ("sheet.png", "plain.png"):
+        (home / name).unlink()
+
+
 def test_predict_names_the_likeliest(home: Path) -> None:
     Image.new("L", (20, 30), 128).save(home / "grey.png")
     done = limbeck(home, "predict", "runs/quickstart/models/distilled-seed0", "grey.png")
@@ -127,6 +143,8 @@ def test_cache(home: Path) -> None:
         (["evaluate", "runs/quickstart/models/distilled-seed0", "digit"], "did you mean 'digits'?"),
         (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' must serve as a folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
+        (["views", "quickstart", "--arm", "resnt"], "did you mean 'resnet'?"),
+        (["views", "quickstart", "--out", "nowhere/sheet.png"], "nowhere/sheet.png"),
         (["import", "nothing.pth"], "nothing.pth"),
     ],
 )
