@@ -61,8 +61,26 @@ def dkd(student: Array, teacher: Array, labels: NDArray[np.int64], temperature: 
     return np.array(target), np.array(others)
 
 
-def one_minus_pearson(u: Array, v: Array) -> float:
-    return 1 - float(np.corrcoef(u, v)[0, 1])
+def one_minus_pearson(u: Array, v: Array, floor: float = 0.0) -> float:
+    """1 − ρ of two vectors; `floor` is added to the covariance and to both variances (sums, not means)."""
+    a, b = u - u.mean(), v - v.mean()
+    return float(1 - (a @ b + floor) / np.sqrt((a @ a + floor) * (b @ b + floor)))
+
+
+def dkd_gradient(student: Array, teacher: Array, labels: NDArray[np.int64], temperature: float) -> tuple[Array, Array]:
+    """Of TCKD and NCKD with respect to the student's logits, worked out by hand.
+
+    ∂TCKD/∂z = (q_t − p_t)(e_t − q̂) / T and ∂NCKD/∂z = (q̂ − p̂) / T, hats being distributions over the other classes.
+    """
+    log_p, log_q = log_softmax(teacher, temperature), log_softmax(student, temperature)
+    target, others = np.zeros_like(log_q), np.zeros_like(log_q)
+    for i, label in enumerate(labels):
+        rest = np.arange(log_q.shape[1]) != label
+        hat_p, hat_q = (np.exp(log_softmax(z[i, rest], temperature)) for z in (teacher, student))
+        pull = np.exp(log_q[i, label]) - np.exp(log_p[i, label])
+        target[i, label], target[i, rest] = pull, -pull * hat_q
+        others[i, rest] = hat_q - hat_p
+    return target / temperature, others / temperature
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Array:

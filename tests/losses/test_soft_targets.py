@@ -212,8 +212,32 @@ def test_gradients(standardise: bool) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("largest", [0.0, 1e-7, 1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("offset", [0.0, 3.1])
+def test_standardised_values_and_gradients_are_finite(dtype: torch.dtype, largest: float, offset: float) -> None:
+    """Of logits that hardly vary, too: dividing by their deviation alone makes gradients that float16 cannot hold."""
+    g = torch.Generator().manual_seed(0)
+    near = (offset + largest * (2 * torch.rand(4, 5, generator=g) - 1)).to(dtype).requires_grad_()
+    teacher = torch.randn(4, 5, generator=g)
+    for temperature in (0.05, 1.0, 20.0):
+        near.grad = None
+        value = soft_targets(Outputs(near), Outputs(teacher), no_labels(4), temperature=temperature, standardise=True)
+        value.sum().backward()
+        assert value.isfinite().all() and near.grad is not None and near.grad.isfinite().all()
+        assert near.grad.abs().max() <= 1000 * 2 * temperature
+
+
+@given(pairs(), temperatures)
+def test_standardised_equals_have_nothing_to_learn(pair: tuple[Array, Array], temperature: float) -> None:
+    z = answer(pair[0])
+    value = soft_targets(z, z, no_labels(len(pair[0])), temperature=temperature, standardise=True)
+    assert (value == 0).all()
+
+
 def test_constant_logits_standardise_to_nothing() -> None:
-    flat = torch.full((2, 5), 3.0, requires_grad=True)
-    value = soft_targets(Outputs(flat), Outputs(torch.randn(2, 5)), no_labels(2), standardise=True)
-    value.sum().backward()
-    assert value.isfinite().all() and flat.grad is not None and flat.grad.isfinite().all()
+    g = torch.Generator().manual_seed(0)
+    flat, teacher = Outputs(torch.full((2, 5), 3.0)), Outputs(torch.randn(2, 5, generator=g))
+    value = soft_targets(flat, teacher, no_labels(2), standardise=True)
+    even = soft_targets(Outputs(torch.zeros(2, 5)), teacher, no_labels(2), standardise=True)
+    assert torch.equal(value, even)

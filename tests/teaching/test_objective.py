@@ -107,6 +107,14 @@ def test_each_loss_averages_at_its_own_temperature(raw: list[float], temperature
     torch.testing.assert_close(together.grad, apart.grad, rtol=1e-4, atol=1e-6)
 
 
+def test_an_unsaid_temperature_is_the_losss_own() -> None:
+    teachers, equal = [outputs(1), outputs(2)], [1.0, 1.0]
+    unsaid = Objective([Term("soft_targets", soft_targets)], teacher_weights=equal)
+    said = Objective([Term("soft_targets", soft_targets, options={"temperature": 4.0})], teacher_weights=equal)
+    assert torch.equal(unsaid(outputs(0), teachers, TARGETS), said(outputs(0), teachers, TARGETS))
+    assert Term("cross_entropy", cross_entropy).temperature == 1.0
+
+
 def test_only_the_proportion_of_the_teachers_weights_counts() -> None:
     assert Objective([], teacher_weights=[2.0, 6.0]).teacher_weights == (0.25, 0.75)
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs, Targets
 
 from .log_space import widened
@@ -29,11 +30,15 @@ def dkd(
     KL(p ‖ q) = TCKD + (1 − p_t) · NCKD. Both are computed in log space: log(1 − p_t) is a logsumexp over the
     other classes, so no probability underflows and any finite logits give finite values and gradients.
 
-    A mixed image counts `share` for its label and the rest for its partner's.
-    student, teacher: logits `[B, K]`, K ≥ 2; no gradient flows into the teacher's.
-    targets: labels `[B]` int64, or `[B, K]` distributions, of which the likeliest class is the target.
+    A mixed image counts `share` for its label and the rest for its partner's. The published settings for CIFAR-100
+    are the defaults, beside cross-entropy with labels of weight 1.
+    student, teacher: logits `[B, K]`, K ≥ 2 (with two classes NCKD is 0); no gradient flows into the teacher's.
+    targets: labels `[B]` int64.
+    Raises LimbeckError where labels are distributions: they have no target class.
     Returns `[B]`, in nats.
     """
+    if targets.labels.is_floating_point() or targets.partner_labels.is_floating_point():
+        raise LimbeckError("dkd needs one target class per image; got distributions over classes as labels")
     student_logits = widened(student.logits) / temperature
     teacher_logits = widened(teacher.logits.detach()) / temperature
 
@@ -41,13 +46,11 @@ def dkd(
         target, non_target = _parts(student_logits, teacher_logits, labels)
         return target_weight * target + non_target_weight * non_target
 
-    share = targets.share.to(student_logits.dtype)
-    loss = share * of(_classes(targets.labels)) + (1 - share) * of(_classes(targets.partner_labels))
-    return temperature**2 * loss
-
-
-def _classes(labels: Tensor) -> Tensor:
-    return labels.argmax(dim=-1) if labels.is_floating_point() else labels
+    own = of(targets.labels)
+    if targets.partner_labels is targets.labels:  # nothing was mixed: known without asking the device
+        return temperature**2 * own
+    share = targets.share.to(own.dtype)
+    return temperature**2 * (share * own + (1 - share) * of(targets.partner_labels))
 
 
 def _parts(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +63,7 @@ def _parts(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> tu
     # -inf stays inside log_softmax, where its gradient is 0; outside, the place of the target holds 0.
     log_p_others = torch.log_softmax(teacher_logits.where(others, -math.inf), dim=-1)
     log_q_others = torch.log_softmax(student_logits.where(others, -math.inf), dim=-1)
-    difference = (log_p_others.where(others, 0.0)) - (log_q_others.where(others, 0.0))
+    difference = log_p_others.where(others, 0.0) - log_q_others.where(others, 0.0)
     return of_target, (log_p_others.exp() * difference).sum(dim=-1)
 
 

@@ -8,7 +8,7 @@ from limbeck.types import Outputs, Targets
 
 from .log_space import log_probabilities, widened
 
-SMALLEST_DEVIATION = 1e-7  # as in the published z-score; keeps constant logits and their gradients finite
+SMALLEST_DEVIATION = 1e-3  # below it, gradients of half-precision logits would overflow
 
 
 def soft_targets(
@@ -35,9 +35,14 @@ def soft_targets(
 
 
 def standardised(logits: Tensor) -> Tensor:
-    """Logits `[B, K]` with mean 0 and standard deviation 1 (of K, not K − 1) in each row; constant rows become 0."""
+    """Logits `[B, K]` with mean 0 and standard deviation 1 in each row; constant rows become 0.
+
+    The deviation is of K, as in the paper; its published code divides by K − 1, which is a temperature higher by
+    the factor √(K / (K − 1)). Below 1e-3 it counts as 1e-3, so that a gradient grows at most a thousandfold on its
+    way back (the published code adds 1e-7: constant logits in float16 then learn from infinite gradients).
+    """
     wide = widened(logits)
     centred = wide - wide.mean(dim=-1, keepdim=True)
-    # The root is taken of a number above 0 even where all logits are equal: its slope at 0 is infinite.
-    variance = centred.square().mean(dim=-1, keepdim=True)
-    return centred / (variance + SMALLEST_DEVIATION**2).sqrt()
+    # The floor stands under the root, whose slope at 0 is infinite.
+    variance = centred.square().mean(dim=-1, keepdim=True).clamp_min(SMALLEST_DEVIATION**2)
+    return centred / variance.sqrt()

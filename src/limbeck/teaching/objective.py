@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,13 @@ class Term:
     options: Mapping[str, Any] = field(default_factory=dict)
     warmup_epochs: float = 0.0
 
+    @property
+    def temperature(self) -> float:
+        """At which several teachers are averaged for this loss: its own, given or by default; 1 if it has none."""
+        option = inspect.signature(self.function).parameters.get("temperature")
+        usual = 1.0 if option is None or option.default is option.empty else option.default
+        return float(self.options.get("temperature", usual))
+
     def weight_at(self, epochs: float) -> float:
         """The weight of the step with which `epochs` of the training are done."""
         return self.weight * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.weight
@@ -51,6 +59,7 @@ class Objective(nn.Module):
     ) -> None:
         super().__init__()
         self.terms = tuple(terms)
+        self.temperatures = tuple(term.temperature for term in self.terms)
         total = sum(teacher_weights)
         self.teacher_weights = tuple(weight / total for weight in teacher_weights)
         self.states = nn.ModuleDict(dict(states or {}))
@@ -63,8 +72,8 @@ class Objective(nn.Module):
         epochs: how much of the training is done with this step, for weights that grow.
         """
         values = []
-        for term in self.terms:
-            teacher = ensemble(teachers, self.teacher_weights, float(term.options.get("temperature", 1.0)))
+        for term, temperature in zip(self.terms, self.temperatures, strict=True):
+            teacher = ensemble(teachers, self.teacher_weights, temperature)
             state = {"state": self.states[term.name]} if term.name in self.states else {}
             value = term.function(student, teacher, targets, **term.options, **state)
             values.append(term.weight_at(epochs) * value.mean())
