@@ -77,6 +77,30 @@ def test_twenty_steps_equal_torchs_plain_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
+def test_a_first_step_that_a_scaler_skips_leaves_no_trace(name: str) -> None:
+    """A fused SGD of torch's own then goes on with momenta that nobody ever wrote."""
+    skipping, straight = parameters(), parameters()
+    optimizer, scaler = MAKERS[name](skipping), torch.amp.GradScaler("cpu", init_scale=1.0, growth_interval=1000)
+    scaler.scale(torch.ones(()))  # the scaler makes its scale when it is first asked
+    for p in skipping:
+        p.grad = torch.full_like(p, float("inf"))
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update(1.0)
+    for step in range(3):
+        give_gradients(skipping, step)
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update(1.0)
+    plain = MAKERS[name](straight)
+    for step in range(3):
+        give_gradients(straight, step)
+        plain.step()
+    for a, b in zip(skipping, straight, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", MAKERS)
 def test_a_saved_optimizer_goes_on_bit_for_bit(name: str) -> None:
     whole = parameters()
     expected = walk(whole, MAKERS[name](whole), range(12))

@@ -49,9 +49,10 @@ def run_cohort(
         train=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping, stop=stop,
     )  # fmt: skip
     began = time.monotonic()
-    measured = [
-        measure_learner(bench, plan, learner, teachers, watcher) for plan, learner in zip(plans, learners, strict=True)
-    ]
+    measured = []
+    for plan, learner in zip(plans, learners, strict=True):
+        stop.obey()
+        measured.append(measure_learner(bench, plan, learner, teachers, watcher))
     return {"arms": [*measured, *lost], "started": started, "wall_seconds": seconds + time.monotonic() - began}
 
 

@@ -78,6 +78,7 @@ def run(
             torch.set_num_threads(recipe.threads)
         device = choose_device(recipe.device)
         images = load_images(recipe.data)
+        stop.obey()
         train = Split(images.train.images.to(device), images.train.labels.to(device))
         bench = Bench(recipe, images, train, device, directory, losses, models)
         result = _run_cohorts(bench, make_plan(recipe), make_watcher, stop)
@@ -107,6 +108,7 @@ def _run_cohorts(bench: Bench, plan: Plan, make_watcher: MakeWatcher | None, sto
             watcher = make_watcher(cohort.key, names) if make_watcher else Watcher()
             done = run_cohort(bench, cohort, files, watcher, stop)
             files.finish(done)
+            stop.obey()
         arms += done["arms"]
         started = min(started, done["started"])
         seconds += done["wall_seconds"]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from limbeck.models.weights import load_weights
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import read_json, replace, saying_where, write_json
+from limbeck.runs.files import make_folder, read_json, replace, saying_where, write_json
 from limbeck.runs.recipe import Functions, Named
 from limbeck.runs.recipe_file import NONE
 from limbeck.teaching.predictor import predictor
@@ -48,7 +48,7 @@ def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None
     weights = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
     content = save(weights)
     with saying_where(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     replace(folder / "model.safetensors", content)
     write_json(folder / "model.json", {**about, "sha256": hashlib.sha256(content).hexdigest()})
 

@@ -40,8 +40,8 @@ class PoliteStop:
             os._exit(128 + number)
         self.asked = number
 
-    def obey(self, save: Callable[[], object]) -> None:
-        """Save and raise `Stopped` if a signal came."""
+    def obey(self, save: Callable[[], object] = lambda: None) -> None:
+        """Save what is not saved yet and raise `Stopped`, if a signal came."""
         if self.asked is not None:
             save()
             raise Stopped(self.asked)

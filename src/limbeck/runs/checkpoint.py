@@ -54,7 +54,7 @@ def write(parent: Path, step: int, files: Mapping[str, bytes], info: Mapping[str
         found = _stream(parent)
         here = found.index(final)
         for old in [*found[:here], *found[here + keep :]]:
-            _remove(old)
+            _set_aside(old)  # at once: what is left of a half-removed one would look like a damaged one
         remove_unfinished(parent)
     return final
 
@@ -67,7 +67,7 @@ def _write_beside(final: Path, files: Mapping[str, bytes]) -> None:
             write_durably(beside / name, data)
         flush_folder(beside)
         if final.exists() or final.is_symlink():
-            final.rename(final.with_name(f"{TEMPORARY}{uuid.uuid4().hex}"))
+            _set_aside(final)
         beside.rename(final)
         flush_folder(final.parent)
     finally:
@@ -127,6 +127,10 @@ def remove_unfinished(parent: Path) -> None:
     """Remove what a killed writer left beside."""
     for path in parent.glob(f"{TEMPORARY}*"):
         _remove(path)
+
+
+def _set_aside(path: Path) -> None:
+    path.rename(path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}"))
 
 
 def _remove(path: Path) -> None:

@@ -25,7 +25,12 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent with (Nesterov) momentum."""
     nesterov = nesterov and momentum > 0
-    return SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
+    made = SGD(parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay, fused=True)
+    # A fused first step that a gradient scaler skips leaves torch 2.13 with momenta that nobody ever wrote (seen: NaN
+    # ever after). From zero, the first step gives the same bits as from nothing.
+    for parameter in made.param_groups[0]["params"] if momentum else ():
+        made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return made
 
 
 def adam(
