@@ -8,8 +8,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Trial:
-    """number: counted from 0. count: how many of the row's tests it stands for. note: what was seen, or what failed."""
+class Outcome:
+    """One trial. count: how many of the row's tests it stands for. note: what was seen, or what broke."""
 
     number: int
     count: int
@@ -22,16 +22,21 @@ class Ledger:
     """The trials of one row, in a file."""
 
     def __init__(self, folder: Path, row: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{row}.jsonl"
 
-    def trials(self) -> list[Trial]:
-        """All that were finished; a line that was cut off by a kill does not count."""
-        if not self.path.exists():
-            return []
-        return [Trial(**json.loads(line)) for line in self.path.read_text().splitlines() if line.endswith("}")]
+    def outcomes(self) -> list[Outcome]:
+        """All that were finished, by number; a line that a kill cut off does not count, the last word on a trial does."""
+        found: dict[int, Outcome] = {}
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
+            try:
+                outcome = Outcome(**json.loads(line))
+            except ValueError:
+                continue
+            found[outcome.number] = outcome
+        return [found[number] for number in sorted(found)]
 
-    def add(self, trial: Trial) -> None:
-        """Write a trial down."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(asdict(trial)) + "\n")
+    def add(self, outcome: Outcome) -> None:
+        """Write a trial down, on a line of its own even where a kill cut the last one off."""
+        cut_off = self.path.exists() and not self.path.read_bytes()[-1:] in (b"", b"\n")
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n" * cut_off + json.dumps(asdict(outcome)) + "\n")

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from .errors import printable
+
 # Strict: `yes` is a word and '3' is a word; what looks like a slip is not read as something else.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -51,7 +53,7 @@ def _in_words(value: object, levels: int) -> str:
     if isinstance(value, dict | list) and value and not levels:
         return "…"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_in_words(item, levels - 1)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{printable(str(key))}: {_in_words(item, levels - 1)}' for key, item in value.items())}}}"
     if isinstance(value, list):
         return f"[{', '.join(_in_words(item, levels - 1) for item in value)}]"
     return repr(value)

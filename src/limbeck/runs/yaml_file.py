@@ -77,7 +77,7 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
     lines: Lines = {}
     plain = reader.plain(node, (), lines)
     if reader.complaints:
-        raise LimbeckError("\n".join(reader.complaints))
+        raise LimbeckError("\n".join(dict.fromkeys(reader.complaints)))
     return plain, lines
 
 

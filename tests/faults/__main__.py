@@ -1,0 +1,143 @@
+"""Proof by fault injection: every row of the table, counted.
+
+    python tests/faults                  the counts of CI, from nothing
+    python tests/faults --chaos          the large counts; begun again, it goes on where it was
+    python tests/faults kills damage     some rows only
+
+Each row breaks the real `limbeck run` in one way, or what it reads, and sees that what was promised holds. Trials are
+written down one by one (FOLDER/ROW.jsonl); the table at the end counts them. Exit code 1 if one failed.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, which reads it once
+
+import argparse
+import importlib
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+from ledger import Ledger, Outcome
+from limbeck_process import import_everything
+from rows import NotHere, Trials
+
+ROWS = (
+    "kills", "system-calls", "power-cuts", "full-disks", "damage", "two-processes", "signals", "omissions",
+    "mutated-files", "recipes", "memory",
+)  # fmt: skip
+HERE = Path(__file__).resolve().parent
+SECONDS_BETWEEN_LINES = 10.0
+FAILURES_SHOWN = 5
+NOT_HERE = ".not-here"
+
+
+def main() -> int:
+    """Run the rows asked for, in two processes beside each other, and print the table."""
+    words = _words()
+    with tempfile.TemporaryDirectory(prefix="limbeck-faults-") as scratch:
+        folder = words.folder or (Path("build/chaos") if words.chaos else Path(scratch) / "ledger")
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = list(words.rows or ROWS)
+        began = time.monotonic()
+        children = [_worker(rows[first :: words.jobs], words.chaos, folder, Path(scratch)) for first in range(words.jobs)]
+        for child in children:
+            os.waitpid(child, 0)
+        return _table(rows, words.chaos, folder, time.monotonic() - began)
+
+
+def _words() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python tests/faults", description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=", ".join(ROWS))
+    parser.add_argument("--chaos", action="store_true", help="the large counts; goes on where it was")
+    parser.add_argument("--folder", type=Path, help="where trials are written down (chaos: build/chaos)")
+    parser.add_argument("--jobs", type=int, default=2, help="rows beside each other (2)")
+    return parser.parse_args()
+
+
+def _worker(rows: list[str], chaos: bool, folder: Path, scratch: Path) -> int:
+    """A process that goes through its rows; each row has a place of its own to break things in."""
+    pid = os.fork()
+    if pid:
+        return pid
+    os.environ["LIMBECK_CACHE"] = str(scratch / "cache")
+    try:
+        import_everything()
+        for row in rows:
+            place = scratch / row
+            place.mkdir()
+            _row(row, chaos, Ledger(folder, row), place)
+            shutil.rmtree(place, ignore_errors=True)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def _row(row: str, chaos: bool, ledger: Ledger, place: Path) -> None:
+    module = importlib.import_module(f"row_{row.replace('-', '_')}")
+    (ledger.path.with_suffix(NOT_HERE)).unlink(missing_ok=True)
+    try:
+        trials: Trials = module.prepare(place)
+    except NotHere as reason:
+        ledger.path.with_suffix(NOT_HERE).write_text(str(reason))
+        return
+    except Exception as error:
+        ledger.add(Outcome(-1, 0, False, f"not prepared: {_first_line(error)}", 0.0))
+        return
+    count = trials.chaos if chaos else trials.ci
+    done = {outcome.number for outcome in ledger.outcomes()}
+    said = time.monotonic()
+    for number in range(-(-count // trials.each)):
+        if number in done:
+            continue
+        began = time.monotonic()
+        try:
+            passed, note = True, trials.trial(number, random.Random(f"{row}/{number}"))
+        except Exception as error:
+            passed, note = False, _first_line(error)
+            print(f"{row} {number}: FAILED: {note}", flush=True)
+        ledger.add(Outcome(number, trials.each, passed, note, round(time.monotonic() - began, 3)))
+        if time.monotonic() - said > SECONDS_BETWEEN_LINES:
+            said = time.monotonic()
+            print(f"{row}: {(number + 1) * trials.each:,} of {count:,}", flush=True)
+
+
+def _first_line(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} ({Path(place.filename).name}:{place.lineno}): {error}"[:1500]
+
+
+def _table(rows: list[str], chaos: bool, folder: Path, seconds: float) -> int:
+    """Print each row's count and verdict, and the sum; 1 if a trial failed or a row was not done."""
+    passed = failed = 0
+    print(f"\n{'row':<15}{'passed':>9}{'failed':>8}   what must hold")
+    print("-" * 120)
+    for row in rows:
+        module = importlib.import_module(f"row_{row.replace('-', '_')}")
+        ledger = Ledger(folder, row)
+        missing = ledger.path.with_suffix(NOT_HERE)
+        if missing.exists():
+            print(f"{row:<15}{'-':>9}{'-':>8}   not possible here: {missing.read_text()}")
+            continue
+        outcomes = ledger.outcomes()
+        good = sum(outcome.count for outcome in outcomes if outcome.passed)
+        bad = sum(max(1, outcome.count) for outcome in outcomes if not outcome.passed)
+        if not outcomes:
+            bad = 1  # the worker died
+        passed, failed = passed + good, failed + bad
+        print(f"{row:<15}{good:>9,}{bad:>8,}   {module.HOLDS}")
+        for outcome in [outcome for outcome in outcomes if not outcome.passed][:FAILURES_SHOWN]:
+            print(f"    trial {outcome.number}: {outcome.note}")
+    print(f"\n{passed:,} passed, {failed:,} failed ({'chaos' if chaos else 'ci'}, {seconds / 60:.1f} minutes)")
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
