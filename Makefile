@@ -17,7 +17,7 @@ LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python $(BACKEND) -c constraints.txt
 
-.PHONY: quickstart test test-slow check format bench lock clean help
+.PHONY: quickstart test test-slow faults chaos check format bench lock clean help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -30,6 +30,12 @@ test: $(VENV)/.test ## the fast tests (under 10 minutes on 2 cores)
 
 test-slow: $(VENV)/.test ## the long tests
 	$(BIN)/python -m pytest -m slow
+
+faults: $(VENV)/.test ## proof by fault injection: kills, power cuts, full disks, damage (under 15 minutes)
+	$(BIN)/python tests/faults
+
+chaos: $(VENV)/.test ## the same at large counts, for hours; stopped and begun again it goes on
+	$(BIN)/python tests/faults --chaos
 
 check: $(VENV)/.check ## formatting, lint, types, import rules
 	$(BIN)/ruff format --check .

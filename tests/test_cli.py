@@ -160,3 +160,20 @@ def test_wrong_words_get_one_line(home: Path, words: list[str], answer: str) -> 
 def test_help_needs_no_torch() -> None:
     code = "import sys, limbeck.cli, limbeck; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_defect_of_its_own_is_one_line_too(home: Path) -> None:
+    broken = (
+        "import sys, limbeck.runs.recipe_file as file, limbeck.cli as cli\n"
+        "def broken(*a, **k): raise RuntimeError('lost\\nits way')\n"
+        "file.load_recipe = broken\n"
+        "sys.argv = ['limbeck', 'run', 'quickstart', *sys.argv[1:]]\n"
+        "cli.main()\n"
+    )
+    for words, code in (((), 1), (("--debug",), 1)):
+        done = subprocess.run([sys.executable, "-c", broken, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert ("Traceback" in done.stderr) is bool(words)
+        if not words:
+            assert done.stderr.count("\n") == 1
+            assert "RuntimeError: lost its way" in done.stderr and "--debug" in done.stderr

@@ -36,7 +36,12 @@ class Room(StrEnum):
 
 
 def main() -> None:
-    """The entry point: errors that a person can mend are one line and exit code 2; `--debug` shows the trace."""
+    """The entry point.
+
+    Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 130 stopped
+    by Ctrl-C with all saved; 128 + n a second signal n, at once; 1 a defect of Limbeck's own, or a reader of its
+    output that went away. `--debug` shows the trace of any error.
+    """
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:
@@ -52,6 +57,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("limbeck: stopped", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+        print(f"limbeck: a defect of its own, please report it with what --debug shows: {said}", file=sys.stderr)
+        sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)

@@ -30,7 +30,7 @@ from rows import NotHere, Trials
 
 ROWS = (
     "kills", "system-calls", "power-cuts", "full-disks", "damage", "two-processes", "signals", "omissions",
-    "mutated-files", "recipes", "memory",
+    "mutated-files", "recipes", "memory", "sabotage",
 )  # fmt: skip
 HERE = Path(__file__).resolve().parent
 SECONDS_BETWEEN_LINES = 10.0
@@ -46,7 +46,9 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         rows = list(words.rows or ROWS)
         began = time.monotonic()
-        children = [_worker(rows[first :: words.jobs], words.chaos, folder, Path(scratch)) for first in range(words.jobs)]
+        children = [
+            _worker(rows[first :: words.jobs], words.chaos, folder, Path(scratch)) for first in range(words.jobs)
+        ]
         for child in children:
             os.waitpid(child, 0)
         return _table(rows, words.chaos, folder, time.monotonic() - began)

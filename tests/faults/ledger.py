@@ -25,7 +25,7 @@ class Ledger:
         self.path = folder / f"{row}.jsonl"
 
     def outcomes(self) -> list[Outcome]:
-        """All that were finished, by number; a line that a kill cut off does not count, the last word on a trial does."""
+        """All that were finished, by number: of each the last word. A line that a kill cut off does not count."""
         found: dict[int, Outcome] = {}
         for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
@@ -37,6 +37,6 @@ class Ledger:
 
     def add(self, outcome: Outcome) -> None:
         """Write a trial down, on a line of its own even where a kill cut the last one off."""
-        cut_off = self.path.exists() and not self.path.read_bytes()[-1:] in (b"", b"\n")
+        cut_off = self.path.exists() and self.path.read_bytes()[-1:] not in (b"", b"\n")
         with self.path.open("a", encoding="utf-8") as file:
             file.write("\n" * cut_off + json.dumps(asdict(outcome)) + "\n")

@@ -23,8 +23,8 @@ from pathlib import Path
 
 Prepare = Callable[[], None]
 TRAINED = struct.Struct("=qqqddd")
-"""Steps taken by this process, the last one's epoch and step, when the first began, when the last ended, and the longest
-time from the end of one to the end of the next."""
+"""Steps taken by this process, the last one's epoch and step, when the first began, when the last ended, and the
+longest time from the end of one to the end of the next."""
 
 
 @dataclass(frozen=True)
@@ -195,16 +195,16 @@ def _main() -> int:
 
 def import_everything() -> None:
     """What `limbeck run` imports on its way, so that forks need not. Nothing is computed: no thread is started."""
-    import matplotlib.backends.backend_agg  # noqa: F401
+    import matplotlib.backends.backend_agg
     import matplotlib.figure  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch
     import torch._dynamo  # torch's optimizers ask for it when the first one is made
 
     import limbeck.cli
+    import limbeck.data.digits
     import limbeck.experiment.progress
     import limbeck.experiment.run
-    import limbeck.data.digits
     import limbeck.models.lightweight_cnn
     import limbeck.report.summary  # noqa: F401
 

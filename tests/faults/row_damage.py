@@ -24,9 +24,7 @@ def prepare(place: Path) -> Trials:
     stopped = TheRun(place / "stopped", save_every=3600).write()
     stopped.stopped_in_the_students(epoch=2)
     stopped.stopped_in_the_students(epoch=3)
-    before, newest = (
-        checkpoint.read(path) for path in sorted(stopped.checkpoints().iterdir())
-    )
+    before, newest = (checkpoint.read(path) for path in sorted(stopped.checkpoints().iterdir()))
 
     def trial(number: int, chance: random.Random) -> str:
         struck = sorted(newest.path.iterdir())

@@ -88,7 +88,11 @@ SCENES = {
         Scene("after the best epoch", _after_the_best, IMPATIENT),
         Scene("after patience ended", _after_patience, IMPATIENT),
         Scene("after one failed", _last_step, FAILING),
-        Scene("half precision", _among_students, {"precision": "fp16", "overrides": ("students.distilled.loss.1.weight=3e4",)}),
+        Scene(
+            "half precision",
+            _among_students,
+            {"precision": "fp16", "overrides": ("students.distilled.loss.1.weight=3e4",)},
+        ),
         Scene(OWN_LOSS, _among_students),
     )
 }

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from limbeck.runs.directory import CohortDirectory
-from limbeck.runs.files import read_json
 from limbeck.teaching.teacher import Teacher
 
 from .arm_result import measure_learner, not_started
 from .assemble import input_format, load_ready_teacher, make_learner, make_teacher, view_planner, view_recipe
 from .bench import Bench
+from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .plan import CohortPlan
 from .saved_model import load_trained
@@ -43,7 +44,10 @@ def run_cohort(
         for plan in plans
     ]  # fmt: skip
     planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
-    keeping = Keeping(files, recipe.save_every_seconds, _identity(bench, cohort))
+    keeping = Keeping(
+        files, _identity(bench, cohort, teachers), computed_with(bench.device),
+        seconds=recipe.save_every_seconds, keep=recipe.keep_checkpoints,
+    )  # fmt: skip
     seconds = follow(
         learners, teachers, images, planner,
         train=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping, stop=stop,
@@ -56,12 +60,11 @@ def run_cohort(
     return {"arms": [*measured, *lost], "started": started, "wall_seconds": seconds + time.monotonic() - began}
 
 
-def _identity(bench: Bench, cohort: CohortPlan) -> dict[str, Any]:
+def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher]) -> dict[str, Any]:
     """What a checkpoint of this cohort may not be continued without. Recipes are compared elsewhere."""
-    weights = [bench.directory.model(name) / "model.json" for name in cohort.teachers]
     return {
         "images": bench.images.fingerprint,
-        "teachers": [read_json(path).get("sha256") for path in weights if path.exists()],
+        "teachers": {name: teacher.fingerprint for name, teacher in teachers.items()},
         "learners": [learner.name for learner in cohort.learners],
     }
 

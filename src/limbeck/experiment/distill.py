@@ -27,6 +27,7 @@ from limbeck.views.prepare import InputFormat
 
 from .assemble import check_answer, make_objective, make_training, view_planner, view_recipe
 from .device import choose_device
+from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .images import Images, load_images, part
 from .stop import PoliteStop
@@ -111,7 +112,12 @@ def distill(
     history: list[dict[str, Any]] = []
     watcher = Watcher(epoch=lambda _, row: _note(history, row, say), say=say or (lambda line: None))
     planner = view_planner(images, view, seed)
-    keeping = Keeping(CohortDirectory(Path(save_to)), 60.0, {"images": images.fingerprint}) if save_to else None
+    identity = {
+        "images": images.fingerprint,
+        "teachers": [teacher.fingerprint for teacher in frozen.values()],
+        "settings": [arm.model_dump(mode="json"), repr(view), seed, precision, repr(student_form), repr(teacher_form)],
+    }
+    keeping = Keeping(CohortDirectory(Path(save_to)), identity, computed_with(where)) if save_to else None
     train = Split(images.train.images.to(where), images.train.labels.to(where))
     with PoliteStop() as stop:
         seconds = follow(

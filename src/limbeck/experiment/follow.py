@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from limbeck.evaluation.evaluate import evaluate
@@ -42,11 +42,17 @@ class Watcher:
 
 @dataclass
 class Keeping:
-    """Where a cohort is saved, and how often. identity: what must be equal for a checkpoint to be continued."""
+    """Where a cohort is saved, how often, and how many checkpoints are kept.
+
+    identity: what must be equal for a checkpoint to be continued. computed_with: what must be equal for it to end
+    bit for bit as it would have; where it is not, that is said.
+    """
 
     directory: CohortDirectory
+    identity: Mapping[str, Any]
+    computed_with: Mapping[str, Any]
     seconds: float = 60.0
-    identity: Mapping[str, Any] = field(default_factory=dict)
+    keep: int = 2
 
 
 def follow(
@@ -118,12 +124,15 @@ def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, ste
     logs = {learner.name: keeping.directory.metrics(learner.name).size() for learner in learners}
     info = {
         "identity": fingerprint(keeping.identity),
+        "computed_with": dict(keeping.computed_with),
         "epoch": position.epoch,
         "step": position.step,
         "logs": logs,
         "seconds": seconds,
     }
-    checkpoint.write(keeping.directory.checkpoints, position.epoch * steps + position.step, files, info)
+    checkpoint.write(
+        keeping.directory.checkpoints, position.epoch * steps + position.step, files, info, keep=keeping.keep
+    )
 
 
 def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> tuple[Position, float]:
@@ -137,14 +146,26 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
     if found.info["identity"] != fingerprint(keeping.identity):
         raise LimbeckError(
             f"{found.path}: was made with other images, teachers or settings than these; "
-            "--fresh starts anew, --name NAME keeps both"
+            "--fresh starts anew, --name NAME (from Python: another save_to) keeps both"
         )
+    changed = _changed(found.info["computed_with"], keeping.computed_with)
+    if changed:
+        watcher.say(f"{changed}: the run will not end bit for bit as it would have")
     for learner in learners:
         learner.restore(unpack(learner.name, found.files))
         keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     watcher.say(f"continuing from {found.path.name}: epoch {position.epoch + 1}, step {position.step + 1}")
     return position, float(found.info["seconds"])
+
+
+def _changed(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """`saved with torch 2.12 and threads 2, goes on with torch 2.13 and threads 1`, or nothing."""
+    different = [what for what in now if saved.get(what) != now[what]]
+    if not different:
+        return ""
+    then, here = (" and ".join(f"{w.replace('_', ' ')} {of.get(w)}" for w in different) for of in (saved, now))
+    return f"saved with {then}, goes on with {here}"
 
 
 def fingerprint(value: Any) -> str:

@@ -134,7 +134,11 @@ class Evaluation(Part):
 
 
 class Recipe(Part):
-    """Everything that decides a run."""
+    """Everything that decides a run.
+
+    save_every_seconds: how much work a kill may cost. keep_checkpoints: how many of a cohort are kept; each also
+    holds the best weights so far of arms that choose them.
+    """
 
     name: FolderName
     seeds: tuple[Seed, ...] = (0,)
@@ -143,6 +147,7 @@ class Recipe(Part):
     precision: Precision = "auto"
     threads: Count | None = None
     save_every_seconds: NotNegative = 60.0
+    keep_checkpoints: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
     data: Data
     views: Views = Views()
     teachers: dict[ArmName, Arm] = Field(default_factory=dict)

@@ -53,7 +53,9 @@ def _in_words(value: object, levels: int) -> str:
     if isinstance(value, dict | list) and value and not levels:
         return "…"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{printable(str(key))}: {_in_words(item, levels - 1)}' for key, item in value.items())}}}"
+        return (
+            f"{{{', '.join(f'{printable(str(key))}: {_in_words(item, levels - 1)}' for key, item in value.items())}}}"
+        )
     if isinstance(value, list):
         return f"[{', '.join(_in_words(item, levels - 1) for item in value)}]"
     return repr(value)

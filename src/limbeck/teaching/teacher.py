@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable
 
 import torch
@@ -34,6 +35,7 @@ class Teacher:
         dtype: torch.dtype = torch.float32,
         fold: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
+        self.fingerprint = fingerprint(model)
         own = fold(model) if fold else copy.deepcopy(model)
         self.name, self.form, self.device, self.dtype = name, form, device, dtype
         own = own.eval().requires_grad_(False)
@@ -52,6 +54,15 @@ class Teacher:
         with torch.no_grad(), autocast(self.dtype, self.device):
             outputs = as_outputs(self.frozen(pixels))
         return Outputs(outputs.logits.float(), outputs.features)
+
+
+def fingerprint(model: nn.Module) -> str:
+    """SHA-256 of a model's weights and buffers: their names, types, shapes and bytes."""
+    whole = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return whole.hexdigest()
 
 
 def as_outputs(answer: Outputs | Tensor) -> Outputs:

@@ -1,0 +1,164 @@
+"""Can the other rows fail? Limbeck is broken on purpose, once for each, and its row has to notice."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from processes import in_a_process
+from rows import NotHere, Trials
+
+NAME = "sabotage"
+HOLDS = "Limbeck broken on purpose in ten ways: the row that is there for it fails each time"
+
+
+def _flushes_nothing() -> None:
+    os.fsync = lambda descriptor: None
+
+
+def _flushes_again() -> None:
+    fsync = os.fsync
+
+    def stubborn(descriptor: Any) -> None:
+        try:
+            fsync(descriptor)
+        except OSError:
+            fsync(descriptor)
+
+    os.fsync = stubborn
+
+
+def _locks_nothing() -> None:
+    import fcntl
+
+    fcntl.flock = lambda descriptor, operation: None
+
+
+def _checks_no_sums() -> None:
+    from limbeck.runs import checkpoint
+
+    checkpoint._verified = lambda path, expected: path.read_bytes()
+
+
+def _writes_in_place() -> None:
+    from limbeck.runs import checkpoint
+
+    def in_place(final: Path, files: dict[str, bytes]) -> None:
+        final.mkdir(exist_ok=True)
+        for name, data in files.items():
+            (final / name).write_bytes(data)
+
+    checkpoint._write_beside = in_place
+
+
+def _explains_no_errors() -> None:
+    from limbeck.runs import checkpoint, directory, files
+
+    @contextlib.contextmanager
+    def silent(path: Path) -> Iterator[None]:
+        yield
+
+    for module in (checkpoint, directory, files):
+        module.saying_where = silent
+
+
+def _stops_without_saving() -> None:
+    from limbeck.experiment.stop import PoliteStop
+
+    obey = PoliteStop.obey
+    PoliteStop.obey = lambda self, save=None: obey(self)
+
+
+def _forgets_momenta() -> None:
+    from limbeck.teaching import learner
+
+    learner.restore = lambda optimizer, state: None
+
+
+def _keeps_every_step() -> None:
+    from limbeck.teaching import loop
+
+    take_step, kept = loop.take_step, []
+
+    def hoarding(*args: Any, **keywords: Any) -> None:
+        take_step(*args, **keywords)
+        kept.append(bytearray(os.urandom(10_000)))
+
+    loop.take_step = hoarding
+
+
+def _gives_images_up_otherwise() -> None:
+    from limbeck.data import decoding, folder
+    from limbeck.runs.errors import LimbeckError
+
+    def careless(*args: Any) -> Iterator[Any]:
+        try:
+            yield from decoding.decoded(*args)
+        except LimbeckError as error:
+            raise LimbeckError("an image cannot be read") from error
+
+    folder.decoded = careless
+
+
+def _runs_what_it_reads() -> None:
+    from limbeck.runs import recipe_file
+
+    load = recipe_file.load_recipe
+
+    def obliging(source: Any, *args: Any, **keywords: Any) -> Any:
+        if isinstance(source, Path) and b"touch " in source.read_bytes():
+            os.system("true")
+        return load(source, *args, **keywords)
+
+    recipe_file.load_recipe = obliging
+
+
+SABOTAGES: tuple[tuple[str, Callable[[], None], int], ...] = (
+    ("kills", _forgets_momenta, 1),
+    ("system-calls", _flushes_again, 270),
+    ("system-calls", _writes_in_place, 270),
+    ("power-cuts", _flushes_nothing, 20),
+    ("full-disks", _explains_no_errors, 4),
+    ("damage", _checks_no_sums, 50),
+    ("two-processes", _locks_nothing, 4),
+    ("signals", _stops_without_saving, 5),
+    ("mutated-files", _gives_images_up_otherwise, 50),
+    ("recipes", _runs_what_it_reads, 3),
+    ("memory", _keeps_every_step, 1),
+)
+"""The row, what is done to Limbeck, and within how many trials the row must have noticed."""
+
+
+def prepare(place: Path) -> Trials:
+    """Nothing to prepare: each row prepares itself, undisturbed or not."""
+
+    def trial(number: int, chance: random.Random) -> str:
+        row, sabotage, most = SABOTAGES[number % len(SABOTAGES)]
+        of_row = place / f"{number}"
+        of_row.mkdir()
+        found = in_a_process(lambda: _noticed(row, sabotage, most, of_row), seconds=600.0)
+        name = sabotage.__name__.strip("_").replace("_", " ")
+        assert found["noticed"] is not False, f"Limbeck {name}, and {row} does not notice"
+        return f"{row}, where Limbeck {name}: {found['noticed']}"
+
+    return Trials(trial, ci=len(SABOTAGES), chaos=len(SABOTAGES))
+
+
+def _noticed(row: str, sabotage: Callable[[], None], most: int, place: Path) -> dict[str, Any]:
+    module = importlib.import_module(f"row_{row.replace('-', '_')}")
+    sabotage()
+    try:
+        trials = module.prepare(place)
+    except NotHere as reason:
+        return {"noticed": f"not possible here: {reason}"}
+    for number in range(most):
+        try:
+            trials.trial(number, random.Random(f"{row}/{number}"))
+        except Exception as error:
+            return {"noticed": f"trial {number}: {error}"[:300]}
+    return {"noticed": False}
