@@ -7,7 +7,7 @@ import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -105,13 +105,57 @@ def run(
                 checked, folder=folder, name=name, fresh=fresh, make_watcher=display.watch, command=command
             )
     except Stopped as stopped:
-        again = shlex.join(["limbeck", *(word for word in sys.argv[1:] if word != "--fresh")])
-        print(f"{stopped}; all is saved. To go on: {again}", file=sys.stderr)
-        raise typer.Exit(130 if stopped.signal_number == 2 else 0) from None
+        raise typer.Exit(_say_how_to_go_on(stopped)) from None
     if done.was_finished:
         print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
     print("\n".join(summary_lines(done.result)))
     print(f"\nreport: {done.report}")
+
+
+@app.command()
+def sweep(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep's directory (default: the recipe's).")] = None,
+    folder: Annotated[Path, typer.Option(help="Where run directories lie.")] = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what this sweep has so far and start anew.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and their cohorts only.")] = False,
+) -> None:
+    """Try the settings of a recipe's `sweep:` section, choose on validation, test what was chosen.
+
+    Run again to continue. Start it several times, on one directory, to share the work.
+    """
+    from limbeck.experiment.sweep import describe_sweep
+    from limbeck.experiment.sweep import sweep as sweep_recipe
+
+    if dry_run:
+        print("\n".join(describe_sweep(recipe, overrides or ())))
+        return
+    from limbeck.experiment.progress import RunDisplay
+    from limbeck.experiment.stop import Stopped
+    from limbeck.report.summary import summary_lines
+    from limbeck.report.sweep_page import summary_lines as sweep_lines
+
+    command = shlex.join(["limbeck", *sys.argv[1:]])
+    try:
+        with RunDisplay() as display:
+            done = sweep_recipe(
+                recipe, overrides or (), folder=folder, name=name, fresh=fresh, make_watcher=display.watch,
+                command=command,
+            )  # fmt: skip
+    except Stopped as stopped:
+        raise typer.Exit(_say_how_to_go_on(stopped)) from None
+    if done.was_finished:
+        print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
+    print("\n".join([*sweep_lines(done.result), "", *summary_lines(done.result["chosen"])]))
+    print(f"\nreport: {done.report}")
+
+
+def _say_how_to_go_on(stopped: Any) -> int:
+    """Print the command that continues; returns the exit code."""
+    again = shlex.join(["limbeck", *(word for word in sys.argv[1:] if word != "--fresh")])
+    print(f"{stopped}; all is saved. To go on: {again}", file=sys.stderr)
+    return 130 if stopped.signal_number == 2 else 0
 
 
 @app.command()

@@ -41,8 +41,8 @@ class Plan:
     ready: tuple[str, ...]
 
 
-def make_plan(recipe: Recipe) -> Plan:
-    """Put learners that share views and stand equally deep into one cohort.
+def make_plan(recipe: Recipe, most: int | None = None) -> Plan:
+    """Put learners that share views and stand equally deep into one cohort, at most `most` of them.
 
     All teachers come first, then their students. Teachers that listen to nobody are taught one by one, since there is
     no pass to share; students without a teacher go with the others of their seed, whose views they share.
@@ -65,8 +65,10 @@ def make_plan(recipe: Recipe) -> Plan:
     cohorts = []
     for (depth, view_seed, views, alone), members in sorted(groups.items(), key=lambda item: item[0][:2]):
         key = alone or f"students-{depth}-views{view_seed}"
-        apart = sum(cohort.key == key or cohort.key.startswith(f"{key}-") for cohort in cohorts)
-        cohorts.append(CohortPlan(f"{key}-{apart}" if apart else key, views, view_seed, tuple(members)))
+        for first in range(0, len(members), most or len(members)):
+            some = tuple(members[first : first + (most or len(members))])
+            apart = sum(cohort.key == key or cohort.key.startswith(f"{key}-") for cohort in cohorts)
+            cohorts.append(CohortPlan(f"{key}-{apart}" if apart else key, views, view_seed, some))
     return Plan(tuple(cohorts), ready)
 
 

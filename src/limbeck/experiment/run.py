@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,12 @@ from limbeck.types import Split
 
 from .arm_result import measure_ready
 from .bench import Bench
-from .cohort_run import run_cohort
 from .device import choose_device
 from .environment import environment
-from .follow import Watcher
 from .images import load_images
 from .plan import Plan, make_plan
 from .stop import PoliteStop
-
-MakeWatcher = Callable[[str, Sequence[str]], Watcher]
+from .work import MakeWatcher, work_through
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,9 @@ def run(
     """
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, losses=losses, models=models)
-    directory = RunDirectory(Path(folder) / _checked_name(name or recipe.name))
+    if recipe.sweep:
+        raise LimbeckError("sweep: this recipe has settings to try; run it with `limbeck sweep`, or with sweep=null")
+    directory = RunDirectory(Path(folder) / checked_name(name or recipe.name))
     with directory.locked(), PoliteStop() as stop:
         if fresh:
             directory.empty()
@@ -81,50 +79,40 @@ def run(
         stop.obey()
         train = Split(images.train.images.to(device), images.train.labels.to(device))
         bench = Bench(recipe, images, train, device, directory, losses, models)
-        result = _run_cohorts(bench, make_plan(recipe), make_watcher, stop)
+        plan = make_plan(recipe)
+        result = results(bench, plan, work_through(bench, plan, make_watcher, stop))
         result["command"] = command or " ".join(["limbeck", "run", *sys.argv[2:]])
-        curves = _curves(bench, make_plan(recipe))
-        report = write_report(directory.root, result, curves)
+        report = write_report(directory.root, result, curves(bench, plan))
         write_json(directory.result, result)
         return Run(directory.root, result, report)
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """The name of a run's directory. Raises LimbeckError for what is none."""
     try:
         return folder_name(name)
     except ValueError as error:
         raise LimbeckError(f"--name: {error}") from error
 
 
-def _run_cohorts(bench: Bench, plan: Plan, make_watcher: MakeWatcher | None, stop: PoliteStop) -> dict[str, Any]:
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    arms: list[dict[str, Any]] = []
-    seconds = 0.0
-    for cohort in plan.cohorts:
-        files = bench.directory.cohort(cohort.key)
-        done = files.finished()
-        if done is None:
-            names = [learner.name for learner in cohort.learners]
-            watcher = make_watcher(cohort.key, names) if make_watcher else Watcher()
-            done = run_cohort(bench, cohort, files, watcher, stop)
-            files.finish(done)
-            stop.obey()
-        arms += done["arms"]
-        started = min(started, done["started"])
-        seconds += done["wall_seconds"]
+def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What `result.json` says of a plan whose cohorts are done: recipe, environment, every arm's measures."""
+    of_cohorts = [done[cohort.key] for cohort in plan.cohorts]
+    arms = [arm for cohort in of_cohorts for arm in cohort["arms"]]
     ready = [measure_ready(bench, name) for name in plan.ready]
     return {
         "recipe": bench.recipe.to_dict(),
         "environment": environment(bench.device),
-        "started": started,
-        "wall_seconds": seconds,
+        "started": min(cohort["started"] for cohort in of_cohorts),
+        "wall_seconds": sum(cohort["wall_seconds"] for cohort in of_cohorts),
         "class_names": list(bench.images.class_names),
         "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
         "arms": [*ready, *arms],
     }
 
 
-def _curves(bench: Bench, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:
+def curves(bench: Bench, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Rows of metrics, one an epoch, by (arm, seed)."""
     return {
         (learner.arm, learner.seed): bench.directory.cohort(cohort.key).metrics(learner.name).rows()
         for cohort in plan.cohorts

@@ -11,7 +11,6 @@ result.json         written last: its existence means that the run is finished
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -24,6 +23,7 @@ from pydantic import ValidationError
 from .differences import differences
 from .errors import LimbeckError
 from .files import finite, flush_folder, make_folder, plain_name, read_json, saying_where, write_json
+from .lock import held
 from .recipe import Recipe
 from .recipe_values import shortened
 
@@ -56,7 +56,7 @@ class RunDirectory:
         """Remove what a run has written. To be called under the lock, which stays."""
         with saying_where(self.root):
             for path in self.root.iterdir():
-                if path.name == "run.lock":
+                if path.name.endswith(".lock"):
                     continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
@@ -77,31 +77,17 @@ class RunDirectory:
                     f"{self.root}: holds other files ({shortened(min(here))}); a run takes a folder of its own: "
                     "give another --name"
                 )
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(self.root / "run.lock", flags, 0o644)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                holder = os.pread(descriptor, 100, 0).decode(errors="replace").strip() or "another process"
-                raise LimbeckError(
-                    f"{self.root}: is in use by {holder}; wait for it, or give another --name"
-                ) from error
-            except OSError as error:
-                raise LimbeckError(f"{self.root}: cannot be locked: {error.strerror or error}") from error
-            with saying_where(self.root):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()}".encode(), 0)
+        with held(self.root / "run.lock") as holder:
+            if holder:
+                raise LimbeckError(f"{self.root}: is in use by {holder}; wait for it, or give another --name")
             yield
-        finally:
-            os.close(descriptor)
 
     def claim(self, recipe: Mapping[str, Any]) -> None:
         """Make this the directory of `recipe`, or see that it is. A start that trained nothing binds nobody.
 
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
-        if not self.recipe.exists() or not (self.root / "cohorts").exists():
+        if not self.recipe.exists() or not any((self.root / begun).exists() for begun in ("cohorts", "search")):
             write_json(self.recipe, recipe)
             return
         changed = differences(_completed(read_json(self.recipe)), json.loads(json.dumps(recipe)))
@@ -135,6 +121,14 @@ class CohortDirectory:
     def metrics(self, learner: str) -> MetricsLog:
         """The rows of one learner."""
         return MetricsLog(self.root / "metrics" / f"{plain_name(learner)}.jsonl")
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Whether this process may work on the cohort; no other may while it does."""
+        with saying_where(self.root):
+            make_folder(self.root)
+        with held(self.root / "cohort.lock") as holder:
+            yield holder is None
 
     def finished(self) -> Any | None:
         """What `finish` was given, or None."""

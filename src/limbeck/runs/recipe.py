@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from .recipe_sweep import Sweep
 from .recipe_training import Constant, Optimizer, Schedule
 from .recipe_values import (
     ArmName,
@@ -137,7 +138,7 @@ class Recipe(Part):
     """Everything that decides a run.
 
     save_every_seconds: how much work a kill may cost. keep_checkpoints: how many of a cohort are kept; each also
-    holds the best weights so far of arms that choose them.
+    holds the best weights so far of arms that choose them. sweep: settings to try (`limbeck sweep`).
     """
 
     name: FolderName
@@ -153,6 +154,7 @@ class Recipe(Part):
     teachers: dict[ArmName, Arm] = Field(default_factory=dict)
     students: dict[ArmName, Arm]
     evaluation: Evaluation = Evaluation()
+    sweep: Sweep | None = None
 
     @field_validator("seeds")
     @classmethod

@@ -1,0 +1,99 @@
+"""How many learners memory allows at once: measured on the first step of one, not guessed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from limbeck.runs.recipe import LossTerm, Views
+from limbeck.teaching.learner import Learner
+from limbeck.teaching.loop import take_step
+from limbeck.views.apply import make_view
+
+from .assemble import make_learner, view_planner, view_recipe
+from .bench import Bench
+from .plan import LearnerPlan
+
+SHARE_OF_WHAT_IS_FREE = 0.8
+
+
+def learners_at_once(bench: Bench, plan: LearnerPlan, views: Views) -> int:
+    """How many learners like this one fit into the memory that is free now, beside one that takes its step.
+
+    A learner keeps weights, gradients, momenta and averages as long as it is taught; what a step needs besides is
+    given back before the next one's. At least 1.
+    """
+    kept, transient = _one_step(bench, plan, views)
+    room = SHARE_OF_WHAT_IS_FREE * _free(bench.device) - transient
+    return max(1, int(room // max(kept, 1)))
+
+
+def _one_step(bench: Bench, plan: LearnerPlan, views: Views) -> tuple[int, int]:
+    """Bytes that one learner keeps after a step on labels alone, and bytes that the step needs besides."""
+    alone = LearnerPlan(plan.name, plan.arm, plan.role, plan.seed, ())
+    arm = bench.recipe.arms()[plan.arm]
+    on_labels = arm.model_copy(update={"teacher": (), "loss": (LossTerm(name="cross_entropy"),)})
+    learner = make_learner(
+        on_labels, alone, bench.images, device=bench.device, precision=bench.recipe.precision,
+        losses=bench.losses, models=bench.models,
+    )  # fmt: skip
+    planner = view_planner(bench.images, view_recipe(views), 0)
+    view = make_view(bench.train, planner.plan(0, 0, planner.order(0)), planner.recipe, planner.normalisation)
+    before = _begin_peak(bench.device)
+    take_step([learner], {}, view, epoch=0, step=0, steps=planner.steps_per_epoch)
+    peak = _peak(bench.device) - before
+    kept = sum(tensor.numel() * tensor.element_size() for tensor in _kept(learner))
+    if arm.choose == "best":
+        kept += sum(t.numel() * t.element_size() for t in learner.answering.state_dict().values())
+    return kept, max(0, peak)
+
+
+def _kept(learner: Learner) -> Iterator[Tensor]:
+    yield from learner.model.state_dict().values()
+    yield from (p.grad for p in learner.model.parameters() if p.grad is not None)
+    for state in learner.optimizer.state.values():
+        yield from (value for value in state.values() if isinstance(value, Tensor))
+    if learner.average:
+        yield from learner.average.model.state_dict().values()
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    try:
+        return _proc("/proc/meminfo", "MemAvailable")
+    except (OSError, LookupError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _begin_peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return torch.cuda.memory_allocated(device)
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux counts the peak from here
+        return _proc("/proc/self/status", "VmRSS")
+    except (OSError, LookupError):
+        return 0
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        return _proc("/proc/self/status", "VmHWM")
+    except (OSError, LookupError):
+        return 0
+
+
+def _proc(path: str, what: str) -> int:
+    """Bytes of one line of a file of the kernel's. Raises LookupError where it is not there."""
+    for line in Path(path).read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(what)

@@ -1,0 +1,259 @@
+"""A sweep: many settings in few cohorts, one chosen on validation, that one run with all seeds and tested once."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limbeck.report.page import write_report
+from limbeck.report.sweep_page import write_sweep_report
+from limbeck.runs.directory import RunDirectory
+from limbeck.runs.errors import LimbeckError
+from limbeck.runs.files import TEMPORARY, make_folder, read_json, saying_where, write_json
+from limbeck.runs.recipe import Functions, Recipe
+from limbeck.runs.recipe_file import NONE, load_recipe
+from limbeck.runs.recipe_sweep import Sweep
+from limbeck.runs.sweep_directory import SweepDirectory
+from limbeck.types import Split
+
+from .bench import Bench
+from .capacity import learners_at_once
+from .choose import Scores, best_of, chosen_recipe
+from .device import choose_device
+from .environment import environment
+from .images import Images, load_images
+from .plan import Plan, make_plan
+from .run import checked_name, curves, results
+from .settings import Setting, Settings, Source, as_written, combine, drawn
+from .stop import PoliteStop
+from .work import MakeWatcher, work_through
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A finished sweep. folder: its directory. result: what `result.json` says. report: the page."""
+
+    folder: Path
+    result: dict[str, Any]
+    report: Path
+    was_finished: bool = False
+
+
+def sweep(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    folder: str | Path = "runs",
+    name: str | None = None,
+    fresh: bool = False,
+    losses: Functions = NONE,
+    models: Functions = NONE,
+    make_watcher: MakeWatcher | None = None,
+    command: str | None = None,
+) -> Swept:
+    """Try the settings of a recipe's `sweep:` section, or go on with it; the arguments are those of `run`.
+
+    Several processes may do so at once on one directory: they share the cohorts, and what one that dies leaves the
+    others take over. The test split is read for the chosen setting alone, at the end.
+    Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
+    """
+    source = Source(recipe, tuple(overrides), losses, models)
+    whole = source.read()
+    if whole.sweep is None:
+        raise LimbeckError("sweep: the recipe has no `sweep:` section with axes to try; `limbeck run` runs it as it is")
+    directory = SweepDirectory(Path(folder) / checked_name(name or whole.name))
+    with directory.shared(fresh=fresh), PoliteStop() as stop:
+        with directory.deciding():
+            directory.claim(whole.to_dict())
+        if directory.result.exists():
+            return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
+        if whole.threads:
+            torch.set_num_threads(whole.threads)
+        hall = _Hall(directory, source, whole.sweep, load_images(whole.data), choose_device(whole.device))
+        stop.obey()
+        settings, combined, scores, seconds = _search(hall, make_watcher, stop)
+        result = _choose_and_test(hall, settings, combined, scores, make_watcher, stop, command)
+        with directory.deciding():
+            if directory.result.exists():  # another process was the last
+                result = read_json(directory.result)
+            else:
+                result |= {"recipe": whole.to_dict(), "search_seconds": seconds}
+                write_sweep_report(directory.root, result)
+                write_json(directory.result, result)
+    return Swept(directory.root, result, directory.root / "report.md")
+
+
+def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> list[str]:
+    """The settings of a sweep and the cohorts of its search, in lines for a person; nothing is trained."""
+    source = Source(recipe, tuple(overrides))
+    whole = source.read()
+    if whole.sweep is None:
+        raise LimbeckError("sweep: the recipe has no `sweep:` section with axes to try; `limbeck run` runs it as it is")
+    settings = first_settings(source, whole.sweep)
+    combined = combine(source, whole.sweep, settings)
+    searched = _untested(combined.recipe, whole.sweep)
+    lines = [f"{whole.name}: {len(settings)} settings of {', '.join(whole.sweep.axes)}", ""]
+    for number, setting in enumerate(settings):
+        lines.append(f"{number:>5}  " + ", ".join(f"{axis} {value}" for axis, value in setting.items()))
+    lines += ["", f"{'cohort of the search':<32}{'learners':>9}{'epochs':>8}"]
+    for cohort in make_plan(searched, whole.sweep.cohort).cohorts:
+        epochs = max(searched.arms()[learner.arm].epochs or 0 for learner in cohort.learners)
+        lines.append(f"{cohort.key:<32}{len(cohort.learners):>9}{epochs:>8}")
+    return lines
+
+
+@dataclass(frozen=True)
+class _Hall:
+    """What all parts of a sweep share."""
+
+    directory: SweepDirectory
+    source: Source
+    sweep: Sweep
+    images: Images
+    device: torch.device
+
+    def bench(self, recipe: Recipe, directory: RunDirectory) -> Bench:
+        train = Split(self.images.train.images.to(self.device), self.images.train.labels.to(self.device))
+        return Bench(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
+
+
+def _search(
+    hall: _Hall, make_watcher: MakeWatcher | None, stop: PoliteStop
+) -> tuple[list[Setting], Settings, Scores, float]:
+    """Try all settings on validation; returns them, the recipe that holds them, their scores, and seconds taken."""
+    batch = hall.directory.batch(0)
+    settings, most = _decided(hall, batch, lambda: first_settings(hall.source, hall.sweep))
+    combined = combine(hall.source, hall.sweep, settings)
+    recipe = _untested(combined.recipe, hall.sweep)
+    with hall.directory.deciding():
+        batch.claim(recipe.to_dict())
+    bench = hall.bench(recipe, batch)
+    plan = make_plan(recipe, most)
+    done = work_through(bench, plan, make_watcher, stop)
+    rows = [arm for cohort in done.values() for arm in cohort["arms"]]
+    return settings, combined, Scores.of(rows), sum(cohort["wall_seconds"] for cohort in done.values())
+
+
+def first_settings(source: Source, sweep: Sweep) -> list[Setting]:
+    """All settings of a grid or a random search, and the one that the recipe stands for as it is written."""
+    settings = sweep.grid() if sweep.strategy == "grid" else drawn(sweep, sweep.trials or 0)
+    written = as_written(source, sweep)
+    return settings if written is None or written in settings else [*settings, written]
+
+
+def _decided(hall: _Hall, batch: RunDirectory, decide: Callable[[], list[Setting]]) -> tuple[list[Setting], int]:
+    """The settings of a batch and how many learners are taught at once: decided by the first process to come."""
+    path = batch.root / "settings.json"
+    with hall.directory.deciding():
+        if not path.exists():
+            settings = decide()
+            recipe = _untested(combine(hall.source, hall.sweep, settings).recipe, hall.sweep)
+            with saying_where(batch.root):
+                make_folder(batch.root)
+            write_json(path, {"settings": settings, "learners_at_once": _most(hall, recipe, batch)})
+        found = read_json(path)
+    return found["settings"], found["learners_at_once"]
+
+
+def _most(hall: _Hall, recipe: Recipe, batch: RunDirectory) -> int:
+    students = [cohort for cohort in make_plan(recipe).cohorts if len(cohort.learners) > 1]
+    fits = [
+        learners_at_once(hall.bench(recipe, batch), learner, cohort.views)
+        for cohort in students
+        for learner in _one_of_each_model(recipe, cohort.learners)
+    ]
+    return min([*fits, hall.sweep.cohort or math.inf, sys.maxsize])  # type: ignore[return-value]
+
+
+def _one_of_each_model(recipe: Recipe, learners: Sequence[Any]) -> list[Any]:
+    return list({repr(recipe.arms()[learner.arm].model): learner for learner in learners}.values())
+
+
+def _untested(recipe: Recipe, sweep: Sweep) -> Recipe:
+    """The search's recipe: its own seeds, no look at the test split, no time spent on timing."""
+    tree = recipe.to_dict()
+    tree["seeds"] = list(sweep.seeds or recipe.seeds[:1])
+    tree["evaluation"] = tree["evaluation"] | {"test": False, "latency_batch": 0}
+    return Recipe.model_validate(tree)
+
+
+def _choose_and_test(
+    hall: _Hall, settings: Sequence[Setting], combined: Settings, scores: Scores, make_watcher: MakeWatcher | None,
+    stop: PoliteStop, command: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run what was chosen with all seeds, beside the setting as written and the baseline, and read the test split."""
+    written = as_written(hall.source, hall.sweep)
+    standard = settings.index(written) if written in settings else None
+    best = {arm: best_of(scores, combined, arm) for arm in combined.swept()}
+    recipe = load_recipe(
+        chosen_recipe(combined, best, standard), losses=hall.source.losses, models=hall.source.models
+    )  # fmt: skip
+    directory = hall.directory.chosen
+    with hall.directory.deciding():
+        with saying_where(directory.root):
+            make_folder(directory.root)
+        directory.claim(recipe.to_dict())
+    bench, plan = hall.bench(recipe, directory), make_plan(recipe)
+    _take_teachers_over(hall.directory.batch(0), directory, recipe, plan)
+    done = work_through(bench, plan, make_watcher, stop)
+    result = results(bench, plan, done)
+    result["command"] = command or " ".join(["limbeck", "sweep", *sys.argv[2:]])
+    with hall.directory.deciding():
+        if not directory.result.exists():
+            write_report(directory.root, result, curves(bench, plan))
+            write_json(directory.result, result)
+    return {
+        "command": result["command"],
+        "environment": environment(hall.device),
+        "axes": list(hall.sweep.axes),
+        "search_seeds": list(hall.sweep.seeds or combined.recipe.seeds[:1]),
+        "views_seed": combined.recipe.views.seed,
+        "settings": list(settings),
+        "validation": {arm: [scores.values(of[arm]) for of in combined.variants] for arm in combined.recipe_students()},
+        "swept": combined.swept(),
+        "best": best,
+        "standard": standard,
+        "chosen": result,
+    }
+
+
+def _take_teachers_over(search: RunDirectory, chosen: RunDirectory, recipe: Recipe, plan: Plan) -> None:
+    """Lay what the search trained of a teacher into the other directory, where it is the very same teacher.
+
+    Without `done.json`: the run finds its last checkpoint, has nothing left to teach, and measures it, test included.
+    """
+    searched = Recipe.model_validate(read_json(search.recipe))
+    for cohort in plan.cohorts:
+        arms = {learner.arm for learner in cohort.learners}
+        same = all(
+            arm in searched.teachers
+            and searched.teachers[arm] == recipe.teachers.get(arm)
+            and (searched.teachers[arm].views or searched.views) == (recipe.teachers[arm].views or recipe.views)
+            for arm in arms
+        )
+        before, here = search.cohort(cohort.key), chosen.cohort(cohort.key)
+        if not same or before.finished() is None:
+            continue
+        with here.claimed() as ours:
+            if ours and not here.checkpoints.exists() and here.finished() is None:
+                for part in ("metrics", "checkpoints"):
+                    _copy(before.root / part, here.root / part)
+
+
+def _copy(folder: Path, to: Path) -> None:
+    beside = to.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    with saying_where(to):
+        try:
+            shutil.copytree(folder, beside)
+            shutil.rmtree(to, ignore_errors=True)
+            beside.rename(to)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""Go through the cohorts of a plan, alone or beside other processes on the same run directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .bench import Bench
+from .cohort_run import run_cohort
+from .follow import Watcher
+from .plan import CohortPlan, Plan
+from .stop import PoliteStop
+
+MakeWatcher = Callable[[str, Sequence[str]], Watcher]
+SECONDS_BETWEEN_LOOKS = 0.3
+
+
+def work_through(
+    bench: Bench, plan: Plan, make_watcher: MakeWatcher | None, stop: PoliteStop
+) -> dict[str, dict[str, Any]]:
+    """Teach every cohort that nobody has taught yet; returns what `done.json` keeps of each, by its key.
+
+    A cohort waits for those that train its teachers. One that another process works on is left to it; what a process
+    that died has left is taken over at once, and gone on with where it stopped. Raises `Stopped` when asked to stop,
+    all saved.
+    """
+    trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
+    done: dict[str, dict[str, Any]] = {}
+    while True:
+        worked = False
+        for cohort in plan.cohorts:
+            if cohort.key in done or not _ready(cohort, trained_in, done):
+                continue
+            found = _work_on(bench, cohort, make_watcher, stop)
+            stop.obey()
+            if found is not None:
+                done[cohort.key] = found
+                worked = True
+        if len(done) == len(plan.cohorts):
+            return done
+        if not worked:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+            stop.obey()
+
+
+def _ready(cohort: CohortPlan, trained_in: Mapping[str, str], done: Mapping[str, object]) -> bool:
+    return all(trained_in[name] in done for name in cohort.teachers if name in trained_in)
+
+
+def _work_on(
+    bench: Bench, cohort: CohortPlan, make_watcher: MakeWatcher | None, stop: PoliteStop
+) -> dict[str, Any] | None:
+    """The cohort's results, taught now or before; None while another process is at it."""
+    files = bench.directory.cohort(cohort.key)
+    if (before := files.finished()) is not None:
+        return before
+    with files.claimed() as ours:
+        if not ours:
+            return None
+        if (before := files.finished()) is not None:  # the other one ended while we looked
+            return before
+        names = [learner.name for learner in cohort.learners]
+        watcher = make_watcher(cohort.key, names) if make_watcher else Watcher()
+        found = run_cohort(bench, cohort, files, watcher, stop)
+        files.finish(found)
+        return found

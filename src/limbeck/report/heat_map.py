@@ -1,0 +1,100 @@
+"""A heat map of two axes of a sweep."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from .curves import STYLE
+from .statistics import mean
+
+
+def draw_heat_map(result: Mapping[str, Any], arm: str) -> dict[str, bytes]:
+    """`ARM.png` and `ARM.svg`: mean validation top-1 by the first two axes that vary; none where there is but one.
+
+    Of further axes each cell takes the best. A solid frame marks the best setting, a dashed one the setting as written.
+    """
+    axes = [axis for axis in result["axes"] if len(_values(result, axis)) > 1][:2]
+    if len(axes) < 2:
+        return {}
+    import matplotlib as mpl
+
+    files: dict[str, bytes] = {}
+    with mpl.rc_context({**STYLE, "axes.grid": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = _figure(result, arm, axes)
+        for kind in ("png", "svg"):
+            buffer = io.BytesIO()
+            stamp = {"Date": None} if kind == "svg" else None
+            figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=stamp)
+            files[f"{arm}.{kind}"] = buffer.getvalue()
+    return files
+
+
+def axis_name(axis: str) -> str:
+    """`temperature` of `students.*.loss.0.temperature`; two parts where one would say too little (`loss.0.weight`)."""
+    parts = axis.split(".")
+    return ".".join(parts[-3:]) if len(parts) > 2 and parts[-2].isdigit() and parts[-1] == "weight" else parts[-1]
+
+
+def _values(result: Mapping[str, Any], axis: str) -> list[Any]:
+    found: dict[str, Any] = {}
+    for setting in result["settings"]:
+        found.setdefault(repr(_number(setting[axis])), _number(setting[axis]))
+    values = list(found.values())
+    return sorted(values) if all(isinstance(value, float) for value in values) else values
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _figure(result: Mapping[str, Any], arm: str, axes: list[str]) -> Any:
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    rows, columns = (_values(result, axis) for axis in axes)
+    cells = [[math.nan] * len(columns) for _ in rows]
+    place: list[tuple[int, int]] = []
+    for number, setting in enumerate(result["settings"]):
+        row, column = (_index(of, setting[axis]) for of, axis in zip((rows, columns), axes, strict=True))
+        place.append((row, column))
+        values = result["validation"][arm][number]
+        if values:
+            value = 100 * mean(values)
+            cells[row][column] = max(value, cells[row][column]) if math.isfinite(cells[row][column]) else value
+    known = [value for row in cells for value in row if math.isfinite(value)]
+    low, high = (min(known), max(known)) if known else (0.0, 1.0)
+    figure = Figure(figsize=(1.6 + 0.85 * len(columns), 1.3 + 0.5 * len(rows)), layout="constrained")
+    panel = figure.subplots()
+    image = panel.imshow(cells, cmap="cividis", vmin=low, vmax=max(high, low + 1e-9), aspect="auto")
+    for row, of_row in enumerate(cells):
+        for column, value in enumerate(of_row):
+            dark = math.isfinite(value) and value < (low + high) / 2
+            text = f"{value:.2f}" if math.isfinite(value) else "–"
+            panel.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
+    for number, line in ((result["best"][arm], "-"), (result["standard"], "--")):
+        if number is not None:
+            row, column = place[number]
+            frame = Rectangle(
+                (column - 0.47, row - 0.46), 0.94, 0.92, fill=False, edgecolor="#D55E00", linewidth=2, ls=line
+            )
+            panel.add_patch(frame)
+    panel.set_xticks(range(len(columns)), [_shown(value) for value in columns])
+    panel.set_yticks(range(len(rows)), [_shown(value) for value in rows])
+    panel.set_ylabel(axis_name(axes[0]))
+    panel.set_xlabel(axis_name(axes[1]))
+    panel.set_title(f"{arm}: validation top-1, %")
+    figure.colorbar(image, ax=panel, shrink=0.9)
+    return figure
+
+
+def _index(values: list[Any], value: Any) -> int:
+    return [repr(known) for known in values].index(repr(_number(value)))
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,126 @@
+"""The part of a recipe that says what is to be swept: axes of any keys, and how their values are tried."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .recipe_values import Count, Flag, Number, Part, Seed, shortened
+
+Value = bool | int | float | str | None | list[Any] | dict[str, Any]
+MOST_SETTINGS = 10_000
+
+
+class Range(Part):
+    """Numbers from `low` to `high`, both included.
+
+    A grid takes `count` of them, evenly spaced (`log`: by ratio); the other strategies any of them. whole: only
+    whole numbers.
+    """
+
+    low: Number
+    high: Number
+    count: Annotated[int, Field(ge=2, le=1000, strict=True)] = 5
+    log: Flag = False
+    whole: Flag = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low must lie below high; got {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log takes a low above 0; got {self.low:g}")
+        return self
+
+    def values(self) -> list[float | int]:
+        """The values of a grid."""
+        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+        steps = [low + (high - low) * i / (self.count - 1) for i in range(self.count)]
+        found = [self.low, *(math.exp(step) if self.log else step for step in steps[1:-1]), self.high]
+        return list(dict.fromkeys(self.rounded(value) for value in found))
+
+    def at(self, share: float) -> float | int:
+        """The value that lies at a share in [0, 1] of the way."""
+        if self.log:
+            return self.rounded(math.exp(math.log(self.low) + (math.log(self.high) - math.log(self.low)) * share))
+        return self.rounded(self.low + (self.high - self.low) * share)
+
+    def rounded(self, value: float) -> float | int:
+        """To whole numbers where those are asked for; else to twelve digits, so that 0.1 + 0.2 is 0.3."""
+        return round(value) if self.whole else float(f"{value:.12g}")
+
+
+Axis = Annotated[tuple[Value, ...], Field(min_length=1)] | Range
+
+
+class Sweep(Part):
+    """Which settings are tried, and how.
+
+    axes: a recipe's key to a list of values or a range; `students.*` stands for every student with a teacher.
+    complements: a key whose value is 1 minus that of another, as weights that sum to 1.
+    strategy: `grid` tries all; `random` draws `trials` of them, keyed by `seed`; `tpe` (Optuna) proposes `batch`
+    settings at a time from what the earlier ones gave. pruning: a setting that falls behind the median of others at
+    the same epoch is ended.
+    seeds: those with which each setting is tried (the recipe's first); the chosen one is run with all of the recipe's.
+    cohort: most settings that are taught together, where memory would allow more.
+    storage: where Optuna keeps its study (`tpe`); the run directory unless a database's URL is given.
+    """
+
+    axes: Annotated[dict[str, Axis], Field(min_length=1)]
+    complements: dict[str, str] = Field(default_factory=dict)
+    strategy: Literal["grid", "random", "tpe"] = "grid"
+    trials: Count | None = None
+    batch: Count = 8
+    seed: Seed = 0
+    pruning: Flag = False
+    seeds: tuple[Seed, ...] | None = None
+    cohort: Count | None = None
+    storage: str | None = None
+
+    @field_validator("axes")
+    @classmethod
+    def _values_differ(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
+        for key, axis in axes.items():
+            if not isinstance(axis, Range) and len({repr(value) for value in axis}) != len(axis):
+                raise ValueError(f"{key}: takes each value once; got {shortened(list(axis))}")
+        return axes
+
+    @model_validator(mode="after")
+    def _fits(self) -> Sweep:
+        if self.strategy == "grid" and self.trials is not None:
+            raise ValueError("trials: a grid tries all of its settings; random and tpe take a number of them")
+        if self.strategy != "grid" and self.trials is None:
+            raise ValueError(f"trials: strategy {self.strategy} takes a number of trials")
+        if self.pruning and self.strategy != "tpe":
+            raise ValueError("pruning: goes with strategy tpe; others try every setting to its end")
+        if self.storage is not None and self.strategy != "tpe":
+            raise ValueError("storage: is of strategy tpe; others keep all they know in the run directory")
+        for key, other in self.complements.items():
+            if other not in self.axes or key in self.axes:
+                raise ValueError(f"complements: {key}: takes the name of an axis, and is none itself; got {other!r}")
+        if self.strategy == "grid" and math.prod(map(len, self.choices().values())) > MOST_SETTINGS:
+            raise ValueError(f"axes: more than {MOST_SETTINGS:,} settings")
+        return self
+
+    def choices(self) -> dict[str, list[Value]]:
+        """The values that a grid takes on each axis."""
+        return {key: [*axis.values()] if isinstance(axis, Range) else [*axis] for key, axis in self.axes.items()}
+
+    def grid(self) -> list[dict[str, Value]]:
+        """All settings, the last axis fastest."""
+        choices = self.choices()
+        return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+    def whole(self, setting: Mapping[str, Value]) -> dict[str, Value]:
+        """A setting with its complements."""
+        complements: dict[str, Value] = {}
+        for key, other in self.complements.items():
+            value = setting[other]
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"sweep.complements: {key}: {other} takes numbers; got {shortened(value)}")
+            complements[key] = float(f"{1 - value:.12g}")
+        return {**setting, **complements}

@@ -1,0 +1,73 @@
+"""The directory of a sweep: several processes may work in it, and what is decided once is decided under a lock.
+
+run.lock            held shared by every process at work here, alone by --fresh
+deciding.lock       held for as long as something is decided: settings of a batch, a recipe, the page
+recipe.json         the recipe with its axes
+search/NNN/         a run directory for each batch of settings; settings.json lists them
+chosen/             the run directory of what was chosen, with all seeds and the test split
+report.md, figures/ for people
+result.json         written last
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from .directory import RunDirectory
+from .errors import LimbeckError
+from .files import make_folder, saying_where
+from .lock import held
+from .recipe_values import shortened
+
+SECONDS_BETWEEN_TRIES = 0.05
+
+
+class SweepDirectory(RunDirectory):
+    """The files of one sweep."""
+
+    def batch(self, number: int) -> RunDirectory:
+        """The run directory of a batch of settings."""
+        return RunDirectory(self.root / "search" / f"{number:03d}")
+
+    @property
+    def chosen(self) -> RunDirectory:
+        """The run directory of what was chosen."""
+        return RunDirectory(self.root / "chosen")
+
+    @contextlib.contextmanager
+    def shared(self, *, fresh: bool = False) -> Iterator[None]:
+        """Work here beside others. fresh: empty it first, which takes nobody else at work.
+
+        Raises LimbeckError where a run or a `--fresh` holds it, and where the folder holds what is not a sweep's.
+        """
+        with saying_where(self.root):
+            make_folder(self.root)
+            here = {path.name for path in self.root.iterdir()}
+            if here and not here & {"run.lock", "recipe.json"}:
+                raise LimbeckError(
+                    f"{self.root}: holds other files ({shortened(min(here))}); a sweep takes a folder of its own: "
+                    "give another --name"
+                )
+        if fresh:
+            with held(self.root / "run.lock") as holder:
+                self._refuse(holder)
+                self.empty()
+        with held(self.root / "run.lock", shared=True) as holder:
+            self._refuse(holder)
+            yield
+
+    def _refuse(self, holder: str | None) -> None:
+        if holder:
+            raise LimbeckError(f"{self.root}: is in use by {holder}; wait for it, or give another --name")
+
+    @contextlib.contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Decide something alone: others that want to wait until it is decided."""
+        while True:
+            with held(self.root / "deciding.lock") as holder:
+                if holder is None:
+                    yield
+                    return
+            time.sleep(SECONDS_BETWEEN_TRIES)
