@@ -12,19 +12,25 @@ if TYPE_CHECKING:
     from limbeck.experiment.distill import distill, evaluate
     from limbeck.experiment.run import Run, run
     from limbeck.experiment.saved_model import LoadedModel, load
+    from limbeck.experiment.sweep import Swept, sweep
     from limbeck.runs.errors import LimbeckError
 
-__all__ = ["Evaluation", "LimbeckError", "LoadedModel", "Run", "distill", "evaluate", "load", "losses", "run"]
+__all__ = [
+    "Evaluation", "LimbeckError", "LoadedModel", "Run", "Swept",
+    "distill", "evaluate", "load", "losses", "run", "sweep",
+]  # fmt: skip
 
 _HOME = {
     "Evaluation": "limbeck.evaluation.evaluate",
     "LimbeckError": "limbeck.runs.errors",
     "LoadedModel": "limbeck.experiment.saved_model",
     "Run": "limbeck.experiment.run",
+    "Swept": "limbeck.experiment.sweep",
     "distill": "limbeck.experiment.distill",
     "evaluate": "limbeck.experiment.distill",
     "load": "limbeck.experiment.saved_model",
     "run": "limbeck.experiment.run",
+    "sweep": "limbeck.experiment.sweep",
 }
 
 

@@ -69,6 +69,7 @@ def view_recipe(views: Views) -> ViewRecipe:
         policy=POLICIES[policy.name](**policy.model_dump(exclude={"name"})) if policy else None,
         erasing=Erasing(**views.erasing.model_dump()) if views.erasing else None,
         mixing=Mixing(**views.mixing.model_dump()) if views.mixing else None,
+        distinct_epochs=views.distinct_epochs,
     )
 
 

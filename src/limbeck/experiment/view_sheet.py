@@ -54,7 +54,9 @@ def write_view_sheet(
     if plan.mix is not None:
         mixed = make_view(images.train, plan, wanted, images.normalisation)
         rows.append(("mixed", _pixels(mixed.images, count), _shares(mixed, images)[:count]))
-    title = f"{recipe.name}{f', {arm}' if arm else ''}: epoch {plan.epoch + 1}, step {plan.step + 1}"
+    drawn = planner.drawn_epoch(plan.epoch)
+    again = f" (the views of epoch {drawn + 1} again)" if drawn != plan.epoch else ""
+    title = f"{recipe.name}{f', {arm}' if arm else ''}: epoch {plan.epoch + 1}{again}, step {plan.step + 1}"
     write_whole(out, draw_sheet(title, rows))
     return [f"{out}: {len(rows[0][1])} of {len(originals)} images of {title}"]
 

@@ -84,7 +84,11 @@ class Mixing(Part):
 
 
 class Views(Part):
-    """How views are made, in this order. `seed` holds them fixed over the run's seeds."""
+    """How views are made, in this order.
+
+    distinct_epochs: the views of so many epochs are seen again and again, epoch e those of epoch e mod K (null: no
+    view comes twice). seed: holds the views fixed over the run's seeds.
+    """
 
     batch_size: Count = 128
     crop: Crop | None = None
@@ -93,6 +97,7 @@ class Views(Part):
     policy: Annotated[AutoAugment | RandAugment | TrivialAugment, Field(discriminator="name")] | None = None
     erasing: Erasing | None = None
     mixing: Mixing | None = None
+    distinct_epochs: Count | None = None
     seed: Seed | None = None
 
     @model_validator(mode="after")

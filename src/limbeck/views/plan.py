@@ -24,7 +24,8 @@ class ViewRecipe:
     batch_size: images a view. padding: of the random crop, in pixels on every side, filled with black
     (0: no crop). resized_crop: a random part resized to the whole, in place of the crop.
     flip: mirror every image with probability 1/2. policy: one of `policies`. erasing: paint over a rectangle.
-    mixing: mix the batch with itself.
+    mixing: mix the batch with itself. distinct_epochs: a long schedule goes through the views of so many epochs
+    again and again (None: no view comes twice).
     """
 
     batch_size: int = 128
@@ -34,6 +35,7 @@ class ViewRecipe:
     policy: policies.Policy | None = None
     erasing: erasing.Erasing | None = None
     mixing: mixing.Mixing | None = None
+    distinct_epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,28 @@ class ViewPlanner:
         """Views in an epoch, at least one."""
         return max(1, self.size // self.recipe.batch_size)
 
+    def drawn_epoch(self, epoch: int) -> int:
+        """The epoch whose views are seen in `epoch`: itself, or one of the first `distinct_epochs`.
+
+        It stands in every key below in the epoch's place, so that which views there are does not depend on how often
+        they come again.
+        """
+        distinct = self.recipe.distinct_epochs
+        return epoch if distinct is None else epoch % distinct
+
     def order(self, epoch: int) -> Tensor:
         """The permutation of an epoch, `[size]` int64."""
-        return torch.randperm(self.size, generator=generator(self.fingerprint, self.seed, epoch, "order"))
+        drawn = self.drawn_epoch(epoch)
+        return torch.randperm(self.size, generator=generator(self.fingerprint, self.seed, drawn, "order"))
 
     def plan(self, epoch: int, step: int, order: Tensor | None = None) -> ViewPlan:
         """The plan of one view. `order` is `self.order(epoch)`, where the caller already has it."""
         order = self.order(epoch) if order is None else order
         indices = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
-        recipe, count = self.recipe, indices.shape[0]
+        recipe, count, drawn = self.recipe, indices.shape[0], self.drawn_epoch(epoch)
 
         def draw(what: str) -> torch.Generator:
-            return generator(self.fingerprint, self.seed, epoch, step, what)
+            return generator(self.fingerprint, self.seed, drawn, step, what)
 
         offsets = flips = windows = boxes = mix = None
         rounds: tuple[policies.Operations, ...] = ()
