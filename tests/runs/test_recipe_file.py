@@ -41,8 +41,9 @@ SLIPS = [
     ("batch_size: 32", "flip: yes", "7: views.flip: takes true or false; got 'yes'"),
     ("batch_size: 32", "crop: 4", "7: views.crop: takes a mapping, as in {…}; got 4"),
     ("batch_size: 32", "mixup: 0.2",
-     "7: views.mixup: unknown key; there is batch_size, crop, erasing, flip, mixing, policy, "
+     "7: views.mixup: unknown key; there is batch_size, crop, distinct_epochs, erasing, flip, mixing, policy, "
      "resized_crop, seed (got 0.2)"),
+    ("batch_size: 32", "distinct_epochs: 0", "7: views.distinct_epochs: takes a number from 1 on; got 0"),
     ("resnet20", "resne20", "11: teachers.large.model: no model called 'resne20'; did you mean 'resnet20'?"),
     ("resnet20", "{name: resnet20, depth: 20}",
      "11: teachers.large.model.depth: 'resnet20' has no option 'depth'; there is stem, widths"),

@@ -78,7 +78,13 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                 "threads": st.none() | counts,
                 "save_every_seconds": share,
                 "views": st.fixed_dictionaries(
-                    {}, optional={"batch_size": counts, "flip": st.booleans(), "seed": st.none() | st.integers(0, 9)}
+                    {},
+                    optional={
+                        "batch_size": counts,
+                        "flip": st.booleans(),
+                        "distinct_epochs": st.none() | counts,
+                        "seed": st.none() | st.integers(0, 9),
+                    },
                 ),
                 "teacher_seed": st.none() | st.integers(0, 9),
             },

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limbeck.seeding import generator
+from limbeck.views.erasing import Erasing
+from limbeck.views.mixing import Mixing
 from limbeck.views.plan import ViewPlan, ViewPlanner, ViewRecipe
+from limbeck.views.policies import AutoAugment, RandAugment, TrivialAugment
+from limbeck.views.resized_crop import ResizedCrop
 
 BASE = ViewPlanner("data", 200, ViewRecipe(batch_size=32, padding=4, flip=True), seed=3)
 
@@ -147,3 +154,67 @@ def test_every_image_comes_first_equally_often() -> None:
     first = torch.stack([planner.order(epoch) for epoch in range(2000)])[:, 0]
     counts = first.bincount(minlength=10)
     assert (counts - 200).abs().max() < 5 * math.sqrt(200)
+
+
+# The views of some epochs again and again
+
+rich_recipes = st.builds(
+    ViewRecipe,
+    batch_size=st.integers(1, 9),
+    padding=st.integers(0, 2),
+    flip=st.booleans(),
+    resized_crop=st.sampled_from([None, ResizedCrop()]),
+    policy=st.sampled_from([None, AutoAugment(), RandAugment(), TrivialAugment()]),
+    erasing=st.sampled_from([None, Erasing(probability=1.0, fill="noise")]),
+    mixing=st.sampled_from([None, Mixing(mixup=0.8, cutmix=1.0, probability=0.9)]),
+)
+rich_planners = st.builds(ViewPlanner, st.just("data"), st.integers(1, 20), rich_recipes, st.integers(0, 99))
+
+
+def drawn(value: Any) -> Any:
+    """Everything in a plan that is drawn, as plain values that can be compared."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), value.tolist()
+    if isinstance(value, ViewPlan):
+        return {name: drawn(part) for name, part in vars(value).items() if name != "epoch"}
+    return [drawn(part) for part in value] if isinstance(value, tuple) else value
+
+
+def cycling(planner: ViewPlanner, distinct: int | None) -> ViewPlanner:
+    return replace(planner, recipe=replace(planner.recipe, distinct_epochs=distinct))
+
+
+@given(rich_planners, st.integers(1, 7), st.integers(0, 40), st.data())
+def test_views_come_again_in_everything_and_the_first_are_as_ever(
+    planner: ViewPlanner, distinct: int, epoch: int, data: st.DataObject
+) -> None:
+    step = data.draw(st.integers(0, planner.steps_per_epoch - 1))
+    again = cycling(planner, distinct)
+    assert again.steps_per_epoch == planner.steps_per_epoch
+    assert torch.equal(again.order(epoch), planner.order(epoch % distinct))
+    assert drawn(again.plan(epoch, step)) == drawn(planner.plan(epoch % distinct, step))
+    assert drawn(again.plan(epoch, step, again.order(epoch))) == drawn(again.plan(epoch + distinct, step))
+    assert again.plan(epoch, step).epoch == epoch
+
+
+def test_within_a_period_no_view_comes_twice() -> None:
+    again = cycling(BASE, 5)
+    assert len({str(drawn(again.plan(epoch, 2))) for epoch in range(12)}) == 5
+
+
+@given(rich_planners, st.integers(1, 30))
+def test_a_period_as_long_as_the_training_is_none(planner: ViewPlanner, epochs: int) -> None:
+    for distinct in (epochs, epochs + 1, 10**9):
+        again = cycling(planner, distinct)
+        assert drawn(again.plan(epochs - 1, 0)) == drawn(planner.plan(epochs - 1, 0))
+
+
+@given(planners, st.integers(0, 10**6))
+def test_without_a_period_the_epoch_itself_is_the_key(planner: ViewPlanner, epoch: int) -> None:
+    """The keys of every run so far: what they draw may not move."""
+    key = (planner.fingerprint, planner.seed, epoch)
+    assert planner.recipe.distinct_epochs is None
+    assert torch.equal(planner.order(epoch), torch.randperm(planner.size, generator=generator(*key, "order")))
+    plan, count = planner.plan(epoch, 0), min(planner.size, planner.recipe.batch_size)
+    if plan.flips is not None:
+        assert torch.equal(plan.flips, torch.randint(0, 2, (count,), generator=generator(*key, 0, "flip")).bool())
