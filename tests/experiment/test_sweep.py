@@ -15,7 +15,7 @@ import yaml_recipe
 from final_weights import weights
 
 import limbeck
-from limbeck.experiment.choose import Scores, best_of, chosen_recipe
+from limbeck.experiment.choose import best_of, chosen_recipe, outcomes
 from limbeck.experiment.settings import Source, as_written, combine, drawn
 from limbeck.experiment.sweep import first_settings, sweep
 from limbeck.runs.errors import LimbeckError, RecipeError
@@ -167,11 +167,11 @@ def test_axes_of_views_and_teachers_move_what_hangs_on_them() -> None:
         teacher = combined.recipe.teachers[voice.name]
         assert (teacher.views or combined.recipe.views) == (arm.views or combined.recipe.views)
         assert arm.baseline == variant["baseline"]
-    scores = Scores.of(
-        {"arm": name, "seed": 0, "validation": {"top1": number / 10}}
+    found = outcomes(
+        {"arm": name, "seed": 0, "ended": "finished", "validation": {"top1": number / 10}}
         for number, name in enumerate(combined.recipe.students)
     )
-    best = {arm: best_of(scores, combined, arm) for arm in combined.swept()}
+    best = {arm: best_of([found[of[arm]] for of in combined.variants], arm) for arm in combined.swept()}
     chosen = chosen_recipe(combined, best, standard=None)
     assert list(chosen["students"]) == ["baseline", "distilled"]
     assert chosen["students"]["distilled"]["baseline"] == "baseline"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,40 +13,47 @@ from .settings import Settings
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Validation top-1 of each arm by seed; an arm whose learner failed has fewer."""
+class Outcome:
+    """What became of one arm in one setting. values: validation top-1 of each seed that ended well.
 
-    by_arm: Mapping[str, tuple[float, ...]]
-    seeds: int
+    ended: `finished`, `patience`, `pruned` or `failed`, the worst of all seeds.
+    """
 
-    @classmethod
-    def of(cls, rows: Iterable[Mapping[str, Any]]) -> Scores:
-        """From the results of learners."""
-        found: dict[str, list[float]] = {}
-        seeds: set[int] = set()
-        for row in rows:
-            seeds.add(row["seed"])
-            value = (row.get("validation") or {}).get("top1")
-            if value is not None and math.isfinite(value):
-                found.setdefault(row["arm"], []).append(float(value))
-        return cls({arm: tuple(values) for arm, values in found.items()}, len(seeds))
+    values: tuple[float, ...]
+    ended: str
 
-    def values(self, arm: str) -> list[float]:
-        """Of all seeds that ended well."""
-        return list(self.by_arm.get(arm, ()))
-
-    def mean(self, arm: str) -> float:
-        """What settings are compared by: a setting that failed with a seed is worth nothing."""
-        values = self.values(arm)
-        return math.fsum(values) / len(values) if values else -math.inf
+    @property
+    def mean(self) -> float:
+        """What settings are compared by; one that failed or was pruned is worth nothing."""
+        if not self.values or self.ended in WORTH_NOTHING:
+            return -math.inf
+        return math.fsum(self.values) / len(self.values)
 
 
-def best_of(scores: Scores, settings: Settings, arm: str) -> int:
-    """The number of the setting in which an arm has the highest mean; of equals the first.
+WORTH_NOTHING = ("failed", "not started", "pruned")
+
+
+def outcomes(rows: Iterable[Mapping[str, Any]]) -> dict[str, Outcome]:
+    """By arm, from the results of learners."""
+    of_arm: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        of_arm.setdefault(row["arm"], []).append(row)
+    return {arm: _outcome(found) for arm, found in of_arm.items()}
+
+
+def _outcome(rows: Sequence[Mapping[str, Any]]) -> Outcome:
+    accuracies = [(row.get("validation") or {}).get("top1") for row in rows]
+    values = tuple(float(value) for value in accuracies if value is not None and math.isfinite(value))
+    ended = [row["ended"] for row in rows]
+    return Outcome(values, next((word for word in WORTH_NOTHING if word in ended), ended[0]))
+
+
+def best_of(found: Sequence[Outcome], arm: str) -> int:
+    """The number of the setting with the highest mean; of equals the first.
 
     Raises LimbeckError where every one failed.
     """
-    means = [scores.mean(of[arm]) for of in settings.variants]
+    means = [outcome.mean for outcome in found]
     if max(means) == -math.inf:
         raise LimbeckError(f"sweep: {arm}: no setting ended well, so none can be chosen")
     return means.index(max(means))

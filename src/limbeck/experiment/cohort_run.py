@@ -16,12 +16,18 @@ from .bench import Bench
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .plan import CohortPlan
+from .prune import MedianRule
 from .saved_model import load_trained
 from .stop import PoliteStop
 
 
 def run_cohort(
-    bench: Bench, cohort: CohortPlan, files: CohortDirectory, watcher: Watcher, stop: PoliteStop
+    bench: Bench,
+    cohort: CohortPlan,
+    files: CohortDirectory,
+    watcher: Watcher,
+    stop: PoliteStop,
+    prune: MedianRule | None = None,
 ) -> dict[str, Any]:
     """Teach a cohort, or go on with it, then measure its learners; gives what `done.json` keeps.
 
@@ -51,6 +57,7 @@ def run_cohort(
     seconds = follow(
         learners, teachers, images, planner,
         train=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping, stop=stop,
+        prune=prune,
     )  # fmt: skip
     began = time.monotonic()
     measured = []

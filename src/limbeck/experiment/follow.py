@@ -22,6 +22,7 @@ from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
 from .images import Images
+from .prune import MedianRule
 from .stop import PoliteStop
 
 Row = dict[str, Any]
@@ -66,13 +67,18 @@ def follow(
     watcher: Watcher | None = None,
     keeping: Keeping | None = None,
     stop: PoliteStop | None = None,
+    prune: MedianRule | None = None,
 ) -> float:
     """Teach a cohort to the end, from its newest checkpoint where there is one; returns the seconds it took.
 
-    train: the training images on the device, where they are there already.
+    train: the training images on the device, where they are there already. prune: ends those that fall behind.
     """
     watcher = watcher or Watcher()
     position, before = _resume(learners, keeping, watcher) if keeping else (Position(), 0.0)
+    if prune and keeping:
+        for learner in learners:
+            rows = keeping.directory.metrics(learner.name).rows()
+            prune.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in rows])
     started = saved = epoch_began = time.monotonic()
     steps = planner.steps_per_epoch
     longest = max(learner.training.epochs for learner in learners)
@@ -86,6 +92,7 @@ def follow(
     for event in teach(learners, teachers, train or images.train, planner, position):
         position = event.position
         if isinstance(event, EpochEnded):
+            accuracies: dict[str, float] = {}
             for learner in learners:
                 if learner.name in event.rows:
                     row = _validate(learner, event.rows[learner.name], images, evaluation_batch)
@@ -93,6 +100,9 @@ def follow(
                     if keeping:
                         keeping.directory.metrics(learner.name).append(row)
                     watcher.epoch(learner.name, row)
+                    accuracies[learner.name] = row.get("validation_accuracy", 0.0)
+            if prune:
+                prune(learners, accuracies)
             epoch_began = time.monotonic()
         watcher.step(position.epoch + position.step / steps, longest)
         if keeping and time.monotonic() - saved >= keeping.seconds:

@@ -105,6 +105,24 @@ def combine(source: Source, sweep: Sweep, settings: Sequence[Setting]) -> Settin
     return Settings(combined, tuple(variants))
 
 
+def only(recipe: Recipe, students: Sequence[str], source: Source) -> Recipe:
+    """A recipe with some of its students, and of the teachers and other students those that they listen to."""
+    arms = recipe.arms()
+    kept: set[str] = set()
+    waiting = list(students)
+    while waiting:
+        name = waiting.pop()
+        if name not in kept:
+            kept.add(name)
+            waiting += [voice.name for voice in arms[name].teacher]
+    tree = recipe.to_dict()
+    for group in ("teachers", "students"):
+        tree[group] = {name: about for name, about in tree[group].items() if name in kept}
+    for about in tree["students"].values():
+        about["baseline"] = about["baseline"] if about["baseline"] in kept else None
+    return load_recipe(tree, losses=source.losses, models=source.models)
+
+
 def _keys(name: str, recipe: Recipe) -> list[str]:
     """The recipe's keys that an axis stands for."""
     if not name.startswith(EVERY_STUDENT):

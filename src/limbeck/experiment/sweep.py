@@ -6,8 +6,8 @@ import math
 import shutil
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,15 @@ from limbeck.types import Split
 
 from .bench import Bench
 from .capacity import learners_at_once
-from .choose import Scores, best_of, chosen_recipe
+from .choose import Outcome, best_of, chosen_recipe, outcomes
 from .device import choose_device
 from .environment import environment
 from .images import Images, load_images
-from .plan import Plan, make_plan
+from .plan import CohortPlan, Plan, make_plan
+from .propose import Study
+from .prune import MedianRule
 from .run import checked_name, curves, results
-from .settings import Setting, Settings, Source, as_written, combine, drawn
+from .settings import Setting, Settings, Source, as_written, combine, drawn, only
 from .stop import PoliteStop
 from .work import MakeWatcher, work_through
 
@@ -79,13 +81,13 @@ def sweep(
             torch.set_num_threads(whole.threads)
         hall = _Hall(directory, source, whole.sweep, load_images(whole.data), choose_device(whole.device))
         stop.obey()
-        settings, combined, scores, seconds = _search(hall, make_watcher, stop)
-        result = _choose_and_test(hall, settings, combined, scores, make_watcher, stop, command)
+        found = _search(hall, make_watcher, stop)
+        result = _choose_and_test(hall, found, make_watcher, stop, command)
         with directory.deciding():
             if directory.result.exists():  # another process was the last
                 result = read_json(directory.result)
             else:
-                result |= {"recipe": whole.to_dict(), "search_seconds": seconds}
+                result |= {"recipe": whole.to_dict(), "search_seconds": found.seconds}
                 write_sweep_report(directory.root, result)
                 write_json(directory.result, result)
     return Swept(directory.root, result, directory.root / "report.md")
@@ -125,42 +127,114 @@ class _Hall:
         return Bench(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
 
 
-def _search(
-    hall: _Hall, make_watcher: MakeWatcher | None, stop: PoliteStop
-) -> tuple[list[Setting], Settings, Scores, float]:
-    """Try all settings on validation; returns them, the recipe that holds them, their scores, and seconds taken."""
-    batch = hall.directory.batch(0)
-    settings, most = _decided(hall, batch, lambda: first_settings(hall.source, hall.sweep))
-    combined = combine(hall.source, hall.sweep, settings)
-    recipe = _untested(combined.recipe, hall.sweep)
+@dataclass
+class _Found:
+    """What the search knows. outcomes: for each setting, of each arm; swept: those that differ between settings."""
+
+    settings: list[Setting] = field(default_factory=list)
+    outcomes: list[dict[str, Outcome]] = field(default_factory=list)
+    accuracies: list[list[float]] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def _search(hall: _Hall, make_watcher: MakeWatcher | None, stop: PoliteStop) -> _Found:
+    """Try all settings on validation, batch by batch where later ones are proposed from what earlier ones gave."""
+    found = _Found()
+    number = 0
+    while settings := _decided(hall, found, number):
+        _try(hall, found, number, *settings, make_watcher, stop)
+        number += 1
+    return found
+
+
+def _try(
+    hall: _Hall, found: _Found, number: int, settings: list[Setting], most: int, make_watcher: MakeWatcher | None,
+    stop: PoliteStop,
+) -> None:  # fmt: skip
+    """Run one batch of settings and add what came of it."""
+    batch = hall.directory.batch(number)
+    combined, recipe = _recipe_of(hall, found, number, settings)
     with hall.directory.deciding():
         batch.claim(recipe.to_dict())
-    bench = hall.bench(recipe, batch)
     plan = make_plan(recipe, most)
-    done = work_through(bench, plan, make_watcher, stop)
-    rows = [arm for cohort in done.values() for arm in cohort["arms"]]
-    return settings, combined, Scores.of(rows), sum(cohort["wall_seconds"] for cohort in done.values())
+    if number:
+        _take_teachers_over(hall.directory.batch(0), batch, recipe, plan)
+    subject = {f"{of[arm]}-seed{seed}" for of in combined.variants for arm in found.swept for seed in recipe.seeds}
+    earlier = found.accuracies
+
+    def rule(cohort: CohortPlan) -> MedianRule | None:
+        return MedianRule(subject, earlier) if hall.sweep.pruning else None
+
+    bench = hall.bench(recipe, batch)
+    done = work_through(bench, plan, make_watcher, stop, rule)
+    of_arm = outcomes(arm for cohort in done.values() for arm in cohort["arms"])
+    rows = curves(bench, plan)
+    found.settings += settings
+    found.outcomes += [{arm: of_arm[name] for arm, name in of.items() if name in of_arm} for of in combined.variants]
+    found.accuracies += [
+        [row.get("validation_accuracy", 0.0) for row in rows[of[found.swept[0]], recipe.seeds[0]]]
+        for of in combined.variants
+    ]
+    found.seconds += sum(cohort["wall_seconds"] for cohort in done.values())
+
+
+def _recipe_of(hall: _Hall, found: _Found, number: int, settings: Sequence[Setting]) -> tuple[Settings, Recipe]:
+    """The recipe of a batch; what no axis touches is in the first alone."""
+    combined = combine(hall.source, hall.sweep, settings)
+    found.swept = found.swept or combined.swept() or list(combined.recipe.students)
+    recipe = combined.recipe
+    if number:
+        recipe = only(recipe, [of[arm] for of in combined.variants for arm in found.swept], hall.source)
+    return combined, _untested(recipe, hall.sweep)
 
 
 def first_settings(source: Source, sweep: Sweep) -> list[Setting]:
-    """All settings of a grid or a random search, and the one that the recipe stands for as it is written."""
-    settings = sweep.grid() if sweep.strategy == "grid" else drawn(sweep, sweep.trials or 0)
+    """All settings of a grid or a random search, those with which `tpe` begins, and the one that is as written."""
+    if sweep.strategy == "grid":
+        settings = sweep.grid()
+    else:
+        count = sweep.trials or 0
+        settings = drawn(sweep, count if sweep.strategy == "random" else min(count, sweep.batch))
     written = as_written(source, sweep)
     return settings if written is None or written in settings else [*settings, written]
 
 
-def _decided(hall: _Hall, batch: RunDirectory, decide: Callable[[], list[Setting]]) -> tuple[list[Setting], int]:
-    """The settings of a batch and how many learners are taught at once: decided by the first process to come."""
+def _decided(hall: _Hall, found: _Found, number: int) -> tuple[list[Setting], int] | None:
+    """The settings of a batch and how many learners are taught at once: decided by the first process to come.
+
+    None where there are no more.
+    """
+    batch = hall.directory.batch(number)
     path = batch.root / "settings.json"
     with hall.directory.deciding():
         if not path.exists():
-            settings = decide()
-            recipe = _untested(combine(hall.source, hall.sweep, settings).recipe, hall.sweep)
+            settings = _next_settings(hall, found, number)
+            if not settings:
+                return None
+            _, recipe = _recipe_of(hall, found, number, settings)
             with saying_where(batch.root):
                 make_folder(batch.root)
             write_json(path, {"settings": settings, "learners_at_once": _most(hall, recipe, batch)})
-        found = read_json(path)
-    return found["settings"], found["learners_at_once"]
+        known = read_json(path)
+    return known["settings"], known["learners_at_once"]
+
+
+def _next_settings(hall: _Hall, found: _Found, number: int) -> list[Setting]:
+    if number == 0:
+        return first_settings(hall.source, hall.sweep)
+    if hall.sweep.strategy != "tpe":
+        return []
+    study = Study(hall.directory.root.name, hall.sweep, hall.directory.root / "search")
+    for place, setting in enumerate(found.settings):
+        if study.holds(setting):
+            of = found.outcomes[place]
+            means = [of[arm].mean for arm in found.swept]
+            value = math.fsum(means) / len(means)
+            own_name = f"{hall.directory.root.absolute()}#{place}"
+            study.tell(own_name, setting, found.accuracies[place], value if math.isfinite(value) else None)
+    left = (hall.sweep.trials or 0) - max(len(study.known()), len(found.settings))
+    return study.propose(min(hall.sweep.batch, left), number, found.settings) if left > 0 else []
 
 
 def _most(hall: _Hall, recipe: Recipe, batch: RunDirectory) -> int:
@@ -186,13 +260,13 @@ def _untested(recipe: Recipe, sweep: Sweep) -> Recipe:
 
 
 def _choose_and_test(
-    hall: _Hall, settings: Sequence[Setting], combined: Settings, scores: Scores, make_watcher: MakeWatcher | None,
-    stop: PoliteStop, command: str | None,
-) -> dict[str, Any]:  # fmt: skip
+    hall: _Hall, found: _Found, make_watcher: MakeWatcher | None, stop: PoliteStop, command: str | None
+) -> dict[str, Any]:
     """Run what was chosen with all seeds, beside the setting as written and the baseline, and read the test split."""
     written = as_written(hall.source, hall.sweep)
-    standard = settings.index(written) if written in settings else None
-    best = {arm: best_of(scores, combined, arm) for arm in combined.swept()}
+    standard = found.settings.index(written) if written in found.settings else None
+    best = {arm: best_of([of[arm] for of in found.outcomes], arm) for arm in found.swept}
+    combined = combine(hall.source, hall.sweep, found.settings)
     recipe = load_recipe(
         chosen_recipe(combined, best, standard), losses=hall.source.losses, models=hall.source.models
     )  # fmt: skip
@@ -203,22 +277,24 @@ def _choose_and_test(
         directory.claim(recipe.to_dict())
     bench, plan = hall.bench(recipe, directory), make_plan(recipe)
     _take_teachers_over(hall.directory.batch(0), directory, recipe, plan)
-    done = work_through(bench, plan, make_watcher, stop)
-    result = results(bench, plan, done)
+    result = results(bench, plan, work_through(bench, plan, make_watcher, stop))
     result["command"] = command or " ".join(["limbeck", "sweep", *sys.argv[2:]])
     with hall.directory.deciding():
         if not directory.result.exists():
             write_report(directory.root, result, curves(bench, plan))
             write_json(directory.result, result)
+    first = found.outcomes[0]
+    fixed = {arm: [list(first[arm].values)] for arm in first if arm not in found.swept}
     return {
         "command": result["command"],
         "environment": environment(hall.device),
         "axes": list(hall.sweep.axes),
-        "search_seeds": list(hall.sweep.seeds or combined.recipe.seeds[:1]),
-        "views_seed": combined.recipe.views.seed,
-        "settings": list(settings),
-        "validation": {arm: [scores.values(of[arm]) for of in combined.variants] for arm in combined.recipe_students()},
-        "swept": combined.swept(),
+        "search_seeds": list(hall.sweep.seeds or recipe.seeds[:1]),
+        "views_seed": recipe.views.seed,
+        "settings": found.settings,
+        "validation": {**fixed, **{arm: [list(of[arm].values) for of in found.outcomes] for arm in found.swept}},
+        "ended": {arm: [of[arm].ended for of in found.outcomes] for arm in found.swept},
+        "swept": found.swept,
         "best": best,
         "standard": standard,
         "chosen": result,

@@ -10,19 +10,26 @@ from .bench import Bench
 from .cohort_run import run_cohort
 from .follow import Watcher
 from .plan import CohortPlan, Plan
+from .prune import MedianRule
 from .stop import PoliteStop
 
 MakeWatcher = Callable[[str, Sequence[str]], Watcher]
+MakeRule = Callable[[CohortPlan], MedianRule | None]
 SECONDS_BETWEEN_LOOKS = 0.3
 
 
 def work_through(
-    bench: Bench, plan: Plan, make_watcher: MakeWatcher | None, stop: PoliteStop
+    bench: Bench,
+    plan: Plan,
+    make_watcher: MakeWatcher | None,
+    stop: PoliteStop,
+    make_rule: MakeRule = lambda cohort: None,
 ) -> dict[str, dict[str, Any]]:
     """Teach every cohort that nobody has taught yet; returns what `done.json` keeps of each, by its key.
 
     A cohort waits for those that train its teachers. One that another process works on is left to it; what a process
-    that died has left is taken over at once, and gone on with where it stopped. Raises `Stopped` when asked to stop,
+    that died has left is taken over at once, and gone on with where it stopped. make_rule: what ends learners of a
+    cohort that fall behind. Raises `Stopped` when asked to stop,
     all saved.
     """
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
@@ -32,7 +39,7 @@ def work_through(
         for cohort in plan.cohorts:
             if cohort.key in done or not _ready(cohort, trained_in, done):
                 continue
-            found = _work_on(bench, cohort, make_watcher, stop)
+            found = _work_on(bench, cohort, make_watcher, stop, make_rule)
             stop.obey()
             if found is not None:
                 done[cohort.key] = found
@@ -49,7 +56,7 @@ def _ready(cohort: CohortPlan, trained_in: Mapping[str, str], done: Mapping[str,
 
 
 def _work_on(
-    bench: Bench, cohort: CohortPlan, make_watcher: MakeWatcher | None, stop: PoliteStop
+    bench: Bench, cohort: CohortPlan, make_watcher: MakeWatcher | None, stop: PoliteStop, make_rule: MakeRule
 ) -> dict[str, Any] | None:
     """The cohort's results, taught now or before; None while another process is at it."""
     files = bench.directory.cohort(cohort.key)
@@ -62,6 +69,6 @@ def _work_on(
             return before
         names = [learner.name for learner in cohort.learners]
         watcher = make_watcher(cohort.key, names) if make_watcher else Watcher()
-        found = run_cohort(bench, cohort, files, watcher, stop)
+        found = run_cohort(bench, cohort, files, watcher, stop, make_rule(cohort))
         files.finish(found)
         return found

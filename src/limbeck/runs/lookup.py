@@ -31,6 +31,7 @@ class Entry:
     argument: the name of the value after a colon (`folder:PATH`), or None.
     preset: options that the name itself sets (`resnet20` is `resnet` with `depth` 20).
     needs_teacher: of a loss, unless its file says `NEEDS_TEACHER = False`.
+    needs_features: of a loss whose file says `NEEDS_FEATURES = True`: it compares more than logits.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry:
     argument: str | None
     preset: Mapping[str, Any]
     needs_teacher: bool = True
+    needs_features: bool = False
 
 
 FUNCTION = {"losses": None, "models": "build", "data": "build"}  # None: the function has the file's name
@@ -74,7 +76,9 @@ def _read(room: str, path: Path) -> list[Entry]:
     }
     summary = ((ast.get_docstring(node) or ast.get_docstring(tree) or "").splitlines() or [""])[0].rstrip(".")
     needs_teacher = bool(_literal(tree, "NEEDS_TEACHER", True))
-    plain = Entry(path.stem, room, path.stem, summary, options, extra[0] if extra else None, {}, needs_teacher)
+    needs_features = bool(_literal(tree, "NEEDS_FEATURES", False))
+    argument = extra[0] if extra else None
+    plain = Entry(path.stem, room, path.stem, summary, options, argument, {}, needs_teacher, needs_features)
     sizes = _literal(tree, "SIZES", {})
     named = [
         Entry(name, room, path.stem, f"{summary} ({', '.join(f'{k} {v}' for k, v in preset.items())})",
@@ -129,7 +133,8 @@ def entry_of_function(room: str, name: str, function: Callable[..., Any]) -> Ent
     }
     summary = (inspect.getdoc(function) or name).splitlines()[0]
     needs_teacher = bool(getattr(function, "NEEDS_TEACHER", room == "losses"))
-    return Entry(name, room, name, summary, options, None, {}, needs_teacher)
+    needs_features = bool(getattr(function, "NEEDS_FEATURES", False))
+    return Entry(name, room, name, summary, options, None, {}, needs_teacher, needs_features)
 
 
 def check_options(entry: Entry, options: Mapping[str, Any], also: Iterable[str] = ()) -> list[tuple[str, str]]:

@@ -134,6 +134,15 @@ class Evaluation(Part):
     latency_batch: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 128
 
 
+class OutputsBank(Part):
+    """Teachers' answers are kept in the cache, as float16, and read by later runs that see the same views.
+
+    limit_gb: what the banks of a run may take together, in GB of 2^30 bytes.
+    """
+
+    limit_gb: Positive = 10.0
+
+
 class Recipe(Part):
     """Everything that decides a run.
 
@@ -151,6 +160,7 @@ class Recipe(Part):
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
     data: Data
     views: Views = Views()
+    outputs_bank: OutputsBank | None = None
     teachers: dict[ArmName, Arm] = Field(default_factory=dict)
     students: dict[ArmName, Arm]
     evaluation: Evaluation = Evaluation()

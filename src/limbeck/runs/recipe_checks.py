@@ -37,6 +37,7 @@ def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list
             found += [((*at, *path), message) for path, message in _training(arm)]
             found += [((*at, *path), message) for path, message in _losses(arm, losses)]
             found += [((*at, *path), message) for path, message in _relations(recipe, name, arm, group)]
+            found += [((*at, *path), message) for path, message in _stored_answers(recipe, arm, losses)]
     if not found:
         found += _cycles(recipe)
     return found
@@ -103,6 +104,17 @@ def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
             yield ("teacher",), f"is missing: {term.name!r} compares with a teacher; takes the name of an arm"
     if arm.loss and not any(term.weight for term in arm.loss):
         yield ("loss",), "all weights are 0: nothing would be learned"
+
+
+def _stored_answers(recipe: Recipe, arm: Arm, losses: Functions) -> Iterator[Complaint]:
+    """A bank keeps logits alone."""
+    for index, term in enumerate(arm.loss if recipe.outputs_bank and arm.teacher else ()):
+        entry = _find_loss(term, losses)
+        if not isinstance(entry, str) and entry.needs_features:
+            yield (
+                ("loss", index, "name"),
+                f"{term.name!r} compares features, and a bank keeps logits alone; leave outputs_bank out",
+            )
 
 
 def _find_loss(term: LossTerm, losses: Functions) -> Entry | str:

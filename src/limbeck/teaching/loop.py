@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from limbeck.views.prepare import InputFormat, prepare
 
 from .learner import Learner
 from .memory import naming_memory
-from .teacher import Teacher
+from .teacher import Pixels
 
 STEPS_BETWEEN_CHECKS = 50
 """How often losses are read from the device to see that they are finite; also at the end of an epoch."""
@@ -51,9 +52,17 @@ class EpochEnded:
     rows: Mapping[str, dict[str, float]]
 
 
+class Answers(Protocol):
+    """A teacher as the loop knows it: the model itself, or one whose answers are stored."""
+
+    def answer(self, pixels: Pixels, *, epoch: int, step: int) -> Outputs:
+        """What it says of the view of a step; pixels: the view, prepared as a model wants it."""
+        ...
+
+
 def teach(
     learners: Sequence[Learner],
-    teachers: Mapping[str, Teacher],
+    teachers: Mapping[str, Answers],
     split: Split,
     planner: ViewPlanner,
     position: Position = Position(),
@@ -86,7 +95,7 @@ def teach(
 
 
 def take_step(
-    active: Sequence[Learner], teachers: Mapping[str, Teacher], view: View, *, epoch: int, step: int, steps: int
+    active: Sequence[Learner], teachers: Mapping[str, Answers], view: View, *, epoch: int, step: int, steps: int
 ) -> None:
     """One view for all: prepared once for each way in which a model wants it."""
     device = active[0].device
@@ -102,9 +111,8 @@ def take_step(
     batch = view.images.shape[0]
     answers: dict[str, Outputs] = {}
     for name in dict.fromkeys(name for learner in active for name in learner.training.teachers):
-        teacher = teachers[name]
         with naming_memory(name, batch):
-            answers[name] = teacher(pixels(teacher.form, teacher.dtype))
+            answers[name] = teachers[name].answer(pixels, epoch=epoch, step=step)
     for learner in active:
         heard = [answers[name] for name in learner.training.teachers]
         with naming_memory(learner.name, batch):

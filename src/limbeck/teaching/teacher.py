@@ -14,6 +14,9 @@ from limbeck.views.prepare import InputFormat
 
 from .precision import autocast
 
+Pixels = Callable[[InputFormat, torch.dtype], Tensor]
+"""The images of a view `[B, C, H, W]`, prepared for one model; made when first asked for, and once for all."""
+
 
 class Teacher:
     """A model that only answers.
@@ -54,6 +57,10 @@ class Teacher:
         with torch.no_grad(), autocast(self.dtype, self.device):
             outputs = as_outputs(self.frozen(pixels))
         return Outputs(outputs.logits.float(), outputs.features)
+
+    def answer(self, pixels: Pixels, *, epoch: int, step: int) -> Outputs:
+        """Answers to a view, from the model itself: which view it is does not matter."""
+        return self(pixels(self.form, self.dtype))
 
 
 def fingerprint(model: nn.Module) -> str:
