@@ -120,6 +120,7 @@ def sweep(
     folder: Annotated[Path, typer.Option(help="Where run directories lie.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what this sweep has so far and start anew.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and their cohorts only.")] = False,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that does the work, or `local`.")] = None,
 ) -> None:
     """Try the settings of a recipe's `sweep:` section, choose on validation, test what was chosen.
 
@@ -141,7 +142,7 @@ def sweep(
         with RunDisplay() as display:
             done = sweep_recipe(
                 recipe, overrides or (), folder=folder, name=name, fresh=fresh, make_watcher=display.watch,
-                command=command,
+                command=command, ray=ray,
             )  # fmt: skip
     except Stopped as stopped:
         raise typer.Exit(_say_how_to_go_on(stopped)) from None
@@ -234,16 +235,23 @@ def new(
 
 
 @app.command()
-def cache(clean: Annotated[bool, typer.Option("--clean", help="Remove all decoded images.")] = False) -> None:
-    """Say where decoded images lie and how large they are."""
+def cache(
+    clean: Annotated[bool, typer.Option("--clean", help="Remove all decoded images and all stored answers.")] = False,
+) -> None:
+    """Say where decoded images and teachers' stored answers lie and how large they are."""
     from limbeck.data import store
+    from limbeck.teaching import outputs_bank
 
     if clean:
-        print(f"{store.clean() / 2**20:,.1f} MB freed in {store.location()}")
+        for room in (store, outputs_bank):
+            print(f"{room.clean() / 2**20:,.1f} MB freed in {room.location()}")
         return
     print(f"{store.location()}: {store.size() / 2**20:,.1f} MB")
     for entry in store.entries():
         print(f"  {entry.size / 2**20:>10,.1f} MB  {entry.images:>9,} images  {entry.source}")
+    print(f"{outputs_bank.location()}: {outputs_bank.size() / 2**20:,.1f} MB")
+    for bank in outputs_bank.entries():
+        print(f"  {bank.size / 2**20:>10,.1f} MB  {bank.epochs:>9,} epochs  {bank.model}, {bank.fingerprint[:12]}")
 
 
 @app.command(name="import")

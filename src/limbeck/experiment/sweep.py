@@ -36,7 +36,7 @@ from .prune import MedianRule
 from .run import checked_name, curves, results
 from .settings import Setting, Settings, Source, as_written, combine, drawn, only
 from .stop import PoliteStop
-from .work import MakeWatcher, work_through
+from .work import MakeRule, MakeWatcher, work_through
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,13 @@ def sweep(
     models: Functions = NONE,
     make_watcher: MakeWatcher | None = None,
     command: str | None = None,
+    ray: str | None = None,
 ) -> Swept:
     """Try the settings of a recipe's `sweep:` section, or go on with it; the arguments are those of `run`.
 
     Several processes may do so at once on one directory: they share the cohorts, and what one that dies leaves the
     others take over. The test split is read for the chosen setting alone, at the end.
+    ray: the address of a Ray cluster that does the work (`auto`, `ray://…`, `local`).
     Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
     """
     source = Source(recipe, tuple(overrides), losses, models)
@@ -79,7 +81,7 @@ def sweep(
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
         if whole.threads:
             torch.set_num_threads(whole.threads)
-        hall = _Hall(directory, source, whole.sweep, load_images(whole.data), choose_device(whole.device))
+        hall = _Hall(directory, source, whole.sweep, load_images(whole.data), choose_device(whole.device), ray)
         stop.obey()
         found = _search(hall, make_watcher, stop)
         result = _choose_and_test(hall, found, make_watcher, stop, command)
@@ -122,6 +124,20 @@ class _Hall:
     images: Images
     device: torch.device
 
+    ray: str | None = None
+
+    def work(
+        self, bench: Bench, most: int | None, make_watcher: MakeWatcher | None, stop: PoliteStop,
+        rule: MakeRule = lambda cohort: None,
+    ) -> tuple[Plan, dict[str, dict[str, Any]]]:  # fmt: skip
+        """Go through a recipe's cohorts here, or on the cluster."""
+        plan = make_plan(bench.recipe, most)
+        if self.ray is None:
+            return plan, work_through(bench, plan, make_watcher, stop, rule)
+        from .ray_work import work_through_cluster
+
+        return plan, work_through_cluster(bench, plan, make_watcher, stop, rule, most=most, address=self.ray)
+
     def bench(self, recipe: Recipe, directory: RunDirectory) -> Bench:
         train = Split(self.images.train.images.to(self.device), self.images.train.labels.to(self.device))
         return Bench(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
@@ -157,9 +173,8 @@ def _try(
     combined, recipe = _recipe_of(hall, found, number, settings)
     with hall.directory.deciding():
         batch.claim(recipe.to_dict())
-    plan = make_plan(recipe, most)
     if number:
-        _take_teachers_over(hall.directory.batch(0), batch, recipe, plan)
+        _take_teachers_over(hall.directory.batch(0), batch, recipe, make_plan(recipe, most))
     subject = {f"{of[arm]}-seed{seed}" for of in combined.variants for arm in found.swept for seed in recipe.seeds}
     earlier = found.accuracies
 
@@ -167,7 +182,7 @@ def _try(
         return MedianRule(subject, earlier) if hall.sweep.pruning else None
 
     bench = hall.bench(recipe, batch)
-    done = work_through(bench, plan, make_watcher, stop, rule)
+    plan, done = hall.work(bench, most, make_watcher, stop, rule)
     of_arm = outcomes(arm for cohort in done.values() for arm in cohort["arms"])
     rows = curves(bench, plan)
     found.settings += settings
@@ -275,9 +290,10 @@ def _choose_and_test(
         with saying_where(directory.root):
             make_folder(directory.root)
         directory.claim(recipe.to_dict())
-    bench, plan = hall.bench(recipe, directory), make_plan(recipe)
-    _take_teachers_over(hall.directory.batch(0), directory, recipe, plan)
-    result = results(bench, plan, work_through(bench, plan, make_watcher, stop))
+    bench = hall.bench(recipe, directory)
+    _take_teachers_over(hall.directory.batch(0), directory, recipe, make_plan(recipe))
+    plan, done = hall.work(bench, None, make_watcher, stop)
+    result = results(bench, plan, done)
     result["command"] = command or " ".join(["limbeck", "sweep", *sys.argv[2:]])
     with hall.directory.deciding():
         if not directory.result.exists():

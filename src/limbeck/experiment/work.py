@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .banks import check_room
 from .bench import Bench
 from .cohort_run import run_cohort
 from .follow import Watcher
@@ -34,10 +35,12 @@ def work_through(
     """
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done: dict[str, dict[str, Any]] = {}
+    unfinished = [cohort for cohort in plan.cohorts if bench.directory.cohort(cohort.key).finished() is None]
+    check_room(bench.recipe, unfinished, bench.images)
     while True:
         worked = False
         for cohort in plan.cohorts:
-            if cohort.key in done or not _ready(cohort, trained_in, done):
+            if cohort.key in done or not is_ready(cohort, trained_in, done):
                 continue
             found = _work_on(bench, cohort, make_watcher, stop, make_rule)
             stop.obey()
@@ -51,7 +54,8 @@ def work_through(
             stop.obey()
 
 
-def _ready(cohort: CohortPlan, trained_in: Mapping[str, str], done: Mapping[str, object]) -> bool:
+def is_ready(cohort: CohortPlan, trained_in: Mapping[str, str], done: Mapping[str, object]) -> bool:
+    """Whether all teachers of a cohort have been trained. trained_in: learner to the key of its cohort."""
     return all(trained_in[name] in done for name in cohort.teachers if name in trained_in)
 
 
