@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from limbeck.runs.directory import CohortDirectory
+from limbeck.teaching.loop import Answers
 from limbeck.teaching.teacher import Teacher
+from limbeck.views.plan import ViewPlanner
 
 from .arm_result import measure_learner, not_started
-from .assemble import input_format, load_ready_teacher, make_learner, make_teacher, view_planner, view_recipe
+from .assemble import make_learner, view_planner, view_recipe
+from .banks import Say, banked, model_of, plan_banks
 from .bench import Bench
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .plan import CohortPlan
 from .prune import MedianRule
-from .saved_model import load_trained
 from .stop import PoliteStop
+from .teachers import arm_of, is_usable, load_teacher
 
 
 def run_cohort(
@@ -36,12 +41,14 @@ def run_cohort(
     recipe, images = bench.recipe, bench.images
     arms = recipe.arms()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    missing = [name for name in cohort.teachers if not _usable(bench, name)]
+    missing = [name for name in cohort.teachers if not is_usable(bench, name)]
     plans = [plan for plan in cohort.learners if not set(missing) & {name for name, _ in plan.voices}]
     lost = [not_started(bench, plan, missing) for plan in cohort.learners if plan not in plans]
     if not plans:
         return {"arms": lost, "started": started, "wall_seconds": 0.0}
-    teachers = {name: _teacher(bench, name) for name in cohort.teachers if name not in missing}
+    heard = [name for name in cohort.teachers if name not in missing]
+    load = functools.cache(functools.partial(load_teacher, bench))
+    identity = _identity(bench, cohort, {name: load(name) for name in heard})
     learners = [
         make_learner(
             arms[plan.arm], plan, images, device=bench.device, precision=recipe.precision,
@@ -51,15 +58,19 @@ def run_cohort(
     ]  # fmt: skip
     planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
     keeping = Keeping(
-        files, _identity(bench, cohort, teachers), computed_with(bench.device),
+        files, identity, computed_with(bench.device),
         seconds=recipe.save_every_seconds, keep=recipe.keep_checkpoints,
     )  # fmt: skip
-    seconds = follow(
-        learners, teachers, images, planner,
-        train=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping, stop=stop,
-        prune=prune,
-    )  # fmt: skip
+    with _answering(bench, cohort, load, heard, planner, watcher.say) as (answering, all_stored):
+        if all_stored:
+            load.cache_clear()  # nobody will ask them before they are measured with
+        seconds = follow(
+            learners, answering, images, planner,
+            train=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping,
+            stop=stop, prune=prune,
+        )  # fmt: skip
     began = time.monotonic()
+    teachers = {name: load(name) for name in heard}
     measured = []
     for plan, learner in zip(plans, learners, strict=True):
         stop.obey()
@@ -73,21 +84,27 @@ def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher])
         "images": bench.images.fingerprint,
         "teachers": {name: teacher.fingerprint for name, teacher in teachers.items()},
         "learners": [learner.name for learner in cohort.learners],
+        **({"outputs_bank": "float16"} if teachers and bench.recipe.outputs_bank is not None else {}),
     }
 
 
-def _usable(bench: Bench, name: str) -> bool:
-    return name in bench.recipe.teachers or (bench.directory.model(name) / "model.json").exists()
+@contextlib.contextmanager
+def _answering(
+    bench: Bench,
+    cohort: CohortPlan,
+    load: Callable[[str], Teacher],
+    names: Sequence[str],
+    planner: ViewPlanner,
+    say: Say,
+) -> Iterator[tuple[Mapping[str, Answers], bool]]:
+    """A cohort's teachers as the loop asks them, and whether banks will answer in all of them's place."""
+    if bench.recipe.outputs_bank is None or not names:
+        yield {name: load(name) for name in names}, False
+        return
+    plans = [plan for plan in plan_banks(bench.recipe, [cohort], bench.images) if plan.teacher in names]
 
+    def built_from(name: str) -> Mapping[str, Any]:
+        return model_of(arm_of(bench.recipe, name).model)
 
-def _teacher(bench: Bench, name: str) -> Teacher:
-    """A teacher by its name: from the user's file, or as this run trained it."""
-    arms = bench.recipe.arms()
-    if name in arms:
-        arm = arms[name]
-        model = load_ready_teacher(name, arm, bench.images, bench.models)
-    else:
-        arm = arms[name.rpartition("-seed")[0]]
-        model = load_trained(bench.directory.model(name), bench.models)
-    precision = arm.precision or bench.recipe.precision
-    return make_teacher(name, model, input_format(arm, bench.images), device=bench.device, precision=precision)
+    with banked(plans, load, built_from, planner, bench.train, say) as found:
+        yield found.teachers, found.is_complete

@@ -15,17 +15,17 @@ from limbeck.evaluation.evaluate import evaluate as evaluate_split
 from limbeck.models.folding import fold_batch_norms
 from limbeck.runs.directory import CohortDirectory
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Arm, Data, Functions, Recipe
+from limbeck.runs.recipe import Data, Functions, Recipe
 from limbeck.runs.recipe_file import NONE, check
 from limbeck.teaching.learner import Learner
 from limbeck.teaching.precision import compute_dtype
 from limbeck.teaching.predictor import predictor
 from limbeck.teaching.teacher import Teacher
 from limbeck.types import Dataset, Normalisation, Predict, Split
-from limbeck.views.plan import ViewRecipe
 from limbeck.views.prepare import InputFormat
 
 from .assemble import check_answer, make_objective, make_training, view_planner, view_recipe
+from .banks import BankPlan, banked, check_limit, distinct
 from .device import choose_device
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
@@ -69,6 +69,7 @@ def distill(
     device: str = "auto",
     precision: str = "auto",
     save_to: str | Path | None = None,
+    outputs_bank: Mapping[str, Any] | None = None,
     losses: Functions = NONE,
     say: Callable[[str], None] | None = None,
     **options: Any,
@@ -79,14 +80,17 @@ def distill(
     loss, optimizer, schedule, views and further options (`clip_norm`, `ema`, `patience`, `choose`): as in a
     recipe. By default 0.7 soft targets at temperature 4 and 0.3 cross-entropy, a one-cycle schedule, crops
     of an eighth of the image and flips. teacher: None trains on labels alone; several are averaged.
-    save_to: a folder for checkpoints; a call with the same folder goes on where it stopped.
+    save_to: a folder for checkpoints; a call with the same folder goes on where it stopped. outputs_bank: as in a
+    recipe (`{"limit_gb": 10.0}`): teachers' answers are kept in the cache, and later calls that see the same views
+    read them.
 
     The teacher is copied and its copy frozen; the module that was passed is only read.
     Raises LimbeckError for whatever a person can mend.
     """
     teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
     images = _images(data)
-    arm, view = _checked(loss, epochs, optimizer, schedule, views, bool(teachers), images, losses, options)
+    recipe = _checked(loss, epochs, optimizer, schedule, views, bool(teachers), images, losses, options, outputs_bank)
+    arm, view = recipe.students["student"], view_recipe(recipe.views)
     where = choose_device(device)
     dtype = compute_dtype(precision, where)
     student_form = InputFormat(student_normalisation or images.normalisation, student_resolution)
@@ -116,12 +120,23 @@ def distill(
         "images": images.fingerprint,
         "teachers": [teacher.fingerprint for teacher in frozen.values()],
         "settings": [arm.model_dump(mode="json"), repr(view), seed, precision, repr(student_form), repr(teacher_form)],
+        **({"outputs_bank": "float16"} if recipe.outputs_bank is not None else {}),
     }
+    classes = len(images.class_names)
+    banks: list[BankPlan] = []
+    if recipe.outputs_bank is not None:
+        banks = [BankPlan(name, planner, distinct(planner, epochs), classes) for name in frozen]
+        check_limit(banks, recipe.outputs_bank.limit_gb)
+    made = {name: {"model": {"name": type(module).__qualname__}} for name, module in zip(frozen, teachers, strict=True)}
     keeping = Keeping(CohortDirectory(Path(save_to)), identity, computed_with(where)) if save_to else None
     train = Split(images.train.images.to(where), images.train.labels.to(where))
-    with PoliteStop() as stop:
+    with (
+        PoliteStop() as stop,
+        banked(banks, frozen.__getitem__, made.__getitem__, planner, train, watcher.say) as stored,
+    ):
+        answering = stored.teachers if banks else frozen
         seconds = follow(
-            [learner], frozen, images, planner, train=train, watcher=watcher, keeping=keeping, stop=stop
+            [learner], answering, images, planner, train=train, watcher=watcher, keeping=keeping, stop=stop
         )  # fmt: skip
     if learner.failure:
         at = learner.failure
@@ -137,7 +152,6 @@ def distill(
     if len(frozen) == 1:
         only = frozen["teacher-0"]
         reference = predictor(only.frozen, only.form, device=where, dtype=dtype)
-    classes = len(images.class_names)
     return Distilled(
         student,
         images.class_names,
@@ -181,8 +195,9 @@ def _checked(
     images: Images,
     losses: Functions,
     options: Mapping[str, Any],
-) -> tuple[Arm, ViewRecipe]:
-    """The words of a call, checked by the same code as the words of a recipe."""
+    outputs_bank: Mapping[str, Any] | None,
+) -> Recipe:
+    """The words of a call as a recipe with one student, checked as any other."""
     if loss is None:
         loss = DEFAULT_LOSS if taught else ({"name": "cross_entropy"},)
     terms = [loss] if isinstance(loss, Mapping) else [{"name": loss}] if isinstance(loss, str) else list(loss)
@@ -202,12 +217,12 @@ def _checked(
     tree = {
         "name": "distill",
         "data": {"source": "digits"},
+        "outputs_bank": None if outputs_bank is None else dict(outputs_bank),
         "views": dict(views or {"crop": {"padding": max(1, size // 8)}, "flip": True}),
         "teachers": teachers,
         "students": {"student": arm},
     }
-    recipe: Recipe = check(tree, "distill", {}, losses=losses)
-    return recipe.students["student"], view_recipe(recipe.views)
+    return check(tree, "distill", {}, losses=losses)
 
 
 def _note(history: list[dict[str, Any]], row: dict[str, Any], say: Callable[[str], None] | None) -> None:

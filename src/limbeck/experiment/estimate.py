@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
+from limbeck.runs.directory import RunDirectory
 from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Arm, Functions, Recipe
 from limbeck.runs.recipe_file import NONE
 from limbeck.teaching.precision import autocast, compute_dtype
 from limbeck.teaching.teacher import as_outputs
+from limbeck.types import Split
 
 from .assemble import build_model, input_format
+from .banks import describe_banks
+from .bench import Bench
 from .device import choose_device
 from .images import Images, load_images
 from .plan import make_plan
@@ -37,9 +42,12 @@ class ArmCost:
     bytes_per_image: int
 
 
-def describe_plan(recipe: Recipe, *, models: Functions = NONE, timed: bool = True) -> list[str]:
-    """The plan of a recipe in lines for a person: data, models, cohorts, steps, estimated time and memory.
+def describe_plan(
+    recipe: Recipe, *, models: Functions = NONE, timed: bool = True, folder: Path | None = None
+) -> list[str]:
+    """The plan of a recipe in lines for a person: data, models, cohorts, steps, outputs banks, estimated time, memory.
 
+    folder: of the run that it may have been begun as (`runs/NAME`), for teachers that are trained already.
     timed: run each model on a few random images to estimate; without it only counts are given.
     Times are estimates from a batch of 16 on a machine as busy as it is now.
     """
@@ -88,6 +96,10 @@ def describe_plan(recipe: Recipe, *, models: Functions = NONE, timed: bool = Tru
             f"{cohort.key[:31]:<32}{shown[:33]:<34}{steps * epochs:>8,}{time_text:>12}{memory / 2**20:>7,.0f} MB"
         )
         total, most = total + seconds, max(most, memory)
+    train = Split(images.train.images.to(device), images.train.labels.to(device))
+    begun = RunDirectory(folder or Path("runs") / recipe.name)
+    if banks := describe_banks(Bench(recipe, images, train, device, begun, NONE, models), plan.cohorts):
+        lines += ["", *banks]
     if timed:
         lines += ["", f"in all about {duration(total)}, and at most about {most / 2**20:,.0f} MB at a time"]
     return lines

@@ -14,10 +14,9 @@ from limbeck.runs import checkpoint
 from limbeck.runs.directory import CohortDirectory
 from limbeck.runs.errors import LimbeckError
 from limbeck.teaching.learner import Learner
-from limbeck.teaching.loop import EpochEnded, Position, teach
+from limbeck.teaching.loop import Answers, EpochEnded, Position, teach
 from limbeck.teaching.predictor import predictor
 from limbeck.teaching.snapshot import pack, unpack
-from limbeck.teaching.teacher import Teacher
 from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
@@ -58,7 +57,7 @@ class Keeping:
 
 def follow(
     learners: Sequence[Learner],
-    teachers: Mapping[str, Teacher],
+    teachers: Mapping[str, Answers],
     images: Images,
     planner: ViewPlanner,
     *,

@@ -90,13 +90,16 @@ class RunDirectory:
         if not self.recipe.exists() or not any((self.root / begun).exists() for begun in ("cohorts", "search")):
             write_json(self.recipe, recipe)
             return
-        changed = differences(_completed(read_json(self.recipe)), json.loads(json.dumps(recipe)))
-        if changed:
+        if changed := self.changed(recipe):
             raise LimbeckError(
                 f"{self.root}: was made by another recipe:\n  "
                 + "\n  ".join(changed)
                 + "\nuse --name NAME to run it elsewhere, or --fresh to start this directory anew"
             )
+
+    def changed(self, recipe: Mapping[str, Any]) -> list[str]:
+        """Every difference between the recipe that this directory was made by and `recipe`, a line each."""
+        return differences(_completed(read_json(self.recipe)), json.loads(json.dumps(recipe)))
 
 
 def _completed(stored: Any) -> Any:

@@ -108,7 +108,7 @@ def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
 
 def _stored_answers(recipe: Recipe, arm: Arm, losses: Functions) -> Iterator[Complaint]:
     """A bank keeps logits alone."""
-    for index, term in enumerate(arm.loss if recipe.outputs_bank and arm.teacher else ()):
+    for index, term in enumerate(arm.loss if recipe.outputs_bank is not None and arm.teacher else ()):
         entry = _find_loss(term, losses)
         if not isinstance(entry, str) and entry.needs_features:
             yield (

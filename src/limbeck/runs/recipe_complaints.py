@@ -128,6 +128,7 @@ TAKES = {
 SHAPES = ("tuple_type", "dict_type", "model_type", "model_attributes_type")
 PLACES = {
     ("data",): "a mapping, as in {source: digits}",
+    ("outputs_bank",): "a mapping, as in {limit_gb: 10.0}",
     ("model",): "a name, or a mapping with a `name` and options",
     ("teacher",): "the name of an arm, or a list of names",
     ("teacher", 0): "the name of an arm",

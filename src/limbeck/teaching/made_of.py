@@ -73,7 +73,7 @@ def layout(model: nn.Module) -> str:
     for name, buffer in model.named_buffers():
         if name not in saved:
             whole.update(f"\n{name} {buffer.dtype} {tuple(buffer.shape)}\n".encode())
-            whole.update(buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            whole.update(buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 
@@ -89,4 +89,4 @@ def _source(kind: type) -> str:
 def first_view(split: Split, planner: ViewPlanner) -> str:
     """SHA-256 of the images of the very first view as they are made here: its recipe does not tell how."""
     view = make_view(split, planner.plan(0, 0), planner.recipe, planner.normalisation)
-    return hashlib.sha256(view.images.cpu().contiguous().numpy()).hexdigest()
+    return hashlib.sha256(view.images.cpu().contiguous().numpy().data).hexdigest()

@@ -1,0 +1,200 @@
+"""The outputs banks of a run: how large they will be, whether there is room, and those of a cohort."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from limbeck.runs.errors import LimbeckError
+from limbeck.runs.recipe import Named, Recipe
+from limbeck.teaching import outputs_bank
+from limbeck.teaching.banked_teacher import BankedTeacher
+from limbeck.teaching.made_of import made_of, shape
+from limbeck.teaching.outputs_bank import OutputsBank
+from limbeck.teaching.teacher import Teacher
+from limbeck.types import Split
+from limbeck.views.plan import ViewPlanner
+
+from .assemble import view_planner, view_recipe
+from .bench import Bench
+from .images import Images
+from .plan import CohortPlan
+from .teachers import arm_of, is_usable, load_teacher
+
+GB = 2**30
+KEEP_FREE = 2**28
+"""Bytes of the disk that banks leave to others."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BankPlan:
+    """What a bank will hold: a teacher's answers to the views of so many epochs."""
+
+    teacher: str
+    planner: ViewPlanner
+    epochs: int
+    classes: int
+
+    @property
+    def epoch_bytes(self) -> int:
+        """Of one epoch."""
+        return outputs_bank.epoch_bytes(shape(self.planner, self.classes))
+
+    @property
+    def size(self) -> int:
+        """Bytes of all epochs."""
+        return self.epochs * self.epoch_bytes
+
+
+def plan_banks(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) -> list[BankPlan]:
+    """A bank for each teacher and each series of views that it answers to; none where the recipe asks for none."""
+    if recipe.outputs_bank is None:
+        return []
+    epochs: dict[tuple[str, ViewPlanner], int] = {}
+    for cohort in cohorts:
+        planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
+        for teacher in cohort.teachers:
+            heard_by = [learner for learner in cohort.learners if teacher in dict(learner.voices)]
+            longest = max(recipe.arms()[learner.arm].epochs or 0 for learner in heard_by)
+            # Cohorts that differ in how often views come again share the epochs that they have in common.
+            key = teacher, replace(planner, recipe=replace(planner.recipe, distinct_epochs=None))
+            epochs[key] = max(epochs.get(key, 0), distinct(planner, longest))
+    return [BankPlan(*key, count, len(images.class_names)) for key, count in epochs.items()]
+
+
+def distinct(planner: ViewPlanner, epochs: int) -> int:
+    """Of so many epochs of a training, how many have views of their own."""
+    return min(epochs, planner.recipe.distinct_epochs or epochs)
+
+
+def check_limit(banks: Sequence[BankPlan], limit_gb: float) -> None:
+    """Raises LimbeckError where banks would exceed the recipe's limit: how large, for whom, and what to do."""
+    total = sum(bank.size for bank in banks)
+    if total <= limit_gb * GB:
+        return
+    largest = max(banks, key=lambda bank: bank.size)
+    others = f", and all {len(banks)} banks of this run {amount(total)}" if len(banks) > 1 else ""
+    fit = int(limit_gb * GB // sum(bank.epoch_bytes for bank in banks))
+    fewer = f", set views.distinct_epochs ({fit} fit)," if fit else " (not one epoch fits)"
+    raise LimbeckError(
+        f"outputs_bank: the answers of {largest.teacher!r} to {largest.epochs} epochs of views would take "
+        f"{amount(largest.size)}{others}, and limit_gb is {limit_gb:g}: raise outputs_bank.limit_gb{fewer} or leave "
+        "outputs_bank out"
+    )
+
+
+def check_disk(missing: int) -> None:
+    """Raises LimbeckError where so many bytes do not fit onto the disk of the cache."""
+    place = outputs_bank.location()
+    free = shutil.disk_usage(next(folder for folder in [place, *place.parents] if folder.exists())).free
+    if missing > max(0, free - KEEP_FREE):
+        raise LimbeckError(
+            f"{place}: {amount(free)} are free, and outputs_bank needs {amount(missing)} more; make room, set "
+            "LIMBECK_CACHE to another folder, set views.distinct_epochs, or leave outputs_bank out"
+        )
+
+
+def check_room(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) -> None:
+    """Before anything is trained: are the banks within the recipe's limit, and can the disk hold them?
+
+    Whose answers are there already is known once their teacher is trained; till then whatever the cache holds counts
+    as theirs, and `banked` counts exactly. Raises LimbeckError that says what to do.
+    """
+    if recipe.outputs_bank is not None:
+        banks = plan_banks(recipe, cohorts, images)
+        check_limit(banks, recipe.outputs_bank.limit_gb)
+        check_disk(max(0, sum(bank.size for bank in banks) - outputs_bank.size()))
+
+
+@dataclass(frozen=True)
+class Banked:
+    """Teachers whose answers are stored, as the loop asks them. is_complete: nobody will have to be asked."""
+
+    teachers: Mapping[str, BankedTeacher]
+    is_complete: bool
+
+
+@contextlib.contextmanager
+def banked(
+    plans: Iterable[BankPlan],
+    ask: Callable[[str], Teacher],
+    built_from: Callable[[str], Mapping[str, Any]],
+    planner: ViewPlanner,
+    train: Split,
+    say: Say,
+) -> Iterator[Banked]:
+    """The banks of teachers that answer to the views of one planner; what is not sealed at the end is given up.
+
+    ask: gives a teacher by its name. built_from: what is known of how its model was made. train: the images on the
+    device. Raises LimbeckError where the disk cannot hold what is missing.
+    """
+    teachers: dict[str, BankedTeacher] = {}
+    missing = 0
+    for plan in plans:
+        bank = _bank(plan, ask(plan.teacher), built_from(plan.teacher), train, say)
+        held = bank.held(plan.epochs)
+        if held:
+            say(f"{plan.teacher}: its answers to {held} of {plan.epochs} epochs of views are stored")
+        missing += (plan.epochs - held) * bank.epoch_bytes
+        device = ask(plan.teacher).device
+        teachers[plan.teacher] = BankedTeacher(plan.teacher, bank, planner, partial(ask, plan.teacher), device=device)
+    if missing:
+        check_disk(missing)
+    try:
+        yield Banked(teachers, is_complete=not missing)
+    finally:
+        for teacher in teachers.values():
+            teacher.close()
+
+
+def _bank(plan: BankPlan, teacher: Teacher, built_from: Mapping[str, Any], train: Split, say: Say) -> OutputsBank:
+    key = made_of(teacher, built_from, plan.planner, train, plan.classes)
+    return OutputsBank(key, shape(plan.planner, plan.classes), say)
+
+
+def model_of(model: Named) -> dict[str, Any]:
+    """What a recipe says of how a model is made."""
+    return {"model": {"name": model.name, **model.options}}
+
+
+def describe_banks(bench: Bench, cohorts: Iterable[CohortPlan]) -> list[str]:
+    """How large the banks will be and how much of them is there, in lines for a person; none without banks."""
+    banks = plan_banks(bench.recipe, cohorts, bench.images)
+    if not banks:
+        return []
+    lines = [f"{'outputs bank of':<32}{'views of seed':>14}{'epochs':>8}{'size':>10}  there already"]
+    for plan in banks:
+        there = "not known before it is trained"
+        if _is_known(bench, plan.teacher):
+            built_from = model_of(arm_of(bench.recipe, plan.teacher).model)
+            bank = _bank(plan, load_teacher(bench, plan.teacher), built_from, bench.train, lambda line: None)
+            held = bank.held(plan.epochs)
+            there = f"{held} epochs, {amount(held * bank.epoch_bytes)}" if held else "nothing"
+        lines.append(f"{plan.teacher[:31]:<32}{plan.planner.seed:>14}{plan.epochs:>8}{amount(plan.size):>10}  {there}")
+    limit = bench.recipe.outputs_bank.limit_gb if bench.recipe.outputs_bank else 0.0
+    total = sum(plan.size for plan in banks)
+    over = ": too much, the run would refuse to start" if total > limit * GB else ""
+    return [*lines, f"all banks {amount(total)}, outputs_bank.limit_gb {limit:g}{over}"]
+
+
+def _is_known(bench: Bench, name: str) -> bool:
+    """Whether a teacher comes from a file, or was trained in the bench's directory by this very recipe."""
+    if name in bench.recipe.arms():
+        return True
+    begun = bench.directory.recipe.exists() and not bench.directory.changed(bench.recipe.to_dict())
+    return begun and is_usable(bench, name)
+
+
+def amount(size: float) -> str:
+    """`512 KB`, `12.2 GB`, in powers of 1024."""
+    for unit in ("KB", "MB"):
+        size /= 1024
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+    return f"{size / 1024:,.3g} GB"

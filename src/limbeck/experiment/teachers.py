@@ -1,0 +1,32 @@
+"""A run's teachers by name: from the user's files, or as this run trained them."""
+
+from __future__ import annotations
+
+from limbeck.runs.recipe import Arm, Recipe
+from limbeck.teaching.teacher import Teacher
+
+from .assemble import input_format, load_ready_teacher, make_teacher
+from .bench import Bench
+from .saved_model import load_trained
+
+
+def is_usable(bench: Bench, name: str) -> bool:
+    """Whether a teacher can be heard: it comes from a file, or its training has ended well."""
+    return name in bench.recipe.teachers or (bench.directory.model(name) / "model.json").exists()
+
+
+def arm_of(recipe: Recipe, name: str) -> Arm:
+    """The arm of a teacher: a trained one is called `ARM-seedN`."""
+    arms = recipe.arms()
+    return arms[name] if name in arms else arms[name.rpartition("-seed")[0]]
+
+
+def load_teacher(bench: Bench, name: str) -> Teacher:
+    """A teacher, frozen. Raises LimbeckError where its file is missing, damaged or does not fit the data."""
+    arm = arm_of(bench.recipe, name)
+    if name in bench.recipe.arms():
+        model = load_ready_teacher(name, arm, bench.images, bench.models)
+    else:
+        model = load_trained(bench.directory.model(name), bench.models)
+    precision = arm.precision or bench.recipe.precision
+    return make_teacher(name, model, input_format(arm, bench.images), device=bench.device, precision=precision)
