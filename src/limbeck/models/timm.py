@@ -11,6 +11,7 @@ from limbeck.types import Outputs
 
 from .foreign_names import cannot_have_weights, no_such_model, package_missing
 from .options import share
+from .stem import shrink_less
 from .torchvision_operators import declare_missing_operators
 
 
@@ -39,6 +40,7 @@ def build(
     drop_rate: float = 0.0,
     drop_path_rate: float = 0.0,
     img_size: int | None = None,
+    stem_stride: int | None = None,
 ) -> TimmModel:
     """Any image classifier of timm by its name.
 
@@ -46,6 +48,7 @@ def build(
         the number of classes is the same.
     drop_rate, drop_path_rate: dropout before the head and stochastic depth.
     img_size: the side of the images, for the transformers that fix it.
+    stem_stride: by how much the stem shrinks the image, where it is to be less than as published (small images).
 
     Raises LimbeckError for a name that timm does not know, weights that cannot be had, options it refuses.
     """
@@ -67,9 +70,12 @@ def build(
         file = _published_weights(name)
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": file, "custom_load": False}}
     try:
-        return TimmModel(timm.create_model(name, **options))
+        model = timm.create_model(name, **options)
     except (TypeError, ValueError, RuntimeError, AssertionError) as error:
         raise LimbeckError(f"timm:{name}: {' '.join(str(error).split())[:200]}") from error
+    if stem_stride is not None:
+        shrink_less(model, stem_stride, f"timm:{name}")
+    return TimmModel(model)
 
 
 def _published_weights(name: str) -> str:

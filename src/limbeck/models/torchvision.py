@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from limbeck.types import Outputs
 
 from .foreign_names import cannot_have_weights, no_such_model, package_missing
+from .stem import shrink_less
 from .torchvision_operators import declare_missing_operators
 
 WITH_SECOND_HEAD = ("googlenet", "inception_v3")
@@ -36,10 +37,11 @@ class TorchvisionModel(nn.Module):
         return Outputs(answer["logits"], tuple(answer[stage] for stage in self.stages))
 
 
-def build(num_classes: int, name: str, *, pretrained: bool = False) -> TorchvisionModel:
+def build(num_classes: int, name: str, *, pretrained: bool = False, stem_stride: int | None = None) -> TorchvisionModel:
     """Any image classifier of torchvision by its name.
 
     pretrained: always refused, since torchvision publishes its weights as pickles: import the file instead.
+    stem_stride: by how much the stem shrinks the image, where it is to be less than as published (small images).
 
     Raises LimbeckError for a name that torchvision does not know and for `pretrained`.
     """
@@ -57,6 +59,8 @@ def build(num_classes: int, name: str, *, pretrained: bool = False) -> Torchvisi
     if name in WITH_SECOND_HEAD:
         options |= {"aux_logits": False, "init_weights": True}
     model = torchvision.models.get_model(name, **options)
+    if stem_stride is not None:
+        shrink_less(model, stem_stride, f"torchvision:{name}")
     if name.startswith(OTHER_LAYOUT):
         return TorchvisionModel(model, ())
     stages = _stages(model)
