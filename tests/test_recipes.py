@@ -17,13 +17,15 @@ from limbeck.experiment.assemble import (
 )
 from limbeck.experiment.images import Images
 from limbeck.experiment.plan import make_plan
+from limbeck.experiment.settings import Source, combine
+from limbeck.experiment.sweep import first_settings
 from limbeck.runs.recipe import Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe, shipped
 from limbeck.teaching.loop import Position, Stepped, teach
 from limbeck.types import Normalisation, Split
 
-CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100}
-SIDE = {"digits": 8}
+CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tinyimagenet": 200}
+SIDE = {"digits": 8, "tinyimagenet": 64}
 
 
 def random_images(source: str, count: int = 8) -> Images:
@@ -91,4 +93,22 @@ def test_two_steps_of_four_images(name: str) -> None:
 def test_the_header_says_what_it_is(name: str) -> None:
     text = shipped()[name].read_text(encoding="utf-8")
     assert text.startswith("#"), "the first line says what the recipe is"
-    assert f"limbeck run {name}" in text, "and the header gives the command"
+    command = "sweep" if load_recipe(name).sweep else "run"
+    assert f"limbeck {command} {name}" in text, "and the header gives the command"
+
+
+@pytest.mark.parametrize("name", [name for name in shipped() if load_recipe(name).sweep])
+def test_the_settings_of_a_sweep_are_recipes(name: str) -> None:
+    source = Source(name)
+    asked = load_recipe(name).sweep
+    assert asked is not None
+    settings = first_settings(source, asked)
+    combined = combine(source, asked, settings)
+    assert len(combined.variants) == len(settings) >= 25
+    for arm in combined.swept():
+        for setting, variant in zip(settings, combined.variants, strict=True):
+            soft, hard = combined.recipe.students[variant[arm]].loss
+            assert soft.weight + hard.weight == pytest.approx(1)
+            assert soft.options["temperature"] == setting["students.*.loss.0.temperature"]
+    cohorts = make_plan(combined.recipe.model_copy(update={"seeds": (0,)})).cohorts
+    assert max(len(cohort.learners) for cohort in cohorts) >= len(settings), "one cohort for all settings"
