@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
@@ -39,7 +40,7 @@ def main() -> None:
     """The entry point.
 
     Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 130 stopped
-    by Ctrl-C with all saved; 128 + n a second signal n, at once; 1 a defect of Limbeck's own, or a reader of its
+    by Ctrl-C with all saved; 137 a second signal, at once; 1 a defect of Limbeck's own, or a reader of its
     output that went away. `--debug` shows the trace of any error.
     """
     debug = "--debug" in sys.argv
@@ -155,7 +156,8 @@ def sweep(
 def _say_how_to_go_on(stopped: Any) -> int:
     """Print the command that continues; returns the exit code."""
     again = shlex.join(["limbeck", *(word for word in sys.argv[1:] if word != "--fresh")])
-    print(f"{stopped}; all is saved. To go on: {again}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # who reads our words may be gone
+        print(f"{stopped}; all is saved. To go on: {again}", file=sys.stderr)
     return 130 if stopped.signal_number == 2 else 0
 
 

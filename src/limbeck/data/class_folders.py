@@ -80,13 +80,14 @@ def _check_same(one: Path, first: Classes, other: Path, second: Classes) -> None
         raise LimbeckError(f"{one.parent}: classes differ: {'; '.join(complaints)}")
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Whether a file or folder is what systems and tools leave behind: hidden, or a thumbnail cache and the like."""
     return name.startswith(".") or name.lower() in JUNK
 
 
 def _listing(folder: Path) -> list[Path]:
     try:
-        return sorted(folder / name for name in os.listdir(folder) if not _is_junk(name))
+        return sorted(folder / name for name in os.listdir(folder) if not is_junk(name))
     except OSError as error:
         raise LimbeckError(f"{folder}: cannot be read: {error.strerror}") from error
 

@@ -60,10 +60,13 @@ def stored_shape(name: str, items: Iterable[Item], image_size: int | None) -> tu
     return shared
 
 
-def decoded(items: Iterable[Item], shape: tuple[int, int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of images `[B, H, W, 3]` and labels `[B]`; images of another size are fitted (see `images.fit`).
+def decoded(
+    items: Iterable[Item], shape: tuple[int, int], *, fitted: bool = True
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Blocks of images `[B, H, W, 3]` and labels `[B]`.
 
-    Raises LimbeckError for the first image that cannot be decoded.
+    fitted: images of another size are fitted (see `images.fit`); else they are refused.
+    Raises LimbeckError for the first image that cannot be decoded or is refused.
     """
     waiting: deque = deque()
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
@@ -71,7 +74,7 @@ def decoded(items: Iterable[Item], shape: tuple[int, int]) -> Iterator[tuple[np.
     try:
         with images.quiet():
             for block in _blocks(items):
-                waiting.append(pool.submit(_decode_block, block, shape))
+                waiting.append(pool.submit(_decode_block, block, shape, fitted))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -86,11 +89,14 @@ def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield block
 
 
-def _decode_block(block: list[Item], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _decode_block(block: list[Item], shape: tuple[int, int], fitted: bool) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.empty((len(block), *shape, 3), np.uint8)
     for place, item in enumerate(block):
         image = images.decode(item.source, item.where)
         if image.shape[:2] != shape:
+            if not fitted:
+                height, width = image.shape[:2]
+                raise LimbeckError(f"{item.where}: {height} x {width} pixels; {shape[0]} x {shape[1]} are expected")
             if shape[0] != shape[1]:  # only a shape that all images share is not square
                 raise LimbeckError(f"{item.where}: {image.shape[:2]} pixels where {shape} were seen; did it change?")
             image = images.fit(image, shape[0])

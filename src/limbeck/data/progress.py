@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 EVERY = 5.0  # seconds between two plain lines; work that is done sooner says nothing
 
 
 def notice(message: str) -> None:
     """One line for the person who is watching."""
-    print(message, file=sys.stderr, flush=True)
+    with suppress(OSError):  # who reads our words may be gone
+        print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Named, Recipe
 from limbeck.teaching import outputs_bank
 from limbeck.teaching.banked_teacher import BankedTeacher
-from limbeck.teaching.made_of import made_of, shape
+from limbeck.teaching.made_of import made_of, made_of_views, shape
 from limbeck.teaching.outputs_bank import OutputsBank
 from limbeck.teaching.teacher import Teacher
 from limbeck.types import Split
@@ -93,7 +93,7 @@ def check_disk(missing: int) -> None:
     """Raises LimbeckError where so many bytes do not fit onto the disk of the cache."""
     place = outputs_bank.location()
     free = shutil.disk_usage(next(folder for folder in [place, *place.parents] if folder.exists())).free
-    if missing > max(0, free - KEEP_FREE):
+    if missing and missing > free - KEEP_FREE:
         raise LimbeckError(
             f"{place}: {amount(free)} are free, and outputs_bank needs {amount(missing)} more; make room, set "
             "LIMBECK_CACHE to another folder, set views.distinct_epochs, or leave outputs_bank out"
@@ -103,13 +103,19 @@ def check_disk(missing: int) -> None:
 def check_room(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) -> None:
     """Before anything is trained: are the banks within the recipe's limit, and can the disk hold them?
 
-    Whose answers are there already is known once their teacher is trained; till then whatever the cache holds counts
-    as theirs, and `banked` counts exactly. Raises LimbeckError that says what to do.
+    Whose answers are there already is known once their teacher is trained; till then any answers to the same views
+    count as theirs, and `banked` counts exactly. Raises LimbeckError that says what to do.
     """
-    if recipe.outputs_bank is not None:
-        banks = plan_banks(recipe, cohorts, images)
-        check_limit(banks, recipe.outputs_bank.limit_gb)
-        check_disk(max(0, sum(bank.size for bank in banks) - outputs_bank.size()))
+    if recipe.outputs_bank is None:
+        return
+    banks = plan_banks(recipe, cohorts, images)
+    check_limit(banks, recipe.outputs_bank.limit_gb)
+    there, missing = outputs_bank.entries(), 0
+    for bank in banks:
+        views = made_of_views(bank.planner, bank.classes)
+        alike = [entry.size for entry in there if views.items() <= dict(entry.made_of).items()]
+        missing += max(0, bank.size - max(alike, default=0))
+    check_disk(missing)
 
 
 @dataclass(frozen=True)
@@ -144,8 +150,7 @@ def banked(
         missing += (plan.epochs - held) * bank.epoch_bytes
         device = ask(plan.teacher).device
         teachers[plan.teacher] = BankedTeacher(plan.teacher, bank, planner, partial(ask, plan.teacher), device=device)
-    if missing:
-        check_disk(missing)
+    check_disk(missing)
     try:
         yield Banked(teachers, is_complete=not missing)
     finally:

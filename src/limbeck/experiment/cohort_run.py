@@ -79,11 +79,15 @@ def run_cohort(
 
 
 def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher]) -> dict[str, Any]:
-    """What a checkpoint of this cohort may not be continued without. Recipes are compared elsewhere."""
+    """What a checkpoint of this cohort may not be continued without."""
+    arms = bench.recipe.arms()
     return {
         "images": bench.images.fingerprint,
         "teachers": {name: teacher.fingerprint for name, teacher in teachers.items()},
         "learners": [learner.name for learner in cohort.learners],
+        "settings": [arms[learner.arm].model_dump(mode="json", exclude={"baseline"}) for learner in cohort.learners],
+        "views": [cohort.views.model_dump(mode="json"), cohort.view_seed],
+        "precision": bench.recipe.precision,
         **({"outputs_bank": "float16"} if teachers and bench.recipe.outputs_bank is not None else {}),
     }
 

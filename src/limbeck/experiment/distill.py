@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,9 +132,12 @@ def distill(
     keeping = Keeping(CohortDirectory(Path(save_to)), identity, computed_with(where)) if save_to else None
     train = Split(images.train.images.to(where), images.train.labels.to(where))
     with (
+        keeping.directory.claimed() if keeping else nullcontext(True) as ours,
         PoliteStop() as stop,
         banked(banks, frozen.__getitem__, made.__getitem__, planner, train, watcher.say) as stored,
     ):
+        if not ours:
+            raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")
         answering = stored.teachers if banks else frozen
         seconds = follow(
             [learner], answering, images, planner, train=train, watcher=watcher, keeping=keeping, stop=stop

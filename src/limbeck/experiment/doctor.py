@@ -16,7 +16,7 @@ from .device import choose_device
 from .environment import environment
 
 OPTIONAL = {"scikit-learn": "digits", "pyarrow": "parquet", "timm": "timm", "torchvision": "torchvision"}
-ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz")
+ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz", "tiny-imagenet-200.zip")
 
 
 def examine() -> list[tuple[str, str]]:

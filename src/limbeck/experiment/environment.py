@@ -34,7 +34,7 @@ def environment(device: torch.device | None = None) -> dict[str, object]:
 def computed_with(device: torch.device) -> dict[str, object]:
     """What must be the same for a resumed run to end bit for bit as it would have."""
     known = environment(device)
-    return {what: known[what] for what in ("torch", "threads", "device_name")}
+    return {what: known[what] for what in ("limbeck", "torch", "threads", "device_name", "precision")}
 
 
 def cpu_name() -> str:

@@ -82,9 +82,13 @@ def follow(
     steps = planner.steps_per_epoch
     longest = max(learner.training.epochs for learner in learners)
 
+    kept = position if before else None
+
     def save() -> None:
-        nonlocal saved
-        if keeping:
+        nonlocal saved, kept
+        if keeping and position != kept:
+            keeping.directory.must_still_be_ours()
+            kept = position
             _save(learners, keeping, position, steps, before + time.monotonic() - started)
         saved = time.monotonic()
 
@@ -139,9 +143,10 @@ def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, ste
         "logs": logs,
         "seconds": seconds,
     }
-    checkpoint.write(
-        keeping.directory.checkpoints, position.epoch * steps + position.step, files, info, keep=keeping.keep
-    )
+    # The end of an epoch before its validation and after it are two states, and so two numbers: no save takes the place
+    # of another.
+    number = position.epoch * (steps + 1) + position.step
+    checkpoint.write(keeping.directory.checkpoints, number, files, info, keep=keeping.keep)
 
 
 def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> tuple[Position, float]:

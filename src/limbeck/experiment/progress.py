@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Sequence
@@ -48,21 +49,28 @@ def _with_bar(bar: Progress, learners: Sequence[str]) -> Watcher:
     latest: dict[str, str] = {}
 
     def step(done: float, epochs: int) -> None:
-        bar.update(task, completed=done, total=epochs)
+        with contextlib.suppress(OSError):
+            bar.update(task, completed=done, total=epochs)
 
     def epoch(learner: str, row: Row) -> None:
         accuracy = row.get("validation_accuracy")
         latest[learner] = f"{accuracy:.1%}" if accuracy is not None else "ended"
-        bar.update(task, note=escape("validation " + ", ".join(latest.values())))
+        with contextlib.suppress(OSError):
+            bar.update(task, note=escape("validation " + ", ".join(latest.values())))
 
-    return Watcher(step, epoch, lambda line: bar.console.print(escape(line)))
+    def say(line: str) -> None:
+        with contextlib.suppress(OSError):
+            bar.console.print(escape(line))
+
+    return Watcher(step, epoch, say)
 
 
 def _with_lines(learners: Sequence[str]) -> Watcher:
     last = time.monotonic()
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # who reads our words may be gone: no reason to lose a run
+            print(line, file=sys.stderr, flush=True)
 
     def step(done: float, epochs: int) -> None:
         nonlocal last

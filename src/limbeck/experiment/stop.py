@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+SAME_WISH = 0.5
+"""Seconds within which a second signal is the same wish: `timeout` and others send theirs twice."""
+AT_ONCE = 137
+
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved. signal_number: of the signal that asked."""
+    """The run was asked to stop, and has saved where it was told a place. signal_number: of the signal that asked."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
@@ -23,6 +29,7 @@ class PoliteStop:
 
     def __init__(self) -> None:
         self.asked: int | None = None
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> PoliteStop:
@@ -36,9 +43,12 @@ class PoliteStop:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:
-            os._exit(128 + number)
-        self.asked = number
+        if self.asked is None:
+            self.asked, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > SAME_WISH:
+            with contextlib.suppress(OSError):
+                os.write(2, b"stopped at once: the work since the last save is lost\n")
+            os._exit(AT_ONCE)
 
     def obey(self, save: Callable[[], object] = lambda: None) -> None:
         """Save what is not saved yet and raise `Stopped`, if a signal came."""

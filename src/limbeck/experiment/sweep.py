@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +15,7 @@ from limbeck.report.page import write_report
 from limbeck.report.sweep_page import write_sweep_report
 from limbeck.runs.directory import RunDirectory
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import TEMPORARY, make_folder, read_json, saying_where, write_json
+from limbeck.runs.files import copy_folder, make_folder, read_json, saying_where, write_json
 from limbeck.runs.recipe import Functions, Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe
 from limbeck.runs.recipe_sweep import Sweep
@@ -336,16 +334,6 @@ def _take_teachers_over(search: RunDirectory, chosen: RunDirectory, recipe: Reci
             continue
         with here.claimed() as ours:
             if ours and not here.checkpoints.exists() and here.finished() is None:
-                for part in ("metrics", "checkpoints"):
-                    _copy(before.root / part, here.root / part)
-
-
-def _copy(folder: Path, to: Path) -> None:
-    beside = to.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
-    with saying_where(to):
-        try:
-            shutil.copytree(folder, beside)
-            shutil.rmtree(to, ignore_errors=True)
-            beside.rename(to)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+                for part in ("metrics", "checkpoints"):  # in this order: the checkpoint says that both are there
+                    if not (here.root / part).exists():
+                        copy_folder(before.root / part, here.root / part)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.files import make_folder, replace, saying_where
 
 from . import notes, tables
 from .arms import Arm, arms_of, judged_split
@@ -27,26 +25,12 @@ def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Pat
     arms = arms_of(result)
     figures = draw(arms, curves, notes.recipe_name(result))
     page = _page(result, arms, sorted(name for name in figures if name.endswith(".png")))
-    try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
-        for name, content in figures.items():
-            _write(folder / "figures" / name, content)
-        _write(folder / "report.md", page.encode())
-    except OSError as error:
-        raise LimbeckError(f"cannot write the report into {folder}: {error.strerror or error}") from error
+    with saying_where(folder / "figures"):
+        make_folder(folder / "figures")
+    for name, content in figures.items():
+        replace(folder / "figures" / name, content)
+    replace(folder / "report.md", page.encode())
     return folder / "report.md"
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)  # mkstemp keeps it to its owner; a report is to be read
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _page(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]) -> str:

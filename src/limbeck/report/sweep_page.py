@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import make_folder, replace
+from limbeck.runs.files import make_folder, replace, saying_where
 
 from . import notes, tables
 from .arms import arms_of
@@ -38,10 +37,8 @@ def write_sweep_report(folder: Path, result: Mapping[str, Any]) -> Path:
         _section("How to read this", _notes(result)),
     ]
     page = "\n\n".join(section for section in sections if section) + "\n"
-    try:
+    with saying_where(folder / "figures"):
         make_folder(folder / "figures")
-    except OSError as error:
-        raise LimbeckError(f"{folder}: the report cannot be written: {error.strerror or error}") from error
     for name, content in figures.items():
         replace(folder / "figures" / name, content)
     replace(folder / "report.md", page.encode())

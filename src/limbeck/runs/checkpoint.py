@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import uuid
@@ -111,7 +112,11 @@ def newest(parent: Path) -> Checkpoint | None:
     Raises LimbeckError where there are some and every one is damaged.
     """
     complaints: list[str] = []
-    for path in _stream(parent):
+    try:
+        stream = _stream(parent)
+    except OSError as error:
+        raise LimbeckError(f"{parent}: cannot be read: {error.strerror or error}") from error
+    for path in stream:
         try:
             found = read(path)
         except LimbeckError as error:
@@ -141,8 +146,12 @@ def _remove(path: Path) -> None:
 
 
 def _stream(parent: Path) -> list[Path]:
-    """Newest first."""
-    return sorted((path for path in parent.glob("step-*") if re.fullmatch(r"step-\d{12}", path.name)), reverse=True)
+    """Newest first. Raises OSError for a folder that is there and cannot be listed: that is not an empty one."""
+    try:
+        names = os.listdir(parent)  # `glob` would take an error for nothing found
+    except FileNotFoundError:
+        return []
+    return sorted((parent / name for name in names if re.fullmatch(r"step-\d{12}", name)), reverse=True)
 
 
 def _verified(path: Path, expected: Mapping[str, Any]) -> bytes:

@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from .differences import differences
 from .errors import LimbeckError
 from .files import finite, flush_folder, make_folder, plain_name, read_json, saying_where, write_json
-from .lock import held
+from .lock import Held, held
 from .recipe import Recipe
 from .recipe_values import shortened
 
@@ -53,15 +53,21 @@ class RunDirectory:
         return self.root / "models" / plain_name(learner)
 
     def empty(self) -> None:
-        """Remove what a run has written. To be called under the lock, which stays."""
+        """Remove what a run has written. To be called under the lock, which stays.
+
+        What says that the run is finished goes first, what says whose it was goes last: a kill in between leaves an
+        unfinished run of the old recipe, and never old numbers under a new one.
+        """
+        order = {"result.json": 0, "recipe.json": 2}
         with saying_where(self.root):
-            for path in self.root.iterdir():
+            for path in sorted(self.root.iterdir(), key=lambda path: order.get(path.name, 1)):
                 if path.name.endswith(".lock"):
                     continue
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink()
+                flush_folder(self.root)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -77,9 +83,9 @@ class RunDirectory:
                     f"{self.root}: holds other files ({shortened(min(here))}); a run takes a folder of its own: "
                     "give another --name"
                 )
-        with held(self.root / "run.lock") as holder:
-            if holder:
-                raise LimbeckError(f"{self.root}: is in use by {holder}; wait for it, or give another --name")
+        with held(self.root / "run.lock") as lock:
+            if not lock.ours:
+                raise LimbeckError(f"{self.root}: is in use by {lock.holder}; wait for it, or give another --name")
             yield
 
     def claim(self, recipe: Mapping[str, Any]) -> None:
@@ -87,9 +93,14 @@ class RunDirectory:
 
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
-        if not self.recipe.exists() or not any((self.root / begun).exists() for begun in ("cohorts", "search")):
-            write_json(self.recipe, recipe)
+        if not self._has_trained():
+            if not self.recipe.exists() or read_json(self.recipe) != json.loads(json.dumps(recipe)):
+                for decided in ("search", "chosen"):  # settings of a sweep by another recipe, and nothing was trained
+                    shutil.rmtree(self.root / decided, ignore_errors=True)
+                write_json(self.recipe, recipe)
             return
+        if not self.recipe.exists():
+            raise LimbeckError(f"{self.root}: holds a run whose recipe.json is missing; --fresh starts anew")
         if changed := self.changed(recipe):
             raise LimbeckError(
                 f"{self.root}: was made by another recipe:\n  "
@@ -100,6 +111,13 @@ class RunDirectory:
     def changed(self, recipe: Mapping[str, Any]) -> list[str]:
         """Every difference between the recipe that this directory was made by and `recipe`, a line each."""
         return differences(_completed(read_json(self.recipe)), json.loads(json.dumps(recipe)))
+
+    def _has_trained(self) -> bool:
+        """Whether there is anything that training has left."""
+        return any(
+            next(self.root.glob(f"**/{left}"), None) is not None
+            for left in ("result.json", "done.json", "step-*/manifest.json", "metrics/*.jsonl", "models/*")
+        )
 
 
 def _completed(stored: Any) -> Any:
@@ -115,6 +133,7 @@ class CohortDirectory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._held: Held | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -130,8 +149,17 @@ class CohortDirectory:
         """Whether this process may work on the cohort; no other may while it does."""
         with saying_where(self.root):
             make_folder(self.root)
-        with held(self.root / "cohort.lock") as holder:
-            yield holder is None
+        with held(self.root / "cohort.lock") as lock:
+            self._held = lock
+            try:
+                yield lock.ours
+            finally:
+                self._held = None
+
+    def must_still_be_ours(self) -> None:
+        """Raises LimbeckError where the folder has been removed or replaced under a process that works in it."""
+        if self._held and not self._held.there():
+            raise LimbeckError(f"{self.root}: was removed while a process worked in it; nothing more is saved there")
 
     def finished(self) -> Any | None:
         """What `finish` was given, or None."""

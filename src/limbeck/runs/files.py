@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,31 @@ def replace(path: Path, content: bytes) -> None:
             flush_folder(path.parent)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def copy_folder(folder: Path, to: Path) -> None:
+    """Copy a folder to a place where none is: whole or not there, and on the disk when this returns.
+
+    Raises LimbeckError with the path and the reason.
+    """
+    beside = to.with_name(f"{TEMPORARY}{uuid.uuid4().hex}")
+    with saying_where(to):
+        try:
+            _copy_durably(folder, beside)
+            beside.rename(to)
+            flush_folder(to.parent)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _copy_durably(folder: Path, to: Path) -> None:
+    to.mkdir()
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            _copy_durably(path, to / path.name)
+        else:
+            write_durably(to / path.name, path.read_bytes())
+    flush_folder(to)
 
 
 def write_json(path: Path, value: Any) -> None:

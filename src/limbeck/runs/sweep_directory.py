@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from .directory import RunDirectory
 from .errors import LimbeckError
 from .files import make_folder, saying_where
-from .lock import held
+from .lock import Held, held
 from .recipe_values import shortened
 
 SECONDS_BETWEEN_TRIES = 0.05
@@ -51,23 +51,23 @@ class SweepDirectory(RunDirectory):
                     "give another --name"
                 )
         if fresh:
-            with held(self.root / "run.lock") as holder:
-                self._refuse(holder)
+            with held(self.root / "run.lock") as lock:
+                self._refuse(lock)
                 self.empty()
-        with held(self.root / "run.lock", shared=True) as holder:
-            self._refuse(holder)
+        with held(self.root / "run.lock", shared=True) as lock:
+            self._refuse(lock)
             yield
 
-    def _refuse(self, holder: str | None) -> None:
-        if holder:
-            raise LimbeckError(f"{self.root}: is in use by {holder}; wait for it, or give another --name")
+    def _refuse(self, lock: Held) -> None:
+        if not lock.ours:
+            raise LimbeckError(f"{self.root}: is in use by {lock.holder}; wait for it, or give another --name")
 
     @contextlib.contextmanager
     def deciding(self) -> Iterator[None]:
         """Decide something alone: others that want to wait until it is decided."""
         while True:
-            with held(self.root / "deciding.lock") as holder:
-                if holder is None:
+            with held(self.root / "deciding.lock") as lock:
+                if lock.ours:
                     yield
                     return
             time.sleep(SECONDS_BETWEEN_TRIES)

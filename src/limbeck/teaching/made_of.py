@@ -36,7 +36,6 @@ def made_of(
     How often views come again (`distinct_epochs`) is no part of it: it changes which epochs are seen, and not what
     is in them.
     """
-    views = replace(planner, recipe=replace(planner.recipe, distinct_epochs=None))
     return {
         "format": FORMAT,
         "torch": torch.__version__,
@@ -48,10 +47,15 @@ def made_of(
         "dtype": str(teacher.dtype),
         "float32": [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32],
         "device": teacher.device.type,
-        "views": repr(views),
         "first_view": first_view(split, planner),
-        "shape": list(shape(planner, classes)),
+        **made_of_views(planner, classes),
     }
+
+
+def made_of_views(planner: ViewPlanner, classes: int) -> dict[str, Any]:
+    """The part that is known before there is a teacher."""
+    views = replace(planner, recipe=replace(planner.recipe, distinct_epochs=None))
+    return {"views": repr(views), "shape": list(shape(planner, classes))}
 
 
 def shape(planner: ViewPlanner, classes: int) -> tuple[int, int, int]:

@@ -187,12 +187,17 @@ def _header(shape: tuple[int, int, int]) -> bytes:
 
 @dataclass(frozen=True)
 class BankEntry:
-    """One bank in the cache. model: of its teacher. size: bytes of all its epochs."""
+    """One bank in the cache. made_of: what shaped its numbers. size: bytes of all its epochs."""
 
     fingerprint: str
-    model: str
+    made_of: Mapping[str, Any]
     epochs: int
     size: int
+
+    @property
+    def model(self) -> str:
+        """The name of its teacher's model."""
+        return str(self.made_of["built_from"]["model"]["name"])
 
 
 def entries() -> list[BankEntry]:
@@ -222,9 +227,9 @@ def _entry(folder: Path) -> BankEntry | None:
     manifests = list(folder.glob(f"epoch-*/{MANIFEST}"))
     for manifest in manifests:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            model = str(json.loads(manifest.read_bytes())["made_of"]["built_from"]["model"]["name"])
-            bytes_ = sum(_bytes(file) for file in folder.glob("*/*"))
-            return BankEntry(folder.name, model, len(manifests), bytes_)
+            about = json.loads(manifest.read_bytes())["made_of"]
+            entry = BankEntry(folder.name, about, len(manifests), sum(_bytes(file) for file in folder.glob("*/*")))
+            return entry if entry.model else None
     return None  # removed by another process, or nothing sealed yet
 
 
