@@ -13,6 +13,7 @@ from limbeck.runs import checkpoint
 
 NAME = "damage"
 HOLDS = "flipped, truncated, swapped bytes in checkpoints: all noticed, named, the one before is used"
+CI, CHAOS = 500, 20_000
 RESUMED_TO_THE_END = 100
 
 
@@ -51,7 +52,7 @@ def prepare(place: Path) -> Trials:
             path.write_bytes(content)
         return f"{what} in {path.name}"
 
-    return Trials(trial, ci=500, chaos=20_000)
+    return Trials(trial, ci=CI, chaos=CHAOS)
 
 
 def _spoilt(content: bytes, chance: random.Random) -> tuple[str, bytes]:

@@ -13,6 +13,7 @@ from the_run import TheRun, must_end_alike
 
 NAME = "full-disks"
 HOLDS = "a really full disk, of bytes or of inodes: a clear error; the run goes on once there is room"
+CI, CHAOS = 6, 40
 
 
 def prepare(place: Path) -> Trials:
@@ -48,7 +49,7 @@ def prepare(place: Path) -> Trials:
         assert failures, f"{limit} was enough: nothing was tested"
         return f"{limit}: full {failures} times"
 
-    return Trials(trial, ci=6, chaos=40)
+    return Trials(trial, ci=CI, chaos=CHAOS)
 
 
 def _taken(folder: Path) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from limbeck.runs import checkpoint
 
 NAME = "kills"
 HOLDS = "SIGKILL at random times: bitwise equal in the end, work lost <= one save interval, no torn load"
+CI, CHAOS = 25, 500
 EACH = 25
 STARTED_BY_COMMAND = 8
 """Every so many processes is the installed command and not a fork."""
@@ -51,7 +52,7 @@ def prepare(place: Path) -> Trials:
             must_end_alike(run, reference)
         return f"{runs} runs, {started} starts; most work lost {max(lost):.2f} s, saved every {whole.save_every} s"
 
-    return Trials(trial, ci=25, chaos=500, each=EACH)
+    return Trials(trial, ci=CI, chaos=CHAOS, each=EACH)
 
 
 def _wait_for_work(process: Limbeck, observer: Observer, forked: bool, run: TheRun, chance: random.Random) -> None:

@@ -13,6 +13,7 @@ from the_run import TheRun
 
 NAME = "memory"
 HOLDS = "memory after 500 steps of warm-up: growth < 4 MB over 2,000 steps, < 8 MB over two hours"
+CI, CHAOS = 1, 2
 WARM_UP, STEPS = 500, 2_000
 CI_MEGABYTES, CHAOS_MEGABYTES = 4.0, 8.0
 HOURS = 2.0
@@ -35,7 +36,7 @@ def prepare(place: Path) -> Trials:
         assert growth < limit, f"grew by {growth:.1f} MB in {taken} steps"
         return f"{growth:+.1f} MB in {taken} steps"
 
-    return Trials(trial, ci=1, chaos=2)
+    return Trials(trial, ci=CI, chaos=CHAOS)
 
 
 def _growth(process: Limbeck, observer: Observer, steps: int, seconds: float) -> tuple[float, int]:

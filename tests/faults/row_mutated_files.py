@@ -20,6 +20,7 @@ from rows import Trials
 
 NAME = "mutated-files"
 HOLDS = "mutated PNG, JPEG, WebP, parquet, archives: read, or refused with their path; < 2 s, < 200 MB each"
+CI, CHAOS = 2_000, 50_000
 SECONDS, MEGABYTES = 2.0, 200.0
 KINDS = ("png", "jpg", "webp", "png", "jpg", "webp", "parquet", "tar.gz", "tar")
 
@@ -50,7 +51,7 @@ def prepare(place: Path) -> Trials:
         assert not found["wrong"], f"{kind}: {found['wrong']}"
         return f"{kind}: {found['outcome']}"
 
-    return Trials(trial, ci=2_000, chaos=50_000)
+    return Trials(trial, ci=CI, chaos=CHAOS)
 
 
 def _write_samples(folder: Path) -> dict[str, object]:

@@ -19,10 +19,13 @@ from the_run import TheRun, must_end_alike
 
 NAME = "power-cuts"
 HOLDS = "a power cut after each call of a save (ext4, shut down without its journal): no acknowledged save lost"
+CI, CHAOS = 22, 200
 SHUTDOWN = 0x8004587D
 """EXT4_IOC_SHUTDOWN; with NOT_EVEN_THE_JOURNAL, whatever is not on the disk is gone."""
 NOT_EVEN_THE_JOURNAL = 2
 RESUMED_TO_THE_END = 4
+AT_THE_END = (20, 21)
+"""Trials in which the power is cut when the run has just ended."""
 CHANGING = {"mkdir", "write", "fsync", "rename", "unlinkat", "rmdir", "openat", "close"}
 
 
@@ -44,7 +47,23 @@ def prepare(place: Path) -> Trials:
     with _disk(place / "probe"):
         pass
 
+    def after_the_end() -> str:
+        with _disk(place / "disk") as disk:
+            run = TheRun(disk.mounted / "whole").write()
+            os.sync()
+            run.to_the_end()  # acknowledged: it ended with 0
+            disk.cut()
+            disk.power_up()
+            must_end_alike(run, reference)
+            empty = [str(path) for path in run.root.rglob("*") if path.is_file() and not path.stat().st_size]
+            empty = [path for path in empty if not path.endswith(".lock")]
+            assert not empty, f"empty after the cut: {', '.join(empty)}"
+            assert {path.suffix for path in (run.root / "figures").iterdir()} == {".png", ".svg"}
+        return "after the end: all is there"
+
     def trial(number: int, chance: random.Random) -> str:
+        if number in AT_THE_END:
+            return after_the_end()
         call = calls[number * len(calls) // 20 % len(calls)] if number < 20 else chance.choice(calls)
         log = place / "cut.log"
         with _disk(place / "disk") as disk:
@@ -69,7 +88,7 @@ def prepare(place: Path) -> Trials:
                 must_end_alike(run, reference)
         return f"after {call.name} {call.ordinal}: {'new' if state > first else 'old'} state"
 
-    return Trials(trial, ci=20, chaos=200)
+    return Trials(trial, ci=CI, chaos=CHAOS)
 
 
 def _flushed(lines: list[str]) -> bool:

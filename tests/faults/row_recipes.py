@@ -17,6 +17,7 @@ from rows import Trials
 
 NAME = "recipes"
 HOLDS = "recipes from a fuzzer, attacks among them: a valid plan or clear errors with their line, no code run"
+CI, CHAOS = 2_000, 100_000
 EACH = 100
 ATTACKS = (
     "!!python/object/apply:os.system ['touch {canary}']",
@@ -63,7 +64,7 @@ def prepare(place: Path) -> Trials:
         assert not found["wrong"], found["wrong"]
         return f"{found['valid']} valid, {found['refused']} refused"
 
-    return Trials(trial, ci=2_000, chaos=100_000, each=EACH)
+    return Trials(trial, ci=CI, chaos=CHAOS, each=EACH)
 
 
 def _fuzzed(number: int, place: Path) -> dict[str, Any]:

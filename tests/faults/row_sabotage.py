@@ -14,7 +14,8 @@ from processes import in_a_process
 from rows import NotHere, Trials
 
 NAME = "sabotage"
-HOLDS = "Limbeck broken on purpose in ten ways: the row that is there for it fails each time"
+HOLDS = "Limbeck broken on purpose in eleven ways: the row that is there for it fails each time"
+CI, CHAOS = 11, 11
 
 
 def _flushes_nothing() -> None:
@@ -143,10 +144,12 @@ def prepare(place: Path) -> Trials:
         of_row.mkdir()
         found = in_a_process(lambda: _noticed(row, sabotage, most, of_row), seconds=600.0)
         name = sabotage.__name__.strip("_").replace("_", " ")
+        if found["missing"]:
+            raise NotHere(found["missing"])
         assert found["noticed"] is not False, f"Limbeck {name}, and {row} does not notice"
         return f"{row}, where Limbeck {name}: {found['noticed']}"
 
-    return Trials(trial, ci=len(SABOTAGES), chaos=len(SABOTAGES))
+    return Trials(trial, ci=CI, chaos=CHAOS)
 
 
 def _noticed(row: str, sabotage: Callable[[], None], most: int, place: Path) -> dict[str, Any]:
@@ -155,10 +158,10 @@ def _noticed(row: str, sabotage: Callable[[], None], most: int, place: Path) -> 
     try:
         trials = module.prepare(place)
     except NotHere as reason:
-        return {"noticed": f"not possible here: {reason}"}
+        return {"noticed": False, "missing": str(reason)}
     for number in range(most):
         try:
             trials.trial(number, random.Random(f"{row}/{number}"))
         except Exception as error:
-            return {"noticed": f"trial {number}: {error}"[:300]}
-    return {"noticed": False}
+            return {"noticed": f"trial {number}: {error}"[:300], "missing": ""}
+    return {"noticed": False, "missing": ""}

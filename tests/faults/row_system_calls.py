@@ -15,6 +15,8 @@ from the_run import TheRun, must_end_alike
 
 NAME = "system-calls"
 HOLDS = "kill, ENOSPC, EIO at every system call of one save: the old state or the new, a clear error"
+CI, CHAOS = 267, 1_335
+"""All calls of one save with each fault; in chaos five times. More or fewer where Python makes other calls."""
 FAULTS = {"kill": "signal=SIGKILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
 MUST_END_THE_RUN = {"write", "fsync", "rename", "mkdir"}
 """Others may fail without harm, as the closing of a folder that was listed."""

@@ -13,6 +13,7 @@ from the_run import TheRun, must_end_alike
 
 NAME = "two-processes"
 HOLDS = "two processes, one directory: one works, one is told which; takeover in less than 1 s after its death"
+CI, CHAOS = 20, 200
 FINISHED = 10
 
 
@@ -47,7 +48,7 @@ def prepare(place: Path) -> Trials:
             third.kill()
         return f"taken over in {took:.2f} s"
 
-    return Trials(trial, ci=20, chaos=200)
+    return Trials(trial, ci=CI, chaos=CHAOS)
 
 
 def _holder(run: TheRun) -> int | None:
