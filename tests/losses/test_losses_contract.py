@@ -129,6 +129,15 @@ def test_a_loss_without_a_teacher_does_not_look_at_one(name: str) -> None:
 
 
 @every_loss
+def test_a_loss_that_does_not_say_that_it_needs_features_does_without_them(name: str) -> None:
+    """A bank of a teacher's answers keeps logits alone."""
+    student, teacher = outputs(0), outputs(1)
+    if not ENTRIES[name].needs_features:
+        bare = load(name)(Outputs(student.logits), Outputs(teacher.logits), mixed(0.3))
+        assert torch.equal(bare, load(name)(student, teacher, mixed(0.3)))
+
+
+@every_loss
 def test_two_calls_agree_and_nothing_is_changed(name: str) -> None:
     student, teacher, targets = outputs(0, grad=True), outputs(1), mixed(0.3)
     before = [t.detach().clone() for t in (*student[1], *teacher[1], student[0], teacher[0], *targets)]

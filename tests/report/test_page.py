@@ -150,3 +150,11 @@ def test_trials_leave_the_test_split_unread(tmp_path: Path) -> None:
     assert "the test split was left unread" in text
     assert "test accuracy" not in text
     assert summary_lines(result)[0].startswith("validation split")
+
+
+def test_how_the_views_and_the_answers_came_is_said(tmp_path: Path) -> None:
+    result = result_of(three_arms())
+    told = "rounded to float16", "The views of 30 epochs were seen again and again"
+    assert not any(words in page(tmp_path, result) for words in told)
+    result["recipe"] |= {"outputs_bank": {"limit_gb": 10.0}, "views": {"distinct_epochs": 30}}
+    assert all(words in page(tmp_path, result) for words in told)

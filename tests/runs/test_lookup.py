@@ -55,6 +55,7 @@ def test_constants_are_what_the_modules_say(room: str) -> None:
         assert entry.preset == sizes.get(entry.name, {})
         assert set(sizes) <= set(entries(room))
         assert entry.needs_teacher == getattr(module, "NEEDS_TEACHER", True)
+        assert entry.needs_features == getattr(module, "NEEDS_FEATURES", False)
 
 
 def test_defaults_are_read_as_they_are_written() -> None:
@@ -91,6 +92,16 @@ def test_named_sizes_set_their_options() -> None:
 def test_which_losses_need_a_teacher() -> None:
     assert not find("losses", "cross_entropy").needs_teacher
     assert find("losses", "soft_targets").needs_teacher
+
+
+def test_which_losses_need_features() -> None:
+    def hints(student: object, teacher: object, targets: object) -> None:
+        """Mine."""
+
+    assert not find("losses", "soft_targets").needs_features
+    assert not find("losses", "hints", {"hints": hints}).needs_features
+    hints.NEEDS_FEATURES = True  # pyright: ignore[reportFunctionMemberAccess]
+    assert find("losses", "hints", {"hints": hints}).needs_features
 
 
 def test_an_argument_after_a_colon() -> None:

@@ -43,6 +43,10 @@ SLIPS = [
     ("batch_size: 32", "mixup: 0.2",
      "7: views.mixup: unknown key; there is batch_size, crop, distinct_epochs, erasing, flip, mixing, policy, "
      "resized_crop, seed (got 0.2)"),
+    ("seeds: [0, 1]", "outputs_bank: true", "2: outputs_bank: takes a mapping, as in {limit_gb: 10.0}; got true"),
+    ("seeds: [0, 1]", "outputs_bank: {limit_gb: 0}", "2: outputs_bank.limit_gb: takes a number above 0; got 0"),
+    ("seeds: [0, 1]", "outputs_bank: {limit: 9}",
+     "2: outputs_bank.limit: unknown key; did you mean 'limit_gb'? (got 9)"),
     ("batch_size: 32", "distinct_epochs: 0", "7: views.distinct_epochs: takes a number from 1 on; got 0"),
     ("resnet20", "resne20", "11: teachers.large.model: no model called 'resne20'; did you mean 'resnet20'?"),
     ("resnet20", "{name: resnet20, depth: 20}",

@@ -87,6 +87,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                     },
                 ),
                 "teacher_seed": st.none() | st.integers(0, 9),
+                "outputs_bank": st.none() | st.fixed_dictionaries({}, optional={"limit_gb": st.floats(1e-3, 1e3)}),
             },
         )
     )

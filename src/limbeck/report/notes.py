@@ -44,6 +44,10 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
         said.append("The recipe holds the views' seed fixed: the spread is over learners only.")
     if seeds > 1 and (result.get("recipe") or {}).get("teacher_seed") is not None:
         said.append("One teacher taught all seeds: the spread is the students' alone.")
+    if isinstance(views, Mapping) and views.get("distinct_epochs") is not None:
+        said.append(f"The views of {views['distinct_epochs']} epochs were seen again and again.")
+    if (result.get("recipe") or {}).get("outputs_bank") is not None:
+        said.append("Teachers' answers were stored, and students learned from them as rounded to float16.")
     if any(len(arm.teachers) > 1 for arm in arms):
         said.append("An arm with several teachers is compared with the best of them.")
     if any(standing(arm, arms).transfer is not None for arm in arms):
