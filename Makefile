@@ -47,9 +47,10 @@ format: $(VENV)/.check ## rewrite the formatting
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/.test ## what a distillation step costs, and what views cost, beside floor and usual ways
+bench: $(VENV)/.test ## what a step, views and a sweep cost, beside floor and usual ways
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/views.py
+	$(BIN)/python benchmarks/sweep.py
 
 lock: $(VENV)/.check ## write the versions that are installed to constraints.txt
 	@echo '# Exact versions that the Makefile installs; the ranges are in pyproject.toml. `make lock` renews this file.' > constraints.txt
