@@ -70,9 +70,8 @@ def compare(options: argparse.Namespace, cache: str) -> None:
 
     settings = [(t, w) for t in TEMPERATURES for w in WEIGHTS]
     print(header(options, dataset, whole, dtype), flush=True)
-    print(
-        f"an epoch of {planner.steps_per_epoch} steps; forward passes: {_passes(teacher, student(), split, form, dtype)}"
-    )
+    passes = _passes(teacher, student(), split, form, dtype)
+    print(f"an epoch of {planner.steps_per_epoch} steps; forward passes: {passes}", flush=True)
     batches = prepared(split.images, split.labels, norm.mean, norm.sd, size=size, dtype=dtype)
     floors = [FloorSteps(batches, model, student(), dtype=dtype) for _ in settings]
 
