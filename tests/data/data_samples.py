@@ -1,19 +1,22 @@
-"""Small real inputs: image files by Pillow, parquet by pyarrow, archives in CIFAR's layout."""
+"""Small real inputs: image files by Pillow, parquet by pyarrow, archives in the layouts of CIFAR and Tiny-ImageNet."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import io
+import itertools
 import json
 import os
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from limbeck.data import tinyimagenet
 from limbeck.data.cifar_archive import Archive
 
 REAL_IMAGES = Path(os.environ.get("LIMBECK_TEST_IMAGES", Path(__file__).parents[3] / "shared" / "data"))
@@ -105,3 +108,48 @@ def small(archive: Archive, path: Path) -> tuple[Archive, dict[str, bytes]]:
     records = {"train": archive.classes * 2, "test": archive.classes}
     files = cifar_files(archive, records)
     return dataclasses.replace(archive, records=records, sha256=cifar_tar(path, archive, files)), files
+
+
+def tinyimagenet_files(archive: tinyimagenet.Archive) -> dict[str, bytes]:
+    """What a small archive of this layout holds, by member name: JPEG files, every seventh of them grey."""
+    wnids = [f"n{(i * 7919 + 4242) % 10**8:08d}" for i in reversed(range(archive.classes))]  # not in their own order
+    files = {
+        "wnids.txt": "\n".join(wnids).encode(),
+        "words.txt": b"n99999999\tentity\n" + b"".join(f"{w}\tword {w[-3:]}, other\n".encode() for w in sorted(wnids)),
+    }
+    numbers = itertools.count()
+
+    def photo() -> bytes:
+        image = Image.fromarray(pixels(11, number := next(numbers), height=64, width=64))
+        return encoded(image if number % 7 else image.convert("L"), "JPEG", quality=50)
+
+    for wnid in wnids:
+        files[f"train/{wnid}/{wnid}_boxes.txt"] = b"0.JPEG\t0\t0\t9\t9\n"
+        for i in range(archive.train):
+            files[f"train/{wnid}/images/{wnid}_{i}.JPEG"] = photo()
+    annotations = []
+    for i in range(archive.classes * archive.validation):
+        files[f"val/images/val_{i}.JPEG"] = photo()
+        annotations.append(f"val_{i}.JPEG\t{wnids[(i * 3 + 1) % len(wnids)]}\t0\t1\t62\t63\n")
+    files["val/val_annotations.txt"] = "".join(annotations).encode()
+    files["test/images/test_0.JPEG"] = photo()
+    return files
+
+
+def zip_file(path: Path, folder: str, files: dict[str, bytes]) -> str:
+    """Write the zip, folders as members of their own; returns its SHA-256."""
+    above = {"/".join(name.split("/")[:depth]) for name in files for depth in range(1, name.count("/") + 1)}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("", *sorted(f"{name}/" for name in above)):
+            archive.writestr(f"{folder}/{name}", b"")
+        for name, data in files.items():
+            archive.writestr(f"{folder}/{name}", data)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def small_tinyimagenet(path: Path, **known) -> tuple[tinyimagenet.Archive, dict[str, bytes]]:
+    """A small archive on disk, and the layout that knows its checksum."""
+    known = {"classes": 4, "train": 3, "validation": 2} | known
+    archive = dataclasses.replace(tinyimagenet.ARCHIVE, **known)
+    files = tinyimagenet_files(archive)
+    return dataclasses.replace(archive, sha256=zip_file(path, archive.folder, files)), files

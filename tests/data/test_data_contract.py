@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from data_samples import class_folders, parquet_folder, small
+from data_samples import class_folders, parquet_folder, small, small_tinyimagenet
 
-from limbeck.data import cifar10, cifar100, store
+from limbeck.data import cifar10, cifar100, store, tinyimagenet
 from limbeck.data.cifar_archive import Archive, dataset
 from limbeck.data.split import hold_out
 from limbeck.runs import lookup
@@ -24,6 +24,11 @@ def _cifar(archive: Archive, folder: Path) -> Callable[[], Dataset]:
     # `build` knows the official checksum, which a small archive has not: the reader behind it takes another.
     known, _ = small(archive, folder / "small.tar.gz")
     return lambda: dataset(known, str(folder / "small.tar.gz"))
+
+
+def _tinyimagenet(folder: Path) -> Callable[[], Dataset]:
+    known, _ = small_tinyimagenet(folder / "small.zip")
+    return lambda: tinyimagenet.dataset(known, str(folder / "small.zip"))
 
 
 def _digits(folder: Path) -> Callable[[], Dataset]:
@@ -48,6 +53,7 @@ MAKERS: dict[str, Callable[[Path], Callable[[], Dataset]]] = {
     "digits": _digits,
     "folder": _folder,
     "parquet": _parquet,
+    "tinyimagenet": _tinyimagenet,
 }
 every = pytest.mark.parametrize("name", ENTRIES)
 
@@ -59,7 +65,7 @@ def load(name, tmp_path) -> Callable[[], Dataset]:
 
 
 def test_the_sources_are_found():
-    assert set(ENTRIES) >= {"digits", "cifar10", "cifar100", "parquet", "folder"}
+    assert set(ENTRIES) >= {"digits", "cifar10", "cifar100", "tinyimagenet", "parquet", "folder"}
     assert [name for name, entry in ENTRIES.items() if entry.argument] == ["folder", "parquet"]
 
 

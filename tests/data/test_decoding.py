@@ -48,6 +48,13 @@ def test_images_of_any_size_are_fitted_as_a_single_one_is():
         np.testing.assert_array_equal(images.read(item.source, 16), image)
 
 
+def test_images_of_another_size_are_refused_where_none_are_fitted():
+    with pytest.raises(LimbeckError, match=r"^1\.png: 20 x 16 pixels; 16 x 16 are expected$"):
+        list(decoded(items((16, 16), (20, 16)), (16, 16), fitted=False))
+    ((block, _),) = decoded(items((16, 16)), (16, 16), fitted=False)
+    np.testing.assert_array_equal(block[0], pixels(0, height=16, width=16))
+
+
 def test_the_first_bad_image_is_named():
     given = items(*[(8, 8)] * 80)
     given[50] = Item(b"rubbish", "bad.png", 0)
