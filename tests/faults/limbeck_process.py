@@ -23,8 +23,8 @@ from pathlib import Path
 
 Prepare = Callable[[], None]
 TRAINED = struct.Struct("=qqqddd")
-"""Steps taken by this process, the last one's epoch and step, when the first began, when the last ended, and the
-longest time from the end of one to the end of the next."""
+"""Steps taken by this process, the last one's epoch and step, when the first of its cohort began, when the last ended,
+and the longest time from the end of one to the end of the next."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ class Observer:
         from limbeck.teaching import loop
 
         take_step = loop.take_step
-        steps, began, last, longest = 0, 0.0, 0.0, 0.0
+        steps, began, last, longest, before = 0, 0.0, 0.0, 0.0, (0, -1)
 
         def observed(*args: object, epoch: int, step: int, **keywords: object) -> None:
-            nonlocal steps, began, last, longest
-            began = began or time.time()
+            nonlocal steps, began, last, longest, before
+            if (epoch, step) <= before or not began:  # another cohort begins, or the process does
+                began = time.time()
+            before = epoch, step
             take_step(*args, epoch=epoch, step=step, **keywords)  # type: ignore[arg-type]
             now = time.time()
             longest = max(longest, now - (last or began))
