@@ -65,16 +65,23 @@ def prepare(place: Path) -> Trials:
         if number in AT_THE_END:
             return after_the_end()
         call = calls[number * len(calls) // 20 % len(calls)] if number < 20 else chance.choice(calls)
+        for shift in (0, 1, 2):  # a line of progress before the save may have been written once, and not now
+            when = max(1, call.ordinal - shift)
+            if state := cut_after(call.name, when, to_the_end=number % RESUMED_TO_THE_END == 0):
+                return f"after {call.name} {when}: {state} state"
+        raise AssertionError(f"{call.name} {call.ordinal} never came: {call.line}")
+
+    def cut_after(name: str, when: int, *, to_the_end: bool) -> str | None:
         log = place / "cut.log"
         with _disk(place / "disk") as disk:
             run = stopped.copied_to(disk.mounted / "cut")
             os.sync()
             run.stopped_in_the_students(epoch=3)  # acknowledged: it said that all is saved
             first = run.newest().path.name
-            stop = ["-e", "trace=%file,%desc", "-e", f"inject={call.name}:signal=SIGSTOP:when={call.ordinal}"]
+            stop = ["-e", "trace=%file,%desc", "-e", f"inject={name}:signal=SIGSTOP:when={when}"]
             process, strace = begin_traced_save(run, log, stop)
-            stopped_here = process.until(lambda: log.read_text().count("stopped by SIGSTOP") == 2, 60)
-            assert stopped_here, f"{call.name} {call.ordinal} never came: {call.line}"  # the first stop is ours
+            if not process.until(lambda: log.read_text().count("stopped by SIGSTOP") == 2, 60):  # the first is ours
+                return None
             disk.cut()
             process.kill()
             strace.wait(10)
@@ -83,10 +90,10 @@ def prepare(place: Path) -> Trials:
             state = run.newest().path.name
             assert state >= first, f"{state}: the save before, {first}, was acknowledged and is lost"
             assert not acknowledged or state > first, f"{state}: the save after {first} was flushed and is lost"
-            if number % RESUMED_TO_THE_END == 0:
+            if to_the_end:
                 run.to_the_end()
                 must_end_alike(run, reference)
-        return f"after {call.name} {call.ordinal}: {'new' if state > first else 'old'} state"
+        return "new" if state > first else "old"
 
     return Trials(trial, ci=CI, chaos=CHAOS)
 

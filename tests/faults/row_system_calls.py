@@ -18,6 +18,8 @@ HOLDS = "kill, ENOSPC, EIO at every system call of one save: the old state or th
 CI, CHAOS = 267, 1_335
 """All calls of one save with each fault; in chaos five times. More or fewer where Python makes other calls."""
 FAULTS = {"kill": "signal=SIGKILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
+SHIFTS = (0, 1, -1, 0, 2, -2) * 2
+"""Tried one after another: a line of progress or two may be written, or not, between the signal and the save."""
 MUST_END_THE_RUN = {"write", "fsync", "rename", "mkdir"}
 """Others may fail without harm, as the closing of a folder that was listed."""
 RESUMED_TO_THE_END = 12
@@ -45,10 +47,13 @@ def prepare(place: Path) -> Trials:
 
     def trial(number: int, chance: random.Random) -> str:
         call, fault = trials[number % len(trials)]
-        for _ in range(5):
+        for shift in SHIFTS:
+            if call.ordinal + shift < 1:
+                continue
             run = stopped.copied_to(place / "struck")
             log = place / "struck.log"
-            options = ["-e", f"trace={call.name}", "-e", f"inject={call.name}:{FAULTS[fault]}:when={call.ordinal}"]
+            when = call.ordinal + shift
+            options = ["-e", f"trace={call.name}", "-e", f"inject={call.name}:{FAULTS[fault]}:when={when}"]
             process = traced_save(run, log, options)
             if _struck(log, process.pid, call) == _touched(call.line):
                 break

@@ -565,6 +565,15 @@ def test_an_epoch_whose_listener_ends_on_the_way_is_not_sealed() -> None:
     assert not list(bank_of().folder.iterdir())
 
 
+@pytest.mark.parametrize("steps", [(0, 0, 1), (0, 2, 1), (1, 2, 0), (0, 2, 2), (1, 2, 2)])
+def test_steps_that_do_not_come_one_after_another_are_not_sealed(steps: tuple[int, ...]) -> None:
+    heard = banked()
+    for step in steps:
+        heard.answer(functools.partial(_pixels_of_nothing, heard.bank.shape), epoch=0, step=step)
+    assert bank_of().held(1) == 0
+    heard.close()
+
+
 def _pixels_of_nothing(rows: tuple[int, int, int], form: InputFormat, dtype: torch.dtype) -> Tensor:
     return torch.zeros(rows[1], 3, 16, 16, dtype=dtype)
 
