@@ -94,6 +94,7 @@ def run(
 
         print("\n".join(describe_plan(checked)))
         return
+    from limbeck.experiment.joined import leave_together, speaks
     from limbeck.experiment.progress import RunDisplay
     from limbeck.experiment.run import run as run_recipe
     from limbeck.experiment.stop import Stopped
@@ -101,16 +102,20 @@ def run(
 
     command = shlex.join(["limbeck", *sys.argv[1:]])
     try:
-        with RunDisplay() as display:
+        with RunDisplay() if speaks() else contextlib.nullcontext() as display:
             done = run_recipe(
-                checked, folder=folder, name=name, fresh=fresh, make_watcher=display.watch, command=command
+                checked, folder=folder, name=name, fresh=fresh, make_watcher=display and display.watch, command=command
             )
     except Stopped as stopped:
-        raise typer.Exit(_say_how_to_go_on(stopped)) from None
-    if done.was_finished:
-        print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
-    print("\n".join(summary_lines(done.result)))
-    print(f"\nreport: {done.report}")
+        code = _say_how_to_go_on(stopped) if speaks() else 0
+        leave_together(code)
+        raise typer.Exit(code) from None
+    if speaks():
+        if done.was_finished:
+            print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
+        print("\n".join(summary_lines(done.result)))
+        print(f"\nreport: {done.report}")
+    leave_together(0)
 
 
 @app.command()
@@ -156,6 +161,8 @@ def sweep(
 def _say_how_to_go_on(stopped: Any) -> int:
     """Print the command that continues; returns the exit code."""
     again = shlex.join(["limbeck", *(word for word in sys.argv[1:] if word != "--fresh")])
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        again += ", under torchrun as before"
     with contextlib.suppress(OSError):  # who reads our words may be gone
         print(f"{stopped}; all is saved. To go on: {again}", file=sys.stderr)
     return 130 if stopped.signal_number == 2 else 0

@@ -21,6 +21,7 @@ from limbeck.teaching import optimizers, schedules
 from limbeck.teaching.learner import Learner, Training
 from limbeck.teaching.objective import Objective, Term
 from limbeck.teaching.precision import compute_dtype
+from limbeck.teaching.processes import ALONE, Processes
 from limbeck.teaching.teacher import Teacher, as_outputs
 from limbeck.types import Normalisation
 from limbeck.views.erasing import Erasing
@@ -88,6 +89,7 @@ def make_learner(
     precision: str,
     losses: Functions,
     models: Functions,
+    processes: Processes = ALONE,
 ) -> Learner:
     """A learner ready for its first step; its weights depend on its seed alone, so arms of one seed start equal."""
     form = input_format(arm, images)
@@ -108,6 +110,7 @@ def make_learner(
         device=device,
         dtype=compute_dtype(arm.precision or precision, device),
         seed=plan.seed,
+        processes=processes,
     )
 
 

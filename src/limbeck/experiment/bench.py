@@ -8,6 +8,7 @@ import torch
 
 from limbeck.runs.directory import RunDirectory
 from limbeck.runs.recipe import Functions, Recipe
+from limbeck.teaching.processes import ALONE, Processes
 from limbeck.types import Split
 
 from .images import Images
@@ -15,7 +16,7 @@ from .images import Images
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cohorts of a run share."""
+    """What all cohorts of a run share. processes: that teach them together; the first writes and measures."""
 
     recipe: Recipe
     images: Images
@@ -24,3 +25,4 @@ class Bench:
     directory: RunDirectory
     losses: Functions
     models: Functions
+    processes: Processes = ALONE

@@ -11,6 +11,7 @@ from typing import Any
 
 from limbeck.runs.directory import CohortDirectory
 from limbeck.teaching.loop import Answers
+from limbeck.teaching.processes import unsynchronised
 from limbeck.teaching.teacher import Teacher
 from limbeck.views.plan import ViewPlanner
 
@@ -52,13 +53,18 @@ def run_cohort(
     learners = [
         make_learner(
             arms[plan.arm], plan, images, device=bench.device, precision=recipe.precision,
-            losses=bench.losses, models=bench.models,
+            losses=bench.losses, models=bench.models, processes=bench.processes,
         )
         for plan in plans
     ]  # fmt: skip
     planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
+    if not bench.processes.alone and any(unsynchronised(learner.model) for learner in learners):
+        watcher.say(
+            f"batch statistics: each of {bench.processes.count} processes takes those of its own part of a batch; "
+            "BatchNorm is synchronised on CUDA alone"
+        )
     keeping = Keeping(
-        files, identity, computed_with(bench.device),
+        files, identity, computed_with(bench.device, bench.processes.count),
         seconds=recipe.save_every_seconds, keep=recipe.keep_checkpoints,
     )  # fmt: skip
     with _answering(bench, cohort, load, heard, planner, watcher.say) as (answering, all_stored):
@@ -74,7 +80,8 @@ def run_cohort(
     measured = []
     for plan, learner in zip(plans, learners, strict=True):
         stop.obey()
-        measured.append(measure_learner(bench, plan, learner, teachers, watcher))
+        if bench.processes.first:
+            measured.append(measure_learner(bench, plan, learner, teachers, watcher))
     return {"arms": [*measured, *lost], "started": started, "wall_seconds": seconds + time.monotonic() - began}
 
 

@@ -14,8 +14,8 @@ from limbeck.teaching.precision import compute_dtype
 from .device import choose_device
 
 
-def environment(device: torch.device | None = None) -> dict[str, object]:
-    """Versions, hardware and threads, as plain data."""
+def environment(device: torch.device | None = None, processes: int = 1) -> dict[str, object]:
+    """Versions, hardware, processes that worked together and the threads of each, as plain data."""
     device = device or choose_device("auto")
     return {
         "limbeck": metadata.version("limbeck"),
@@ -25,16 +25,18 @@ def environment(device: torch.device | None = None) -> dict[str, object]:
         "cpu": cpu_name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": processes,
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
         "precision": str(compute_dtype("auto", device)).removeprefix("torch."),
     }
 
 
-def computed_with(device: torch.device) -> dict[str, object]:
+def computed_with(device: torch.device, processes: int = 1) -> dict[str, object]:
     """What must be the same for a resumed run to end bit for bit as it would have."""
-    known = environment(device)
-    return {what: known[what] for what in ("limbeck", "torch", "threads", "device_name", "precision")}
+    known = environment(device, processes)
+    same = ("limbeck", "torch", "threads", "processes", "device_name", "precision")
+    return {what: known[what] for what in same}
 
 
 def cpu_name() -> str:

@@ -79,6 +79,7 @@ def follow(
             rows = keeping.directory.metrics(learner.name).rows()
             prune.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in rows])
     started = saved = epoch_began = time.monotonic()
+    processes = learners[0].processes
     steps = planner.steps_per_epoch
     longest = max(learner.training.epochs for learner in learners)
 
@@ -86,7 +87,7 @@ def follow(
 
     def save() -> None:
         nonlocal saved, kept
-        if keeping and position != kept:
+        if keeping and position != kept and processes.first:
             keeping.directory.must_still_be_ours()
             kept = position
             _save(learners, keeping, position, steps, before + time.monotonic() - started)
@@ -100,7 +101,7 @@ def follow(
                 if learner.name in event.rows:
                     row = _validate(learner, event.rows[learner.name], images, evaluation_batch)
                     row["seconds"] = round(time.monotonic() - epoch_began, 3)
-                    if keeping:
+                    if keeping and processes.first:
                         keeping.directory.metrics(learner.name).append(row)
                     watcher.epoch(learner.name, row)
                     accuracies[learner.name] = row.get("validation_accuracy", 0.0)
@@ -120,14 +121,13 @@ def _validate(learner: Learner, row: dict[str, float], images: Images, batch: in
     predict = predictor(learner.answering, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name)
     if learner.ended:
         return {"epoch": learner.failure.epoch if learner.failure else learner.epochs_done, **row}
-    found = evaluate(predict, images.validation, num_classes=len(images.class_names), batch_size=batch)
-    learner.judge(found.loss, found.top1)
-    return {
-        "epoch": learner.epochs_done,
-        **row,
-        "validation_loss": found.loss,
-        "validation_accuracy": found.top1,
-    }
+    measured = [0.0, 0.0]
+    if learner.processes.first:
+        found = evaluate(predict, images.validation, num_classes=len(images.class_names), batch_size=batch)
+        measured = [found.loss, found.top1]
+    loss, accuracy = learner.processes.first_says(measured)
+    learner.judge(loss, accuracy)
+    return {"epoch": learner.epochs_done, **row, "validation_loss": loss, "validation_accuracy": accuracy}
 
 
 def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, steps: int, seconds: float) -> None:
@@ -153,7 +153,8 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
     found = checkpoint.newest(keeping.directory.checkpoints)
     if found is None:
         for learner in learners:
-            keeping.directory.metrics(learner.name).cut(0)
+            if learner.processes.first:
+                keeping.directory.metrics(learner.name).cut(0)
         return Position(), 0.0
     for complaint in found.passed_over:
         watcher.say(f"passed over: {complaint}")
@@ -167,7 +168,8 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
         watcher.say(f"{changed}: the run will not end bit for bit as it would have")
     for learner in learners:
         learner.restore(unpack(learner.name, found.files))
-        keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
+        if learner.processes.first:
+            keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     watcher.say(f"continuing from {found.path.name}: epoch {position.epoch + 1}, step {position.step + 1}")
     return position, float(found.info["seconds"])

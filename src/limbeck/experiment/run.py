@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +19,14 @@ from limbeck.runs.files import read_json, write_json
 from limbeck.runs.recipe import Functions, Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe
 from limbeck.runs.recipe_values import folder_name
+from limbeck.teaching.processes import Processes
 from limbeck.types import Split
 
 from .arm_result import measure_ready
 from .bench import Bench
-from .device import choose_device
 from .environment import environment
 from .images import load_images
+from .joined import joined, must_be_alike
 from .plan import Plan, make_plan
 from .stop import PoliteStop
 from .work import MakeWatcher, work_through
@@ -58,6 +61,9 @@ def run(
     losses, models: functions of your own, by the names that the recipe uses.
     make_watcher: gives what is told of each cohort; see `Watcher`.
 
+    Under `torchrun` all its processes teach together; the first alone writes, measures and calls watchers, and all
+    must see the same `folder`.
+
     Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
     """
     if not isinstance(recipe, Recipe):
@@ -65,26 +71,60 @@ def run(
     if recipe.sweep:
         raise LimbeckError("sweep: this recipe has settings to try; run it with `limbeck sweep`, or with sweep=null")
     directory = RunDirectory(Path(folder) / checked_name(name or recipe.name))
-    with directory.locked(), PoliteStop() as stop:
-        if fresh:
-            directory.empty()
-        directory.claim(recipe.to_dict())
-        if directory.result.exists():
-            result = read_json(directory.result)
-            return Run(directory.root, result, directory.root / "report.md", was_finished=True)
-        if recipe.threads:
-            torch.set_num_threads(recipe.threads)
-        device = choose_device(recipe.device)
-        images = load_images(recipe.data)
-        stop.obey()
-        train = Split(images.train.images.to(device), images.train.labels.to(device))
-        bench = Bench(recipe, images, train, device, directory, losses, models)
-        plan = make_plan(recipe)
-        result = results(bench, plan, work_through(bench, plan, make_watcher, stop))
-        result["command"] = command or " ".join(["limbeck", "run", *sys.argv[2:]])
-        report = write_report(directory.root, result, curves(bench, plan))
-        write_json(directory.result, result)
-        return Run(directory.root, result, report)
+    report = directory.root / "report.md"
+    with (
+        joined(recipe.device) as (processes, device),
+        PoliteStop(processes) as stop,
+        directory.locked() if processes.first else contextlib.nullcontext(),
+    ):
+        if processes.first:
+            if fresh:
+                directory.empty()
+            directory.claim(recipe.to_dict())
+        (finished,) = processes.first_says([processes.first and directory.result.exists()])
+        if not finished:
+            if recipe.threads:
+                torch.set_num_threads(recipe.threads)
+            bench = _bench(recipe, directory, device, processes, losses, models)
+            stop.obey()
+            plan = make_plan(recipe)
+            done = work_through(bench, plan, make_watcher if processes.first else None, stop)
+            if processes.first:
+                result = results(bench, plan, done)
+                result["command"] = command or " ".join(["limbeck", "run", *sys.argv[2:]])
+                write_report(directory.root, result, curves(bench, plan))
+                write_json(directory.result, result)
+            processes.wait()
+        return Run(directory.root, read_json(directory.result), report, was_finished=bool(finished))
+
+
+def _bench(
+    recipe: Recipe,
+    directory: RunDirectory,
+    device: torch.device,
+    processes: Processes,
+    losses: Functions,
+    models: Functions,
+) -> Bench:
+    """What all cohorts share. With several processes: after seeing that they can teach together."""
+    if not processes.alone:
+        if recipe.outputs_bank is not None:
+            raise LimbeckError("outputs_bank: is written and read by one process; leave it out under torchrun")
+        if not directory.recipe.exists():
+            raise LimbeckError(f"{directory.root}: is not seen by process {processes.rank}; all need a common --folder")
+        must_be_alike(processes, "the recipe", json.dumps(recipe.to_dict()))
+    if not processes.first:
+        processes.wait()  # the first decodes and stores; the others find it in the cache
+    images = load_images(recipe.data)
+    if processes.first:
+        processes.wait()
+    must_be_alike(processes, "data", images.fingerprint)
+    for arm in recipe.arms().values():
+        size = min((arm.views or recipe.views).batch_size, len(images.train))
+        if size < processes.count:
+            raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.count} processes")
+    train = Split(images.train.images.to(device), images.train.labels.to(device))
+    return Bench(recipe, images, train, device, directory, losses, models, processes)
 
 
 def checked_name(name: str) -> str:
@@ -102,7 +142,7 @@ def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> 
     ready = [measure_ready(bench, name) for name in plan.ready]
     return {
         "recipe": bench.recipe.to_dict(),
-        "environment": environment(bench.device),
+        "environment": environment(bench.device, bench.processes.count),
         "started": min(cohort["started"] for cohort in of_cohorts),
         "wall_seconds": sum(cohort["wall_seconds"] for cohort in of_cohorts),
         "class_names": list(bench.images.class_names),

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from limbeck.teaching.processes import ALONE, Processes
+
 SAME_WISH = 0.5
 """Seconds within which a second signal is the same wish: `timeout` and others send theirs twice."""
 AT_ONCE = 137
@@ -25,9 +27,13 @@ class Stopped(Exception):
 
 
 class PoliteStop:
-    """While it is entered, the first SIGINT or SIGTERM is noted; the second one ends the process at once."""
+    """While it is entered, the first SIGINT or SIGTERM is noted; the second one ends the process at once.
 
-    def __init__(self) -> None:
+    processes: that teach together, and so stop together: all obey when one was asked, at the same place.
+    """
+
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self.processes = processes
         self.asked: int | None = None
         self._since = 0.0
         self._before: dict[int, Any] = {}
@@ -52,6 +58,6 @@ class PoliteStop:
 
     def obey(self, save: Callable[[], object] = lambda: None) -> None:
         """Save what is not saved yet and raise `Stopped`, if a signal came."""
-        if self.asked is not None:
+        if asked := self.processes.largest(self.asked or 0):
             save()
-            raise Stopped(self.asked)
+            raise Stopped(asked)

@@ -28,6 +28,7 @@ from .choose import Outcome, best_of, chosen_recipe, outcomes
 from .device import choose_device
 from .environment import environment
 from .images import Images, load_images
+from .joined import under_torchrun
 from .plan import CohortPlan, Plan, make_plan
 from .propose import Study
 from .prune import MedianRule
@@ -71,6 +72,8 @@ def sweep(
     whole = source.read()
     if whole.sweep is None:
         raise LimbeckError("sweep: the recipe has no `sweep:` section with axes to try; `limbeck run` runs it as it is")
+    if under_torchrun():
+        raise LimbeckError("sweep: torchrun is for `limbeck run`; several `limbeck sweep` share their work without it")
     directory = SweepDirectory(Path(folder) / checked_name(name or whole.name))
     with directory.shared(fresh=fresh), PoliteStop() as stop:
         with directory.deciding():

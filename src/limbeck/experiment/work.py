@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from limbeck.runs.directory import CohortDirectory
 
 from .banks import check_room
 from .bench import Bench
@@ -64,6 +67,8 @@ def _work_on(
 ) -> dict[str, Any] | None:
     """The cohort's results, taught now or before; None while another process is at it."""
     files = bench.directory.cohort(cohort.key)
+    if not bench.processes.alone:
+        return _work_on_together(bench, cohort, files, make_watcher, stop)
     if (before := files.finished()) is not None:
         return before
     with files.claimed() as ours:
@@ -71,8 +76,25 @@ def _work_on(
             return None
         if (before := files.finished()) is not None:  # the other one ended while we looked
             return before
-        names = [learner.name for learner in cohort.learners]
-        watcher = make_watcher(cohort.key, names) if make_watcher else Watcher()
-        found = run_cohort(bench, cohort, files, watcher, stop, make_rule(cohort))
+        found = run_cohort(bench, cohort, files, _watcher(cohort, make_watcher), stop, make_rule(cohort))
         files.finish(found)
         return found
+
+
+def _work_on_together(
+    bench: Bench, cohort: CohortPlan, files: CohortDirectory, make_watcher: MakeWatcher | None, stop: PoliteStop
+) -> dict[str, Any]:
+    """`_work_on` for processes that teach together: the first one writes, and its word counts for all."""
+    processes = bench.processes
+    (finished,) = processes.first_says([processes.first and files.finished() is not None])
+    if not finished:
+        with files.claimed() if processes.first else contextlib.nullcontext():
+            found = run_cohort(bench, cohort, files, _watcher(cohort, make_watcher), stop)
+            if processes.first:
+                files.finish(found)
+        processes.wait()
+    return files.finished() or {}
+
+
+def _watcher(cohort: CohortPlan, make_watcher: MakeWatcher | None) -> Watcher:
+    return make_watcher(cohort.key, [learner.name for learner in cohort.learners]) if make_watcher else Watcher()

@@ -22,6 +22,7 @@ from .averaging import WeightAverage
 from .objective import Objective
 from .optimizers import MakeOptimizer, clip, restore, scale_rates
 from .precision import autocast
+from .processes import ALONE, Processes, synchronised
 from .schedules import Schedule, constant
 from .teacher import as_outputs
 
@@ -59,7 +60,7 @@ class Training:
 class Learner:
     """One model and its training; see the fields of `Training`.
 
-    seed: of what is its own at random (dropout); the weights are the caller's.
+    seed: of what is its own at random (dropout); the weights are the caller's. processes: that teach it together.
     """
 
     def __init__(
@@ -73,9 +74,11 @@ class Learner:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
+        processes: Processes = ALONE,
     ) -> None:
         self.name, self.form, self.device, self.dtype, self.seed = name, form, device, dtype, seed
-        self.training = training
+        self.training, self.processes = training, processes
+        model = synchronised(model, processes, device)
         self.model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.objective = objective.to(device)
         trained = [p for p in [*model.parameters(), *objective.parameters()] if p.requires_grad]
@@ -106,20 +109,25 @@ class Learner:
     ) -> None:
         """One update. Nothing in it waits for the device.
 
-        pixels: `[B, C, H, W]` prepared for this learner. teachers: their answers to the same view.
+        pixels: `[B, C, H, W]` prepared for this learner; one of several processes gets its part of them.
+        teachers: their answers to the same view, whole.
         """
         training, optimizer, scaler = self.training, self.optimizer, self.scaler
         self.rate = scale_rates(optimizer, training.schedule(epoch * steps + step, steps, training.epochs))
-        seed_device(self.device, "dropout", self.seed, epoch, step)
+        own = (self.processes.rank,) if self.processes.rank else ()  # the first draws what it would alone
+        seed_device(self.device, "dropout", self.seed, epoch, step, *own)
         with autocast(self.dtype, self.device):
             outputs = as_outputs(self.model(pixels))
+        outputs = self.processes.whole(outputs, targets.labels.shape[0])
         values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
         optimizer.zero_grad(set_to_none=True)
         if scaler:
             scaler.scale(values.sum()).backward()
-            scaler.unscale_(optimizer)
         else:
             values.sum().backward()
+        self.processes.sum_gradients(self.model, self.objective)
+        if scaler:
+            scaler.unscale_(optimizer)
         if training.clip_norm is not None:
             clip(optimizer, training.clip_norm)
         if scaler:

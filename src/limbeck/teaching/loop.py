@@ -97,23 +97,25 @@ def teach(
 def take_step(
     active: Sequence[Learner], teachers: Mapping[str, Answers], view: View, *, epoch: int, step: int, steps: int
 ) -> None:
-    """One view for all: prepared once for each way in which a model wants it."""
-    device = active[0].device
-    view = View(view.images.to(device), view.targets._make(t.to(device) for t in view.targets))
+    """One view for all, prepared once for each way in which a model wants it; this process's part of its images."""
+    device, processes = active[0].device, active[0].processes
+    size = view.images.shape[0]
+    images = view.images[processes.part(size)].to(device)
+    targets = view.targets._make(t.to(device) for t in view.targets)
     prepared: dict[tuple[InputFormat, torch.dtype], Tensor] = {}
 
     def pixels(form: InputFormat, dtype: torch.dtype) -> Tensor:
         dtype = torch.float32 if dtype == torch.float16 else dtype
         if (form, dtype) not in prepared:
-            prepared[form, dtype] = prepare(view.images, form, dtype)
+            prepared[form, dtype] = prepare(images, form, dtype)
         return prepared[form, dtype]
 
-    batch = view.images.shape[0]
+    batch = images.shape[0]
     answers: dict[str, Outputs] = {}
     for name in dict.fromkeys(name for learner in active for name in learner.training.teachers):
         with naming_memory(name, batch):
-            answers[name] = teachers[name].answer(pixels, epoch=epoch, step=step)
+            answers[name] = processes.whole(teachers[name].answer(pixels, epoch=epoch, step=step), size)
     for learner in active:
         heard = [answers[name] for name in learner.training.teachers]
         with naming_memory(learner.name, batch):
-            learner.step(pixels(learner.form, learner.dtype), view.targets, heard, epoch=epoch, step=step, steps=steps)
+            learner.step(pixels(learner.form, learner.dtype), targets, heard, epoch=epoch, step=step, steps=steps)

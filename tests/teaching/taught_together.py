@@ -1,0 +1,92 @@
+"""One process of several that teach two small nets together; prints what it saw and the losses of every step."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import torch
+from digit_cohorts import CPU, FORM, digits, teacher
+from torch import Tensor, distributed, nn
+
+from limbeck.losses import cross_entropy, dist, dkd, soft_targets
+from limbeck.teaching import optimizers
+from limbeck.teaching.learner import Learner, Training
+from limbeck.teaching.loop import take_step
+from limbeck.teaching.objective import Objective, Term
+from limbeck.teaching.processes import Processes
+from limbeck.types import Outputs, Targets
+from limbeck.views.apply import make_view
+from limbeck.views.erasing import Erasing
+from limbeck.views.mixing import Mixing
+from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.policies import TrivialAugment
+
+VIEWS = ViewRecipe(
+    32, padding=2, flip=True, policy=TrivialAugment(), erasing=Erasing(0.5), mixing=Mixing(mixup=1.0, cutmix=1.0)
+)
+
+
+def regression(student: Outputs, teacher: Outputs, targets: Targets, *, state: nn.Module) -> Tensor:
+    """A loss that learns something itself."""
+    return (state(student.logits) - teacher.logits).square().mean()
+
+
+def learner(clip_norm: float | None, processes: Processes) -> Learner:
+    """A net without batch statistics. `dist` compares the examples of a batch with each other."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.GroupNorm(4, 16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
+    )  # fmt: skip
+    terms = [
+        Term("dist", dist, 0.02, {"temperature": 4.0}),
+        Term("regression", regression, 0.01),
+        Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
+        Term("cross_entropy", cross_entropy, 0.2),
+        Term("dkd", dkd, 0.1),
+    ]
+    objective = Objective(terms, teacher_weights=[1.0], states={"regression": nn.Linear(10, 10)})
+    training = Training(
+        lambda p: optimizers.sgd(p, lr=0.005),  # at 0.05 training is chaotic: rounding grows a hundredfold in 5 steps
+        epochs=4,
+        teachers=("teacher",),
+        clip_norm=clip_norm,
+        ema_decay=0.9,
+    )
+    return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
+
+
+def main(steps: int) -> None:
+    """Teach, and print."""
+    torch.set_num_threads(1)
+    processes = Processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+    if not processes.alone:
+        distributed.init_process_group("gloo")
+    learners = [learner(None, processes), learner(0.5, processes)]
+    split = digits(0, 200)
+    planner = ViewPlanner("digits", 200, VIEWS, 0, (16, 16))
+    heard = {"teacher": teacher()}
+    for number in range(steps):
+        epoch, step = divmod(number, planner.steps_per_epoch)
+        view = make_view(split, planner.plan(epoch, step), VIEWS)
+        own = view.images[processes.part(len(view.images))]
+        take_step(learners, heard, view, epoch=epoch, step=step, steps=planner.steps_per_epoch)
+        said = {
+            "images": [hash(image.contiguous().numpy().tobytes()) for image in own],
+            "targets": [tensor.tolist() for tensor in view.targets],
+            "losses": [one.trace[-1].tolist() for one in learners],
+        }
+        print(json.dumps(said), flush=True)
+    modules = [module for one in learners for module in (one.model, one.objective)]
+    weights = torch.cat([p.detach().flatten() for module in modules for p in module.parameters()])
+    print(json.dumps({"weights": weights.tolist()}), flush=True)
+    if not processes.alone:
+        distributed.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # as `leave_together` does, and why
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
