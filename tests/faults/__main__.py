@@ -31,7 +31,7 @@ from rows import NotHere, Trials
 
 ROWS = (
     "kills", "system-calls", "power-cuts", "full-disks", "damage", "two-processes", "signals", "omissions",
-    "mutated-files", "recipes", "memory", "sabotage",
+    "sweeps", "mutated-files", "recipes", "memory", "sabotage",
 )  # fmt: skip
 HERE = Path(__file__).resolve().parent
 SECONDS_BETWEEN_LINES = 10.0

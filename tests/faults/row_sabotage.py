@@ -14,8 +14,8 @@ from processes import in_a_process
 from rows import NotHere, Trials
 
 NAME = "sabotage"
-HOLDS = "Limbeck broken on purpose in eleven ways: the row that is there for it fails each time"
-CI, CHAOS = 11, 11
+HOLDS = "Limbeck broken on purpose in twelve ways: the row that is there for it fails each time"
+CI, CHAOS = 12, 12
 
 
 def _flushes_nothing() -> None:
@@ -128,6 +128,7 @@ SABOTAGES: tuple[tuple[str, Callable[[], None], int], ...] = (
     ("damage", _checks_no_sums, 50),
     ("two-processes", _locks_nothing, 4),
     ("signals", _stops_without_saving, 5),
+    ("sweeps", _forgets_momenta, 10),
     ("mutated-files", _gives_images_up_otherwise, 50),
     ("recipes", _runs_what_it_reads, 3),
     ("memory", _keeps_every_step, 1),
