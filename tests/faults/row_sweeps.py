@@ -7,10 +7,11 @@ import random
 import signal
 import sqlite3
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck_process import Limbeck
+from limbeck_process import Limbeck, Observer, Prepare
 from rows import Trials
 from safetensors.numpy import load_file
 
@@ -32,7 +33,7 @@ RECIPE = {
     "seeds": [0, 1],
     "threads": 1,
     "precision": "fp32",
-    "save_every_seconds": 0.2,
+    "save_every_seconds": 0.05,
     "evaluation": {"latency_batch": 0},
     "data": {"source": "digits", "train_images": 300},
     "views": {"batch_size": 50, "flip": True},
@@ -48,6 +49,10 @@ RECIPE = {
 }
 
 
+STEPS_OF_ONE = 60
+"""About as many as each of two processes takes of a sweep."""
+
+
 def prepare(place: Path) -> Trials:
     """The same two sweeps that nobody disturbs, and how long each takes two processes."""
     undisturbed: dict[str, tuple[dict[str, Any], float]] = {}
@@ -60,13 +65,21 @@ def prepare(place: Path) -> Trials:
     def trial(number: int, chance: random.Random) -> str:
         search = list(SEARCHES)[number % len(SEARCHES)]
         reference, seconds = undisturbed[search]
-        sweep = _Sweep(place / str(number), search)
-        working = sweep.start_two()
-        moment = chance.uniform(0.0, 0.9 * seconds)
-        time.sleep(moment)
-        victim = working[chance.randrange(2)]
-        victim.kill()
-        killed = victim.code == -signal.SIGKILL
+        for attempt in range(5):
+            sweep, observer = _Sweep(place / f"{number}-{attempt}", search), Observer()
+            victim = sweep.start(prepare=[observer.attach])
+            working = [victim, sweep.start()]
+            if chance.random() < 0.3:
+                time.sleep(chance.uniform(0.0, 0.9 * seconds))
+            else:  # in the middle of a training
+                steps = chance.randrange(1, STEPS_OF_ONE)
+                victim.until(lambda steps=steps, page=observer: page.read().steps >= steps)
+            victim.kill()
+            if victim.code == -signal.SIGKILL:
+                break
+            working[1].wait()  # the other one was faster: once more
+        else:
+            raise AssertionError("never killed while it worked")
         back = chance.random() < 0.5  # else the other one does the rest alone
         if back:
             working.append(sweep.start())
@@ -76,8 +89,8 @@ def prepare(place: Path) -> Trials:
         found = sweep.ending()
         different = sorted(name for name in {*found, *reference} if found.get(name) != reference.get(name))
         assert not different, f"ends otherwise than the sweep never disturbed: {', '.join(different[:5])}"
-        how = f"killed after {moment:.1f} s" if killed else "had ended before it was killed"
-        return f"{search}: one {how}{', another came' if back else ''}; {len(found)} things alike"
+        there = ", another came" if back else ""
+        return f"{search}: one killed after {observer.read().steps} steps{there}; {len(found)} things alike"
 
     return Trials(trial, ci=CI, chaos=CHAOS)
 
@@ -92,9 +105,9 @@ class _Sweep:
         recipe = {**RECIPE, "sweep": about}
         (folder / "grid.yaml").write_text("".join(f"{key}: {json.dumps(value)}\n" for key, value in recipe.items()))
 
-    def start(self) -> Limbeck:
+    def start(self, prepare: Sequence[Prepare] = ()) -> Limbeck:
         """Start it, or take part."""
-        return Limbeck(["sweep", "grid.yaml"], self.folder)
+        return Limbeck(["sweep", "grid.yaml"], self.folder, prepare=prepare)
 
     def start_two(self) -> list[Limbeck]:
         """Two processes that share it."""
