@@ -11,12 +11,15 @@ from limbeck.runs.recipe import Functions, Recipe
 from limbeck.teaching.processes import ALONE, Processes
 from limbeck.types import Split
 
+from .board import Board
 from .images import Images
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What all cohorts of a run share. processes: that teach them together; the first writes and measures."""
+    """What all cohorts of a run share. processes: that teach them together; the first writes and measures.
+    board: where machines without a common disk share the cohorts of a sweep.
+    """
 
     recipe: Recipe
     images: Images
@@ -26,3 +29,4 @@ class Bench:
     losses: Functions
     models: Functions
     processes: Processes = ALONE
+    board: Board | None = None

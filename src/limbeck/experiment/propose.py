@@ -9,15 +9,14 @@ a database is used, SQLite in the directory unless a URL is given.)
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe_sweep import Range, Sweep
 from limbeck.seeding import key
 
+from .optuna_storage import open_shared_study, open_study, optuna
 from .settings import Setting
 
 OWN_NAME = "limbeck_setting"
@@ -25,31 +24,29 @@ MOST_ASKED_FOR_ONE = 50
 
 
 class Study:
-    """What is known of earlier settings, in a database; several sweeps of one name may share it."""
+    """What is known of earlier settings, in a database."""
 
     def __init__(self, name: str, sweep: Sweep, folder: Path) -> None:
-        self.optuna = _optuna()
+        self.optuna = optuna()
         self.sweep = sweep
+        if sweep.storage:
+            self.study = open_shared_study(name, sweep.storage)
+            return
         file = folder / "study.db"
-        url = sweep.storage or f"sqlite:///{file.absolute()}"
+        url = f"sqlite:///{file.absolute()}"
         try:
-            self.study = self._open(name, url)
-        except Exception as error:
-            if sweep.storage:
-                reason = " ".join(str(error).split())[:200]
-                raise LimbeckError(f"sweep.storage: {_without_password(url)}: cannot be used: {reason}") from error
+            self.study = open_study(name, url)
+        except Exception:
             file.replace(folder / "study.db.damaged")
-            self.study = self._open(name, url)
-
-    def _open(self, name: str, url: str) -> Any:
-        study = self.optuna.create_study(storage=url, study_name=name, direction="maximize", load_if_exists=True)
-        study.get_trials(deepcopy=False)
-        return study
+            self.study = open_study(name, url)
 
     def known(self) -> list[Any]:
-        """Its trials that have ended."""
+        """Its trials that have ended; of one setting that two processes told at once, the first."""
         ended = (self.optuna.trial.TrialState.COMPLETE, self.optuna.trial.TrialState.PRUNED)
-        return self.study.get_trials(states=ended)
+        found: dict[str, Any] = {}
+        for trial in self.study.get_trials(states=ended):
+            found.setdefault(trial.user_attrs.get(OWN_NAME, f"foreign {trial.number}"), trial)
+        return list(found.values())
 
     def tell(self, own_name: str, setting: Setting, accuracies: Sequence[float], value: float | None) -> None:
         """One setting that has ended; told again it changes nothing.
@@ -118,18 +115,3 @@ class Study:
             else setting[name] in axis
             for name, axis in self.sweep.axes.items()
         )
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError as error:
-        raise LimbeckError("sweep.strategy: tpe takes Optuna: pip install 'limbeck[sweep]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna
-
-
-def _without_password(url: str) -> str:
-    scheme, at, rest = url.partition("://")
-    return f"{scheme}{at}…@{rest.rpartition('@')[2]}" if "@" in rest else url

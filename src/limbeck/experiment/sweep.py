@@ -23,10 +23,12 @@ from limbeck.runs.sweep_directory import SweepDirectory
 from limbeck.types import Split
 
 from .bench import Bench
+from .board import Board
 from .capacity import learners_at_once
 from .choose import Outcome, best_of, chosen_recipe, outcomes
 from .device import choose_device
 from .environment import environment
+from .follow import fingerprint
 from .images import Images, load_images
 from .joined import under_torchrun
 from .plan import CohortPlan, Plan, make_plan
@@ -36,6 +38,9 @@ from .run import checked_name, curves, results
 from .settings import Setting, Settings, Source, as_written, combine, drawn, only
 from .stop import PoliteStop
 from .work import MakeRule, MakeWatcher, work_through
+
+OF_THE_MACHINE = ("data", "threads", "device", "save_every_seconds", "keep_checkpoints")
+"""What may differ between machines that share a sweep; the images themselves may not."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,8 @@ def sweep(
     """Try the settings of a recipe's `sweep:` section, or go on with it; the arguments are those of `run`.
 
     Several processes may do so at once on one directory: they share the cohorts, and what one that dies leaves the
-    others take over. The test split is read for the chosen setting alone, at the end.
+    others take over. Machines without a common disk do so through a database (`sweep.storage`), each in a directory of
+    its own. The test split is read for the chosen setting alone, at the end.
     ray: the address of a Ray cluster that does the work (`auto`, `ray://…`, `local`).
     Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
     """
@@ -74,6 +80,8 @@ def sweep(
         raise LimbeckError("sweep: the recipe has no `sweep:` section with axes to try; `limbeck run` runs it as it is")
     if under_torchrun():
         raise LimbeckError("sweep: torchrun is for `limbeck run`; several `limbeck sweep` share their work without it")
+    if ray is not None and whole.sweep.storage is not None:
+        raise LimbeckError("sweep.storage: shares the work without Ray; leave out one of the two")
     directory = SweepDirectory(Path(folder) / checked_name(name or whole.name))
     with directory.shared(fresh=fresh), PoliteStop() as stop:
         with directory.deciding():
@@ -82,7 +90,9 @@ def sweep(
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
         if whole.threads:
             torch.set_num_threads(whole.threads)
-        hall = _Hall(directory, source, whole.sweep, load_images(whole.data), choose_device(whole.device), ray)
+        images = load_images(whole.data)
+        board = _board(directory, whole, images)
+        hall = _Hall(directory, source, whole.sweep, images, choose_device(whole.device), board, ray)
         stop.obey()
         found = _search(hall, make_watcher, stop)
         result = _choose_and_test(hall, found, make_watcher, stop, command)
@@ -115,6 +125,20 @@ def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[s
     return lines
 
 
+def _board(directory: SweepDirectory, whole: Recipe, images: Images) -> Board | None:
+    """Where machines without a common disk share the work. Raises LimbeckError where it is another recipe's."""
+    if whole.sweep is None or whole.sweep.storage is None:
+        return None
+    board = Board(directory.root.name, whole.sweep.storage)
+    recipe = {key: value for key, value in whole.to_dict().items() if key not in OF_THE_MACHINE}
+    own = fingerprint({**recipe, "images": images.fingerprint})
+    if board.agree("recipe", {"fingerprint": own})["fingerprint"] != own:
+        raise LimbeckError(
+            f"sweep.storage: another recipe or other images are swept there as {directory.root.name!r}; give a --name"
+        )
+    return board
+
+
 @dataclass(frozen=True)
 class _Hall:
     """What all parts of a sweep share."""
@@ -124,7 +148,7 @@ class _Hall:
     sweep: Sweep
     images: Images
     device: torch.device
-
+    board: Board | None = None
     ray: str | None = None
 
     def work(
@@ -141,7 +165,9 @@ class _Hall:
 
     def bench(self, recipe: Recipe, directory: RunDirectory) -> Bench:
         train = Split(self.images.train.images.to(self.device), self.images.train.labels.to(self.device))
-        return Bench(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
+        return Bench(
+            recipe, self.images, train, self.device, directory, self.source.losses, self.source.models, board=self.board
+        )
 
 
 @dataclass
@@ -225,13 +251,18 @@ def _decided(hall: _Hall, found: _Found, number: int) -> tuple[list[Setting], in
     path = batch.root / "settings.json"
     with hall.directory.deciding():
         if not path.exists():
-            settings = _next_settings(hall, found, number)
-            if not settings:
-                return None
-            _, recipe = _recipe_of(hall, found, number, settings)
+            key = f"{batch.root.name}/settings"
+            decided = hall.board.find(key) if hall.board else None
+            if decided is None:
+                settings = _next_settings(hall, found, number)
+                if not settings:
+                    return None
+                _, recipe = _recipe_of(hall, found, number, settings)
+                decided = {"settings": settings, "learners_at_once": _most(hall, recipe, batch)}
+                decided = hall.board.agree(key, decided) if hall.board else decided
             with saying_where(batch.root):
                 make_folder(batch.root)
-            write_json(path, {"settings": settings, "learners_at_once": _most(hall, recipe, batch)})
+            write_json(path, decided)
         known = read_json(path)
     return known["settings"], known["learners_at_once"]
 
@@ -247,7 +278,7 @@ def _next_settings(hall: _Hall, found: _Found, number: int) -> list[Setting]:
             of = found.outcomes[place]
             means = [of[arm].mean for arm in found.swept]
             value = math.fsum(means) / len(means)
-            own_name = f"{hall.directory.root.absolute()}#{place}"
+            own_name = f"{hall.directory.root.name if hall.board else hall.directory.root.absolute()}#{place}"
             study.tell(own_name, setting, found.accuracies[place], value if math.isfinite(value) else None)
     left = (hall.sweep.trials or 0) - max(len(study.known()), len(found.settings))
     return study.propose(min(hall.sweep.batch, left), number, found.settings) if left > 0 else []

@@ -9,12 +9,14 @@ from typing import Any
 
 from limbeck.runs.directory import CohortDirectory
 
+from . import board
 from .banks import check_room
 from .bench import Bench
 from .cohort_run import run_cohort
 from .follow import Watcher
 from .plan import CohortPlan, Plan
 from .prune import MedianRule
+from .shared_cohort import taught_once
 from .stop import PoliteStop
 
 MakeWatcher = Callable[[str, Sequence[str]], Watcher]
@@ -53,7 +55,7 @@ def work_through(
         if len(done) == len(plan.cohorts):
             return done
         if not worked:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(board.SECONDS_BETWEEN_LOOKS if bench.board else SECONDS_BETWEEN_LOOKS)
             stop.obey()
 
 
@@ -76,8 +78,13 @@ def _work_on(
             return None
         if (before := files.finished()) is not None:  # the other one ended while we looked
             return before
-        found = run_cohort(bench, cohort, files, _watcher(cohort, make_watcher), stop, make_rule(cohort))
-        files.finish(found)
+
+        def teach() -> dict[str, Any]:
+            return run_cohort(bench, cohort, files, _watcher(cohort, make_watcher), stop, make_rule(cohort))
+
+        found = teach() if bench.board is None else taught_once(bench.board, bench.directory, cohort, teach)
+        if found is not None:
+            files.finish(found)
         return found
 
 

@@ -67,7 +67,9 @@ class Sweep(Part):
     the same epoch is ended.
     seeds: those with which each setting is tried (the recipe's first); the chosen one is run with all of the recipe's.
     cohort: most settings that are taught together, where memory would allow more.
-    storage: where Optuna keeps its study (`tpe`); the run directory unless a database's URL is given.
+    storage: URL of a database (Optuna's: SQLite, PostgreSQL, MySQL) through which machines without a common disk share
+    the settings; each trains the teachers itself and keeps a directory of its own. Without it `tpe` keeps its study in
+    the run directory.
     """
 
     axes: Annotated[dict[str, Axis], Field(min_length=1)]
@@ -97,8 +99,6 @@ class Sweep(Part):
             raise ValueError(f"trials: strategy {self.strategy} takes a number of trials")
         if self.pruning and self.strategy != "tpe":
             raise ValueError("pruning: goes with strategy tpe; others try every setting to its end")
-        if self.storage is not None and self.strategy != "tpe":
-            raise ValueError("storage: is of strategy tpe; others keep all they know in the run directory")
         for key, other in self.complements.items():
             if other not in self.axes or key in self.axes:
                 raise ValueError(f"complements: {key}: takes the name of an axis, and is none itself; got {other!r}")

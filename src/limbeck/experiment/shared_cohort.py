@@ -1,0 +1,48 @@
+"""A cohort that machines without a common disk share: one of them teaches it, all have its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from limbeck.runs.directory import RunDirectory
+
+from .board import Board
+from .plan import CohortPlan
+
+Taught = dict[str, Any]
+
+
+def taught_once(
+    board: Board, directory: RunDirectory, cohort: CohortPlan, teach: Callable[[], Taught]
+) -> Taught | None:
+    """The cohort's results: taught here, unless another machine has taught it; None while another is at it.
+
+    Rows of metrics come with the results; weights stay where they were trained. Teachers are taught on every machine.
+    """
+    if any(learner.role == "teacher" for learner in cohort.learners):
+        return teach()
+    key = f"{directory.root.name}/{cohort.key}"
+    if (there := board.find(key)) is not None:
+        return _laid_down(directory, cohort, there)
+    with board.claimed(key) as ours:
+        if not ours:
+            return None
+        if (there := board.find(key)) is None:  # none ended while we looked
+            found = teach()
+            logs = {learner.name: directory.cohort(cohort.key).metrics(learner.name) for learner in cohort.learners}
+            parts = {f"rows of {name}": log.rows() for name, log in logs.items()}
+            parts |= {f"arm {number}": arm for number, arm in enumerate(found["arms"])}
+            there = board.agree(key, parts | {"rest": {k: v for k, v in found.items() if k != "arms"}})
+        return _laid_down(directory, cohort, there)
+
+
+def _laid_down(directory: RunDirectory, cohort: CohortPlan, there: dict[str, Any]) -> Taught:
+    for learner in cohort.learners:
+        log, rows = directory.cohort(cohort.key).metrics(learner.name), there[f"rows of {learner.name}"]
+        if log.rows() != rows:
+            log.cut(0)
+            for row in rows:
+                log.append(row)
+    arms = [there[f"arm {number}"] for number in range(sum(name.startswith("arm ") for name in there))]
+    return {**there["rest"], "arms": arms}

@@ -1,0 +1,14 @@
+"""A sweep whose work is shared through a database, as a process of its own; the dead are noticed sooner than usual."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import limbeck
+from limbeck.experiment import board
+
+if __name__ == "__main__":
+    board.SECONDS_BETWEEN_BEATS, board.SECONDS_UNTIL_DEAD, board.SECONDS_BETWEEN_LOOKS = 0.3, 3.0, 0.2
+    recipe, folder = json.loads(sys.argv[1]), sys.argv[2]
+    print(limbeck.sweep(recipe, folder=folder, make_watcher=None).folder)
