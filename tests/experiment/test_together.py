@@ -108,6 +108,13 @@ def test_the_command_line_speaks_once(tmp_path: Path) -> None:
     assert "each of 2 processes takes those of its own part of a batch" in err
 
 
+def test_a_sweep_needs_no_torchrun(tmp_path: Path) -> None:
+    process = torchrun(2, "-m", "limbeck", "sweep", "cifar10-grid-small", "--folder", tmp_path)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode
+    assert "limbeck: sweep: torchrun is for `limbeck run`" in err
+
+
 def _wait_for_students(folder: Path, process: subprocess.Popen[str], epochs: int) -> None:
     until = time.monotonic() + 120
     while (

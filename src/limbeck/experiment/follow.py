@@ -25,6 +25,8 @@ from .prune import MedianRule
 from .stop import PoliteStop
 
 Row = dict[str, Any]
+STEPS_BETWEEN_QUESTIONS = 10
+"""How often several processes ask each other whether one was told to stop: the answer waits for the device."""
 
 
 @dataclass
@@ -111,7 +113,7 @@ def follow(
         watcher.step(position.epoch + position.step / steps, longest)
         if keeping and time.monotonic() - saved >= keeping.seconds:
             save()
-        if stop:
+        if stop and (processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0):
             stop.obey(save)
     save()
     return before + time.monotonic() - started
