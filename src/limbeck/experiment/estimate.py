@@ -58,18 +58,19 @@ def describe_plan(
     plan = make_plan(recipe)
     costs = {name: arm_cost(arm, name, images, device, recipe, models, timed) for name, arm in recipe.arms().items()}
     dtype = str(compute_dtype(recipe.precision, device)).removeprefix("torch.")
+    wide = max(24, *(len(name) + 2 for name in recipe.arms()))
     lines = [
         f"{recipe.name}: {images.name}, {len(images.class_names)} classes, {len(images.train):,} training, "
         f"{len(images.validation):,} validation and {len(images.test):,} test images of "
         f"{images.shape[2]}×{images.shape[1]} px",
         f"on {device}, {torch.get_num_threads()} threads, {dtype}",
         "",
-        f"{'arm':<24}{'model':<28}{'parameters':>12}{'multiply-adds':>15}{'epochs':>8}",
+        f"{'arm':<{wide}}{'model':<28}{'parameters':>12}{'multiply-adds':>15}{'epochs':>8}",
     ]
     for name, arm in recipe.arms().items():
         epochs = str(arm.epochs) if arm.trained else "ready"
         lines.append(
-            f"{name:<24}{arm.model.name:<28}{costs[name].parameters:>12,}"
+            f"{name:<{wide}}{arm.model.name:<28}{costs[name].parameters:>12,}"
             f"{costs[name].multiply_adds / 1e6:>13.1f} M{epochs:>8}"
         )
     lines += ["", f"{'cohort':<32}{'learners':<34}{'steps':>8}{'time':>12}{'memory':>10}"]
