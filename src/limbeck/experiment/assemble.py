@@ -13,7 +13,7 @@ from torch import nn
 from limbeck.models.folding import fold_batch_norms
 from limbeck.models.weights import load_weights
 from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.runs.recipe import Arm, Functions, LossTerm, Named
 from limbeck.runs.recipe_views import Views
 from limbeck.seeding import seed_everything
@@ -214,7 +214,7 @@ def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat)
         with torch.no_grad():
             logits = as_outputs(model(prepare(images.train.images[:1], form))).logits
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = in_a_line(error, 160)
         raise LimbeckError(
             f"{name}: the model does not take images of {size} px ({reason}); set `resolution` to what it takes"
         ) from error

@@ -15,9 +15,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError
-
-from .optuna_storage import open_shared_study, optuna, without_password
+from .optuna_storage import open_shared_study, optuna, unusable
 
 KEY, OWNER, BEAT, VALUE = "limbeck_key", "limbeck_owner", "limbeck_beat", "value/"
 SECONDS_BETWEEN_BEATS = 5.0
@@ -120,8 +118,5 @@ class Board:
     def _saying(self) -> Iterator[None]:
         try:
             yield
-        except LimbeckError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise LimbeckError(f"sweep.storage: {without_password(self._url)}: {reason}") from error
+        except Exception as error:  # Optuna's, SQLAlchemy's or a driver's own
+            raise unusable(self._url, error) from error

@@ -12,7 +12,7 @@ from torch import nn
 
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
 from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.runs.recipe import Arm, Functions, Recipe
 from limbeck.runs.recipe_file import NONE
 from limbeck.teaching.precision import autocast, compute_dtype
@@ -126,7 +126,7 @@ def arm_cost(
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = in_a_line(error, 160)
         raise LimbeckError(
             f"{name}: the model does not take images of {side} px ({reason}); set `resolution` to what it takes"
         ) from error

@@ -12,7 +12,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.teaching.processes import ALONE, Processes
 
 from .device import choose_device
@@ -50,7 +50,7 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
     try:
         distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise LimbeckError(f"the processes cannot find each other: {' '.join(str(error).split())[:200]}") from error
+        raise LimbeckError(f"the processes cannot find each other: {in_a_line(error)}") from error
     try:
         # What is agreed upon travels where gloo can carry it, or on the card.
         talk = place if place.type == "cuda" else torch.device("cpu")

@@ -6,7 +6,7 @@ import time
 import warnings
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, in_a_line
 
 TRIES, SECONDS_BETWEEN_TRIES = 4, 0.5
 """Two who come to an empty database at once both make its tables, and one of them is refused."""
@@ -36,15 +36,18 @@ def open_shared_study(name: str, url: str) -> Any:
     for left in reversed(range(TRIES)):
         try:
             return open_study(name, url)
-        except Exception as error:
+        except Exception as error:  # Optuna's, SQLAlchemy's or a driver's own
             if left == 0:
-                reason = " ".join(str(error).split())[:200]
-                raise LimbeckError(f"sweep.storage: {without_password(url)}: cannot be used: {reason}") from error
+                raise unusable(url, error) from error
         time.sleep(SECONDS_BETWEEN_TRIES)
     raise AssertionError
 
 
-def without_password(url: str) -> str:
-    """A database's URL as it may be printed."""
+def unusable(url: str, error: Exception) -> LimbeckError:
+    """What is said of a database that cannot be used, without its password."""
+    return LimbeckError(f"sweep.storage: {_without_password(url)}: cannot be used: {in_a_line(error)}")
+
+
+def _without_password(url: str) -> str:
     scheme, at, rest = url.partition("://")
     return f"{scheme}{at}…@{rest.rpartition('@')[2]}" if "@" in rest else url

@@ -36,7 +36,7 @@ class Study:
         url = f"sqlite:///{file.absolute()}"
         try:
             self.study = open_study(name, url)
-        except Exception:
+        except Exception:  # a damaged file breaks SQLite, SQLAlchemy or Optuna, each in its own way
             file.replace(folder / "study.db.damaged")
             self.study = open_study(name, url)
 

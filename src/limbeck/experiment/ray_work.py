@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.runs.files import make_folder, read_json, replace, saying_where
 from limbeck.runs.recipe import Functions, Recipe
 from limbeck.types import Normalisation, Split
@@ -94,8 +94,7 @@ def _connected(address: str) -> Any:
                 where = {} if address == "local" else {"address": address}
                 ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise LimbeckError(f"--ray {address}: no cluster answers there: {reason}") from error
+            raise LimbeckError(f"--ray {address}: no cluster answers there: {in_a_line(error)}") from error
     return ray
 
 

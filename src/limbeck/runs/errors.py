@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def in_a_line(error: BaseException, most: int | None = 200) -> str:
+    """What another library says of an error, for a message of our own: one line of at most so many characters."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 def nearest(word: str, valid: Iterable[str]) -> list[str]:
     """The valid word that is most like `word`, or nothing where none is near."""
     words = sorted(valid)
