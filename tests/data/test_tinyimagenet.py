@@ -18,7 +18,7 @@ import torch
 from data_samples import encoded, pixels, real, small_tinyimagenet, tinyimagenet_files, zip_file
 from PIL import Image
 
-from limbeck.data import images, members, parquet, store, tinyimagenet
+from limbeck.data import images, members, official_archive, parquet, store, tinyimagenet
 from limbeck.data.tinyimagenet import ARCHIVE, dataset
 from limbeck.runs.errors import LimbeckError
 
@@ -167,7 +167,7 @@ def test_what_is_not_here_is_fetched_over_https_with_its_checksum(path, tmp_path
         target.parent.mkdir(parents=True)
         path.rename(target)
 
-    monkeypatch.setattr(tinyimagenet, "download", download)
+    monkeypatch.setattr(official_archive, "download", download)
     assert len(dataset(archive, None).train) == 12
     assert asked == [("https://cs231n.stanford.edu/tiny-imagenet-200.zip", "tiny-imagenet-200.zip", archive.sha256)]
 

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -15,9 +16,9 @@ import numpy as np
 from limbeck.runs.errors import LimbeckError
 from limbeck.types import Dataset, Normalisation
 
-from . import folders, store
+from . import store
 from .checksum import check
-from .download import download
+from .official_archive import OfficialArchive, archive_dataset
 from .writing import Contents
 
 SIDE = 32
@@ -26,19 +27,14 @@ AT_A_TIME = 1000  # records
 
 
 @dataclass(frozen=True)
-class Archive:
-    """What is known of an archive beforehand.
+class Archive(OfficialArchive):
+    """What is known of a tar.gz beforehand.
 
-    sha256: of the tar.gz. folder: inside it.
     train, test: files of records, in order. names: the file of class names.
     label_bytes: before the pixels of a record; the last of them is the label.
     records: in each file of a split.
     """
 
-    name: str
-    url: str
-    sha256: str
-    folder: str
     train: tuple[str, ...]
     test: tuple[str, ...]
     names: str
@@ -46,11 +42,6 @@ class Archive:
     label_bytes: int
     records: Mapping[str, int]
     normalisation: Normalisation
-
-    @property
-    def file_name(self) -> str:
-        """Of the tar.gz, as the official site calls it."""
-        return self.url.rpartition("/")[2]
 
     def file_size(self, split: str) -> int:
         """Bytes of each file of a split."""
@@ -62,15 +53,8 @@ def dataset(archive: Archive, path: str | None) -> Dataset:
 
     Raises LimbeckError where they cannot be had or are not the official ones.
     """
-    given = Path(path).expanduser() if path is not None else None
-    if given is not None and given.is_dir():
-        inside = given / archive.folder
-        return _from_folder(archive, inside if inside.is_dir() else given)
-    if given is not None and not given.is_file():
-        raise LimbeckError(f"{given}: no such file; path takes {archive.file_name} or its extracted folder")
-    # The checksum stands for the contents: once decoded, neither the archive nor the network is needed again.
-    return store.dataset(
-        archive.name, store.key(archive.name, {"sha256": archive.sha256}), lambda: _from_tar(archive, given)
+    return archive_dataset(
+        archive, path, from_file=partial(_from_tar, archive), from_folder=partial(_from_folder, archive)
     )
 
 
@@ -96,10 +80,7 @@ def _from_folder(archive: Archive, folder: Path) -> Dataset:
     return store.dataset(archive.name, store.key(archive.name, {}, files), produce)
 
 
-def _from_tar(archive: Archive, given: Path | None) -> Contents:
-    path = given or folders.data_folder() / archive.file_name
-    if not path.is_file():
-        download(archive.url, path, sha256=archive.sha256)
+def _from_tar(archive: Archive, path: Path) -> Contents:
     with _checked_tar(archive, path) as tar:
         text = _member(archive, tar, path, archive.names).read(100_000)
         names = _class_names(archive, text, path)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,10 @@ import numpy as np
 from limbeck.runs.errors import LimbeckError
 from limbeck.types import Dataset, Normalisation
 
-from . import folders, store
+from . import store
 from .decoding import Item, decoded
-from .download import download
 from .members import FolderMembers, Members, in_zip
+from .official_archive import OfficialArchive, archive_dataset
 from .writing import Contents
 
 SIDE = 64
@@ -27,26 +28,16 @@ WNIDS, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val/val_annotations.txt"
 
 
 @dataclass(frozen=True)
-class Archive:
-    """What is known of the archive beforehand.
+class Archive(OfficialArchive):
+    """What is known of the zip beforehand.
 
-    sha256: of the zip. folder: inside it.
     train, validation: images of each class.
     """
 
-    name: str
-    url: str
-    sha256: str
-    folder: str
     classes: int
     train: int
     validation: int
     normalisation: Normalisation
-
-    @property
-    def file_name(self) -> str:
-        """Of the zip, as the official site calls it."""
-        return self.url.rpartition("/")[2]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -88,15 +79,8 @@ def dataset(archive: Archive, path: str | None) -> Dataset:
 
     Raises LimbeckError where they cannot be had or are not as the official ones.
     """
-    given = Path(path).expanduser() if path is not None else None
-    if given is not None and given.is_dir():
-        inside = given / archive.folder
-        return _from_folder(archive, inside if inside.is_dir() else given)
-    if given is not None and not given.is_file():
-        raise LimbeckError(f"{given}: no such file; path takes {archive.file_name} or its extracted folder")
-    # The checksum stands for the contents: once decoded, neither the archive nor the network is needed again.
-    return store.dataset(
-        archive.name, store.key(archive.name, {"sha256": archive.sha256}), lambda: _from_zip(archive, given)
+    return archive_dataset(
+        archive, path, from_file=partial(_from_zip, archive), from_folder=partial(_from_folder, archive)
     )
 
 
@@ -117,10 +101,7 @@ def _from_folder(archive: Archive, folder: Path) -> Dataset:
     return store.dataset(archive.name, entry, produce)
 
 
-def _from_zip(archive: Archive, given: Path | None) -> Contents:
-    path = given or folders.data_folder() / archive.file_name
-    if not path.is_file():
-        download(archive.url, path, sha256=archive.sha256)
+def _from_zip(archive: Archive, path: Path) -> Contents:
     with in_zip(path, archive.sha256, archive.folder) as members:
         names, images = _layout(archive, members)
 
