@@ -9,24 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
-FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-def run(*options: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(FOLDER / "step.py"), *options],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "LIMBECK_CACHE": str(cache)},
-    )
+from short_run import FOLDER, short_run
 
 
 def test_a_short_run_ends_with_both_ratios(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the digits come inside scikit-learn")
-    small = ("--images", "digits", "--threads", "1", "--steps", "2", "--repeats", "2", "--batch-size", "8")
-    result = run(*small, cache=tmp_path)
+    result = short_run("step.py", tmp_path)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
     assert re.fullmatch(r"limbeck / floor = \d+\.\d\d", lines[-2])
