@@ -44,45 +44,42 @@ def draw(erasing: Erasing, batch: int, height: int, width: int, generator: torch
     Of ten tries at area and log-uniform aspect the first that fits is taken; where none does, nothing is erased.
     """
     chosen = torch.rand(batch, generator=generator, dtype=torch.float64) < erasing.probability
-    corners = first_fit(batch, height, width, erasing.area, erasing.aspect, generator, strict=True)
-    corners = corners * (chosen & corners[:, 2:].all(dim=1)).unsqueeze(1)
+    uniform = draw_tries(batch, generator)[:, chosen]
+    fitting = first_fit(uniform, height, width, erasing.area, erasing.aspect, strict=True)
+    corners = torch.zeros(batch, 4, dtype=torch.int64)
+    corners[chosen] = fitting * fitting[:, 2:].all(dim=1, keepdim=True)
     if erasing.fill != "noise":
         return Boxes(corners)
     pixels = int((corners[:, 2] * corners[:, 3]).sum())
     return Boxes(corners, torch.randn(pixels, 3, generator=generator))
 
 
+def draw_tries(batch: int, generator: torch.Generator) -> Tensor:
+    """The uniform numbers of ten random rectangles for each image, `[4, B, 10]` in [0, 1)."""
+    return torch.rand(4, batch, ATTEMPTS, generator=generator, dtype=torch.float64)
+
+
 def first_fit(
-    batch: int,
-    height: int,
-    width: int,
-    area: tuple[float, float],
-    aspect: tuple[float, float],
-    generator: torch.Generator,
-    *,
-    strict: bool,
+    uniform: Tensor, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float], *, strict: bool
 ) -> Tensor:
     """For each image the first of ten random rectangles that fits: `[B, 4]` top, left, height, width; zeros if none.
 
-    area: share of the image's, uniform. aspect: height / width, log-uniform. strict: it must be smaller than the image
-    in both directions, and may have no pixel; otherwise it may be as large as the image, and has one. So do the
-    published loops, which draw one image's rectangle after the other.
+    uniform: of `draw_tries`. area: share of the image's, uniform. aspect: height / width, log-uniform. strict: it must
+    be smaller than the image in both directions, and may have no pixel; otherwise it may be as large as the image, and
+    has one. So do the published loops, which draw one image's rectangle after the other.
     """
-    u = torch.rand(4, batch, ATTEMPTS, generator=generator, dtype=torch.float64)
-    size = height * width * (area[0] + (area[1] - area[0]) * u[0])
+    size = height * width * (area[0] + (area[1] - area[0]) * uniform[0])
     low, high = math.log(aspect[0]), math.log(aspect[1])
-    ratio = (low + (high - low) * u[1]).exp()
+    ratio = (low + (high - low) * uniform[1]).exp()
     # Half to even, as Python rounds.
-    heights, widths = (size * ratio).sqrt().round().long(), (size / ratio).sqrt().round().long()
-    if strict:
-        fits = (heights < height) & (widths < width)
-    else:
-        fits = (heights <= height) & (widths <= width) & (heights > 0) & (widths > 0)
-    tops = (u[2] * (height - heights + 1)).long()
-    lefts = (u[3] * (width - widths + 1)).long()
-    first = fits.int().argmax(dim=1, keepdim=True)
-    found = torch.stack([part.gather(1, first).squeeze(1) for part in (tops, lefts, heights, widths)], dim=1)
-    return found * fits.any(dim=1, keepdim=True)
+    sides = torch.stack([size * ratio, size / ratio]).sqrt_().round_()
+    whole = torch.tensor((height, width), dtype=torch.float64).view(2, 1, 1)
+    fits = (sides < whole if strict else (sides <= whole) & (sides > 0)).all(dim=0)
+    first = fits.int().argmax(dim=1).view(1, -1, 1).expand(2, -1, 1)
+    side = sides.gather(2, first)
+    corner = (uniform[2:].gather(2, first) * (whole - side + 1)).trunc()
+    found = torch.cat([corner, side]).squeeze(2).T * fits.any(dim=1, keepdim=True)
+    return found.long()
 
 
 def erase(images: Tensor, boxes: Boxes, erasing: Erasing, mean: tuple[float, ...], sd: tuple[float, ...]) -> Tensor:
@@ -114,7 +111,8 @@ def _pixels(corners: Tensor, height: int, width: int) -> Tensor:
     top, left, tall, wide = corners.unbind(1)
     counts = tall * wide
     image = torch.repeat_interleave(counts)
-    top, left, wide, first = (part[image] for part in (top, left, wide, counts.cumsum(0) - counts))
+    start = (torch.arange(len(corners)) * height + top) * width + left
+    start, wide, first = torch.stack([start, wide, counts.cumsum(0) - counts]).index_select(1, image).unbind(0)
     place = torch.arange(len(image)) - first  # within the box
     row = place.div(wide, rounding_mode="floor")
-    return (image * height + top + row) * width + left + place - row * wide
+    return start + place + row * (width - wide)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from . import colour, geometry, tone
@@ -20,6 +21,7 @@ KERNELS: tuple[tuple[tuple[str, ...], Callable[[Tensor, Tensor, Tensor], Tensor]
     (("sharpness",), lambda images, magnitudes, kinds: colour.sharpen(images, magnitudes)),
 )
 """Operations that are done together, in the order of `NAMES`, and the function that does them."""
+_BOUNDS = torch.tensor([*(KINDS[names[0]] for names, _ in KERNELS), len(NAMES)])
 
 
 class Operations(NamedTuple):
@@ -38,15 +40,15 @@ def apply(images: Tensor, operations: Operations) -> Tensor:
     """Apply to each image its operation. images: `[B, H, W, C]` contiguous uint8, C = 3. Returns the same shape.
 
     The arithmetic is that of torchvision's kernels for uint8 tensors: nearest pixels, black outside, and fractions
-    of a grey level cut off. Images of one group of kernels are picked out, changed together and put back.
+    of a grey level cut off. Images are sorted by kind, changed group by group, and sorted back. Picking each group
+    out of the batch and putting it back (`index_copy_`) was tried: the latter goes byte by byte, 0.12 ms for 50 images.
     """
-    result = images.clone()
-    for names, kernel in KERNELS:
-        first = KINDS[names[0]]
-        which = ((operations.kinds >= first) & (operations.kinds < first + len(names))).nonzero().squeeze(1)
-        if len(which):
-            where = which.to(images.device)
-            some = images.index_select(0, where)
-            changed = kernel(some, operations.magnitudes[which], operations.kinds[which] - first)
-            result.index_copy_(0, where, changed)
-    return result
+    order = operations.kinds.argsort(stable=True)
+    kinds, magnitudes = operations.kinds[order], operations.magnitudes[order]
+    places = torch.searchsorted(kinds, _BOUNDS).tolist()
+    images = images.index_select(0, order.to(images.device))
+    changed = [images[: places[0]]]
+    for (names, kernel), start, end in zip(KERNELS, places[:-1], places[1:], strict=True):
+        if start < end:
+            changed.append(kernel(images[start:end], magnitudes[start:end], kinds[start:end] - KINDS[names[0]]))
+    return torch.cat(changed).index_select(0, order.argsort().to(images.device))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .erasing import first_fit
+from .erasing import draw_tries, first_fit
 from .levels import cut_off
 
 CUBIC = -0.5  # Keys' coefficient, as in Pillow, and in torch where it antialiases
@@ -30,7 +30,7 @@ def draw(crop: ResizedCrop, batch: int, height: int, width: int, generator: torc
     the middle whose aspect is allowed.
     """
     low, high = crop.aspect
-    windows = first_fit(batch, height, width, crop.area, (1 / high, 1 / low), generator, strict=False)
+    windows = first_fit(draw_tries(batch, generator), height, width, crop.area, (1 / high, 1 / low), strict=False)
     tall, wide = height, width
     if width / height < low:
         tall = max(1, round(width / low))
