@@ -92,6 +92,18 @@ def test_evaluate_agrees_with_the_run(home: Path) -> None:
     assert shown == pytest.approx(100 * arm["test"]["top1"], abs=1.5)
 
 
+def test_evaluate_compares_two_models_image_by_image(home: Path) -> None:
+    models = "runs/quickstart/models"
+    done = limbeck(home, "evaluate", f"{models}/distilled-seed0", "digits", "--against", f"{models}/baseline-seed0")
+    assert done.returncode == 0, done.stderr
+    own, other = (float(re.search(rf"{what} +(\d+\.\d+)%", done.stdout)[1]) for what in ("\ntop-1", "its top-1"))  # pyright: ignore
+    signs = str.maketrans("−", "-")
+    line = next(line for line in done.stdout.splitlines() if line.startswith("difference"))
+    shown = [float(number.translate(signs)) for number in re.findall(r"[+−]?\d+\.\d+", line)]
+    assert shown[0] == pytest.approx(own - other, abs=0.011)
+    assert shown[1] < shown[0] < shown[2]
+
+
 @pytest.mark.parametrize("room", ["losses", "models", "data", "recipes"])
 def test_lists(home: Path, room: str) -> None:
     done = limbeck(home, "list", room)

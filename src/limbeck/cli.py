@@ -174,11 +174,13 @@ def evaluate(
     data: Annotated[str, typer.Argument(help="A data source, as in cifar10 or folder:photos/.")],
     options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the source.")] = None,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
+    against: Annotated[Path | None, typer.Option(help="Another model's folder, to compare image by image.")] = None,
 ) -> None:
-    """Measure a saved model on a data set."""
+    """Measure a saved model on a data set, alone or against another."""
     from limbeck.experiment.measure import measure_saved
 
-    print("\n".join(f"{what:<28}{value}" for what, value in measure_saved(checkpoint, data, options or (), split)))
+    found = measure_saved(checkpoint, data, options or (), split, against=against)
+    print("\n".join(f"{what:<28}{value}" for what, value in found))
 
 
 @app.command()

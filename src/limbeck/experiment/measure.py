@@ -7,22 +7,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from limbeck.evaluation.efficiency import measure
-from limbeck.evaluation.evaluate import evaluate
+from limbeck.evaluation.evaluate import evaluate, logits_of
+from limbeck.evaluation.metrics import accuracy
+from limbeck.evaluation.paired import paired_difference
+from limbeck.report.statistics import format_signed
 from limbeck.runs.errors import LimbeckError, did_you_mean
 from limbeck.runs.recipe import Data
 from limbeck.runs.yaml_file import parse
+from limbeck.types import Split
 
 from .assemble import in_order_of_data
 from .images import load_images
-from .saved_model import load
+from .saved_model import LoadedModel, load
 
 SPLITS = ("train", "validation", "test")
 
 
-def measure_saved(folder: Path, source: str, options: Sequence[str], split: str) -> list[tuple[str, str]]:
+def measure_saved(
+    folder: Path, source: str, options: Sequence[str], split: str, *, against: Path | None = None
+) -> list[tuple[str, str]]:
     """Pairs of a measure and its value, as text.
 
-    Raises LimbeckError where the model's classes are not the data's, naming both.
+    against: another saved model, which answers the same images.
+
+    Raises LimbeckError where a model's classes are not the data's, naming both.
     """
     if split not in SPLITS:
         raise LimbeckError(f"--split: takes {', '.join(SPLITS)}; got {split!r}{did_you_mean(split, SPLITS)}")
@@ -32,11 +40,11 @@ def measure_saved(folder: Path, source: str, options: Sequence[str], split: str)
         if not equals:
             raise LimbeckError(f"{option!r}: an option is key=value, as in image_size=64")
         values[key] = parse(text, f"command line: {key}")[0]
-    saved = load(folder)
+    saved, other = load(folder), load(against) if against else None
     images = load_images(Data(source=source, **values))
-    ordered = in_order_of_data(saved.model, str(folder), saved.class_names, images.class_names)
-    saved = dataclasses.replace(saved, model=ordered, class_names=images.class_names)
-    found = evaluate(saved, getattr(images, split), num_classes=len(images.class_names))
+    part = getattr(images, split)
+    saved = _as_the_data(saved, folder, images.class_names)
+    found = evaluate(saved, part, num_classes=len(images.class_names))
     cost = measure(saved.model, (images.shape[0], saved.image_size, saved.image_size))
     top5 = [("top-5", f"{found.top5:.2%}")] if found.top5 is not None else []
     return [
@@ -51,4 +59,28 @@ def measure_saved(folder: Path, source: str, options: Sequence[str], split: str)
         ("multiply-adds", f"{cost.multiply_adds / 1e6:.1f} M"),
         ("latency, one image", f"{cost.image_ms_median:.2f} ms (p95 {cost.image_ms_p95:.2f})"),
         (f"latency, {cost.batch_size} images", f"{cost.batch_ms_median:.2f} ms (p95 {cost.batch_ms_p95:.2f})"),
+        *(
+            _compared(saved, _as_the_data(other, against, images.class_names), against, part)
+            if other and against
+            else ()
+        ),
+    ]
+
+
+def _as_the_data(saved: LoadedModel, folder: Path, class_names: Sequence[str]) -> LoadedModel:
+    ordered = in_order_of_data(saved.model, str(folder), saved.class_names, class_names)
+    return dataclasses.replace(saved, model=ordered, class_names=tuple(class_names))
+
+
+def _compared(saved: LoadedModel, other: LoadedModel, folder: Path, part: Split) -> list[tuple[str, str]]:
+    labels = part.labels.cpu().long()
+    answers = logits_of(saved, part), logits_of(other, part)
+    found = paired_difference(*answers, labels)
+    low, high = (format_signed(100 * bound) for bound in (found.low, found.high))
+    return [
+        ("against", str(folder)),
+        ("its top-1", f"{accuracy(answers[1], labels):.2%}"),
+        ("difference", f"{format_signed(100 * found.difference)} points, 95 % {low} to {high} over images like these"),
+        ("right alone", f"{found.only_first:,} images, the other {found.only_second:,}"),
+        ("same answer", f"{found.agreement:.2%}"),
     ]
