@@ -11,8 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from sample_results import BASELINE, evaluation, learner, result_of, three_arms
+from sample_results import BASELINE, curve, evaluation, learner, result_of, three_arms
 
+from limbeck.report.arms import arms_of
+from limbeck.report.bars import draw_bars
+from limbeck.report.curves import draw
+from limbeck.report.diagram import wiring
 from limbeck.report.page import write_report
 from limbeck.report.summary import summary_lines
 from limbeck.runs.errors import LimbeckError
@@ -47,7 +51,9 @@ def test_the_facts_are_there(tmp_path: Path, curves: Curves) -> None:
 def test_figures_are_pictures(tmp_path: Path, curves: Curves) -> None:
     page(tmp_path, result_of(three_arms()), curves)
     found = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert found == ["accuracy.png", "accuracy.svg", "loss.png", "loss.svg"]
+    assert found == [
+        f"{name}.{kind}" for name in ("accuracy", "arms", "last-epochs", "loss") for kind in ("png", "svg")
+    ]
     for name in found:
         content = (tmp_path / "figures" / name).read_bytes()
         if name.endswith(".png"):
@@ -56,6 +62,54 @@ def test_figures_are_pictures(tmp_path: Path, curves: Curves) -> None:
         else:
             assert ElementTree.fromstring(content).tag.endswith("svg")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.md"], "and nothing else is left"
+
+
+def words_of(picture: bytes) -> str:
+    """The text of an SVG; matplotlib draws letters as shapes and leaves the words in comments."""
+    return " ".join(re.findall(r"<!-- (.*?) -->", picture.decode()))
+
+
+def test_bars_show_every_arm_and_what_it_keeps() -> None:
+    words = words_of(draw_bars(arms_of(result_of(three_arms())), "a title")["arms.svg"])
+    for said in ("resnet", "baseline", "distilled", "a title", "86.22", "82.21", "83.41", "96.74"):
+        assert said in words, said
+
+
+def test_the_last_epochs_begin_in_the_shortest_arms_last_quarter() -> None:
+    arms = arms_of(result_of([learner("short", 0, 0.8), learner("long", 0, 0.8)]))
+    curves = {("short", 0): curve(0.8, epochs=20), ("long", 0): curve(0.8, epochs=30)}
+    words = words_of(draw(arms, curves, "a title")["last-epochs.svg"])
+    assert "16" in words
+    assert "14" not in words
+    assert "last-epochs.svg" not in draw(arms, {key: rows[:7] for key, rows in curves.items()}, "a title")
+
+
+def test_who_teaches_whom() -> None:
+    hostile = 'b"]; click t0 "http://x" <script>'
+    told = {"name": "dkd", "weight": 1.0, "temperature": 4.0, "non_target_weight": 8.0, "standardise": False}
+    labels = {"name": "cross_entropy", "weight": 0.1, "warmup_epochs": 0.0}
+    recipe = {
+        "teachers": {
+            "at-64": {"model": {"name": "resnet20"}, "resolution": 64, "loss": [labels]},
+            hostile: {"model": {"name": "resnet20"}, "loss": []},
+        },
+        "students": {
+            "plain": {"model": {"name": "cnn"}, "loss": [labels], "teacher": []},
+            "taught": {"model": {"name": "cnn"}, "loss": [told, labels], "teacher": [{"name": "at-64", "weight": 1.0}]},
+        },
+    }
+    chart = wiring(recipe).splitlines()
+    assert chart[:2] == ["```mermaid", "flowchart LR"]
+    assert '    view --> t0["at-64<br>resnet20, sees 64 px<br>0.1 cross_entropy"]' in chart
+    assert '    s1["taught<br>cnn<br>1 dkd, temperature 4.0, non_target_weight 8.0<br>0.1 cross_entropy"]' in chart
+    assert "    t0 --> s1" in chart
+    assert "    view --> s0" in chart
+    (line,) = [line for line in chart if "t1[" in line]
+    assert line.count('"') == 2, "a name cannot end its label"
+    assert "<script" not in line
+    assert "given, not trained" in line
+    assert wiring({"students": {f"s{n}": recipe["students"]["plain"] for n in range(25)}}) == ""
+    assert wiring({}) == ""
 
 
 def test_how_much_of_a_better_teacher_arrives(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arms import Arm
+from .drawing import COLOURS, drawn, shortened
 from .statistics import mean
 
 if TYPE_CHECKING:
@@ -18,77 +17,75 @@ if TYPE_CHECKING:
 Curves = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
 """(arm, seed) to one row of metrics an epoch."""
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe & Ito, 2008
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-TEACHER_LINE, STUDENT_LINE = (0, (5, 2)), "solid"
-STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "font.family": "sans-serif",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10,
-    "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "svg.hashsalt": "limbeck",
+TEACHER_LINE = (0, (5, 2))
+STUDENT_LINES = ("solid", (0, (1, 1)), (0, (4, 1, 1, 1)))  # the next one when colours begin again
+TITLES = {
+    "train_accuracy": "On training views (%)",
+    "validation_accuracy": "On validation images (%)",
+    "train_loss": "Training objective (differs between arms)",
+    "validation_loss": "Cross-entropy on validation images",
 }
+LATE, FEWEST_FOR_LATE = 0.75, 8
+"""The figure of the last epochs begins after this part of the shortest arm's epochs, where there are so many."""
 
 
 def draw(arms: Sequence[Arm], curves: Curves, title: str) -> dict[str, bytes]:
-    """File name to bytes: accuracy and loss as PNG and SVG. Empty where no row was recorded.
+    """File name to bytes: accuracy, loss and the last quarter of both, as PNG and SVG. Empty where no row was recorded.
 
-    Training on the left, validation on the right; a line is the mean over seeds, the band their range.
-    Teachers are dashed. A marker stands at the chosen epoch, an x where a learner ended early.
+    Training on the left, validation on the right; of the last epochs both on validation. A line is the mean over
+    seeds, the band their range. Teachers are dashed. A marker stands at the chosen epoch, an x where a learner ended
+    early.
     """
     if not any(curves.get((arm.name, learner["seed"])) for arm in arms for learner in arm.learners):
         return {}
-    import matplotlib as mpl  # late: half a second that `limbeck list` should not pay
-
+    lengths = sorted(len(rows) for rows in curves.values() if rows)
+    shortest, last = lengths[0], lengths[-1]
+    figures = {
+        "accuracy": ("Accuracy by epoch", ("train_accuracy", "validation_accuracy"), 1),
+        "loss": ("Loss by epoch", ("train_loss", "validation_loss"), 1),
+    }
+    if last >= FEWEST_FOR_LATE:
+        keys = ("validation_loss", "validation_accuracy")
+        first = 1 + math.floor(max(LATE * shortest, last / 2))  # one that ended early does not stretch it
+        figures["last-epochs"] = ("The last epochs", keys, first)
     files: dict[str, bytes] = {}
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
-        for metric, scale in (("accuracy", 100.0), ("loss", 1.0)):
-            figure = _figure(arms, curves, metric, scale, title)
-            for kind in ("png", "svg"):
-                buffer = io.BytesIO()
-                stamp = {"Date": None} if kind == "svg" else None  # the same run draws the same bytes
-                figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=stamp)
-                files[f"{metric}.{kind}"] = buffer.getvalue()
+    for name, (what, keys, first) in figures.items():
+        heading = f"{what} · {shortened(title, 60)}"
+        files |= drawn(name, lambda h=heading, k=keys, f=first: _figure(arms, curves, k, h, f, last))
     return files
 
 
-def _figure(arms: Sequence[Arm], curves: Curves, metric: str, scale: float, title: str) -> Figure:
+def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: str, first: int, last: int) -> Figure:
+    """Two panels, the names of arms beside the right one; from epoch `first` to `last`."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    shared = metric == "accuracy"  # training losses are each arm's own objective: no common axis
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-    panels: Sequence[Axes] = figure.subplots(1, 2, sharey=shared)
+    panels: Sequence[Axes] = figure.subplots(1, 2, sharey=all(key.endswith("accuracy") for key in keys))
     ends: list[tuple[float, str, str]] = []
-    for number, arm in enumerate(arms):
-        colour = COLOURS[number % len(COLOURS)]
-        marker = MARKERS[(number + number // len(COLOURS)) % len(MARKERS)]
-        for panel, part in zip(panels, ("train", "validation"), strict=True):
-            end = _line(panel, arm, curves, f"{part}_{metric}", scale, colour, marker)
-            if part == "validation" and end is not None:
+    teachers = [arm for arm in arms if arm.role == "teacher"]
+    students = [arm for arm in arms if arm.role != "teacher"]
+    for kind in (teachers, students):
+        for number, arm in enumerate(kind):
+            colour = COLOURS[number % len(COLOURS)]
+            again = number // len(COLOURS)
+            line = TEACHER_LINE if kind is teachers else STUDENT_LINES[again % len(STUDENT_LINES)]
+            marker = MARKERS[(number + again) % len(MARKERS)]
+            look = colour, line, marker
+            _line(panels[0], arm, curves, keys[0], look, first)
+            end = _line(panels[1], arm, curves, keys[1], look, first)
+            if end is not None:
                 ends.append((end, arm.name, colour))
-    unit = " (%)" if shared else ""
-    figure.suptitle(
-        f"{metric.capitalize()}{unit} by epoch · {_shortened(title, 60)}", x=0.01, ha="left", parse_math=False
-    )
-    panels[0].set_title("Training views" if shared else "Training objective (differs between arms)")
-    panels[1].set_title("Validation images" if shared else "Validation cross-entropy")
-    last = max((len(rows) for rows in curves.values()), default=1)
-    for panel in panels:
+    figure.suptitle(heading, x=0.01, ha="left", parse_math=False)
+    reach = 0.02 * (last - first + 1)
+    for panel, key in zip(panels, keys, strict=True):
+        panel.set_title(TITLES[key])
         panel.set_xlabel("epoch")
-        panel.set_xlim(1 - 0.02 * last, last + 0.02 * last)
+        panel.set_xlim(first - reach, last + reach)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.tick_params(length=0, labelleft=True)
-        if not shared:
+        if key.endswith("loss") and first == 1:
             _logarithmic_where_needed(panel)
     figure.canvas.draw()
     _label_ends(panels[1], ends)
@@ -96,10 +93,11 @@ def _figure(arms: Sequence[Arm], curves: Curves, metric: str, scale: float, titl
     return figure
 
 
-def _line(panel: Axes, arm: Arm, curves: Curves, key: str, scale: float, colour: str, marker: str) -> float | None:
-    """Draw one arm; returns the height of its last finite mean, where the label goes."""
+def _line(panel: Axes, arm: Arm, curves: Curves, key: str, look: tuple[str, Any, str], first: int) -> float | None:
+    """Draw one arm in its colour, line and marker; returns the height of its last finite mean, where the label goes."""
+    colour, line, marker = look
     per_seed = {
-        learner["seed"]: _values(curves.get((arm.name, learner["seed"]), ()), key, scale) for learner in arm.learners
+        learner["seed"]: _values(curves.get((arm.name, learner["seed"]), ()), key, first) for learner in arm.learners
     }
     last = max((max(values, default=0) for values in per_seed.values()), default=0)
     epochs = [e for e in range(1, last + 1) if any(e in values for values in per_seed.values())]
@@ -107,47 +105,26 @@ def _line(panel: Axes, arm: Arm, curves: Curves, key: str, scale: float, colour:
         return None
     columns = [[values[e] for values in per_seed.values() if e in values] for e in epochs]
     means = [mean(column) for column in columns]
-    dashed = arm.role == "teacher"
-    panel.plot(
-        epochs,
-        means,
-        color=colour,
-        linestyle=TEACHER_LINE if dashed else STUDENT_LINE,
-        linewidth=1.7,
-        zorder=3,
-    )
+    panel.plot(epochs, means, color=colour, linestyle=line, linewidth=1.7, zorder=3)
     if len(per_seed) > 1:
-        panel.fill_between(
-            epochs,
-            [min(c) for c in columns],
-            [max(c) for c in columns],
-            color=colour,
-            alpha=0.18,
-            linewidth=0,
-            zorder=2,
-        )
+        low, high = [min(c) for c in columns], [max(c) for c in columns]
+        panel.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
     for learner in arm.learners:
         values = per_seed[learner["seed"]]
         chosen = learner.get("chosen_epoch")
         if chosen in values:
-            panel.plot(
-                [chosen],
-                [values[chosen]],
-                marker,
-                color=colour,
-                markersize=4.5,
-                markeredgecolor="white",
-                zorder=4,
-            )
+            at = [chosen], [values[chosen]]
+            panel.plot(*at, marker, color=colour, markersize=4.5, markeredgecolor="white", zorder=4)
         if learner.get("failure") and values:
             ended = max(values)
             panel.plot([ended], [values[ended]], "x", color=colour, markersize=8, markeredgewidth=2, zorder=5)
     return means[-1]
 
 
-def _values(rows: Sequence[Mapping[str, Any]], key: str, scale: float) -> dict[int, float]:
-    """Epoch to value; what was not measured or is not finite is left out."""
-    found = {int(row["epoch"]): row.get(key) for row in rows}
+def _values(rows: Sequence[Mapping[str, Any]], key: str, first: int) -> dict[int, float]:
+    """Epoch to value, accuracies in percent; what was not measured or is not finite is left out."""
+    scale = 100.0 if key.endswith("accuracy") else 1.0
+    found = {int(row["epoch"]): row.get(key) for row in rows if int(row["epoch"]) >= first}
     return {e: float(v) * scale for e, v in found.items() if v is not None and math.isfinite(float(v))}
 
 
@@ -172,7 +149,7 @@ def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
     for i, wanted, place in zip(order, places, placed, strict=True):
         _, name, colour = ends[i]
         panel.annotate(
-            _shortened(name, 28),
+            shortened(name, 28),
             xy=(1.0, wanted),
             xytext=(1.05, place),
             xycoords="axes fraction",
@@ -183,7 +160,14 @@ def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
             fontweight="bold",
             annotation_clip=False,
             parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 0},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 0,
+            },
         )
 
 
@@ -212,13 +196,8 @@ def _explain(figure: Figure, arms: Sequence[Arm]) -> None:
     seeds = max(len(arm.learners) for arm in arms)
     said = [f"line: mean of {seeds} seeds, band: their range"] if seeds > 1 else ["one seed (n = 1)"]
     if any(arm.role == "teacher" for arm in arms) and any(arm.role != "teacher" for arm in arms):
-        said.append("dashed: teacher")
+        said.append("long dashes: teacher")
     said.append("marker: chosen epoch")
     if any(arm.failed for arm in arms):
         said.append("×: ended, loss not finite")
     figure.text(0.01, -0.01, "   ·   ".join(said), ha="left", va="top", fontsize=8, color="#444444")
-
-
-def _shortened(text: str, length: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 1] + "…"

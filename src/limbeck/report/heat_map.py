@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from .curves import STYLE
+from .drawing import drawn
 from .statistics import mean
 
 
@@ -20,18 +18,7 @@ def draw_heat_map(result: Mapping[str, Any], arm: str) -> dict[str, bytes]:
     axes = [axis for axis in result["axes"] if len(_values(result, axis)) > 1][:2]
     if len(axes) < 2:
         return {}
-    import matplotlib as mpl
-
-    files: dict[str, bytes] = {}
-    with mpl.rc_context({**STYLE, "axes.grid": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = _figure(result, arm, axes)
-        for kind in ("png", "svg"):
-            buffer = io.BytesIO()
-            stamp = {"Date": None} if kind == "svg" else None
-            figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=stamp)
-            files[f"{arm}.{kind}"] = buffer.getvalue()
-    return files
+    return drawn(arm, lambda: _figure(result, arm, axes), axes_grid=False)
 
 
 def axis_name(axis: str) -> str:

@@ -10,9 +10,18 @@ from limbeck.runs.files import make_folder, replace, saying_where
 
 from . import notes, tables
 from .arms import Arm, arms_of, judged_split
+from .bars import draw_bars
 from .curves import Curves, draw
+from .diagram import wiring
 from .headline import failure_line, findings
 from .table import cell
+
+FIGURES = {
+    "arms": "accuracy and retention of every arm",
+    "accuracy": "accuracy by epoch",
+    "loss": "loss by epoch",
+    "last-epochs": "the last epochs",
+}
 
 
 def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Path:
@@ -23,12 +32,13 @@ def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Pat
     cannot be written.
     """
     arms = arms_of(result)
-    figures = draw(arms, curves, notes.recipe_name(result))
-    page = _page(result, arms, sorted(name for name in figures if name.endswith(".png")))
+    name = notes.recipe_name(result)
+    figures = draw_bars(arms, name) | draw(arms, curves, name)
+    page = _page(result, arms, [name for name in figures if name.endswith(".png")])
     with saying_where(folder / "figures"):
         make_folder(folder / "figures")
-    for name, content in figures.items():
-        replace(folder / "figures" / name, content)
+    for file, content in figures.items():
+        replace(folder / "figures" / file, content)
     replace(folder / "report.md", page.encode())
     return folder / "report.md"
 
@@ -42,7 +52,8 @@ def _page(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]
         _section(f"Accuracy on the {judged_split(result)} split", tables.accuracy_table(arms)),
         _section("Beside the teacher and the baseline", tables.standing_table(arms)),
         _section("What it costs", tables.cost_table(arms)),
-        _section("Curves", "\n\n".join(f"![{name[:-4]} by epoch](figures/{name})" for name in figures)),
+        _section("Figures", "\n\n".join(f"![{FIGURES[name[:-4]]}](figures/{name})" for name in figures)),
+        _section("Who teaches whom", wiring(result.get("recipe") or {})),
         _section("The hardest classes", tables.class_table(arms, result.get("class_names") or [])),
         _section("Every run", tables.run_table(arms)),
         _section("What was run", notes.provenance(result)),

@@ -1,0 +1,64 @@
+"""All arms side by side: accuracy, and what is left of the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .arms import Arm, standing
+from .drawing import COLOURS, drawn, shortened
+from .statistics import format_number, mean, standard_deviation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+TEACHER, STUDENT, LABELS = COLOURS[6], COLOURS[0], COLOURS[4]
+
+
+def draw_bars(arms: Sequence[Arm], title: str) -> dict[str, bytes]:
+    """`arms.png` and `arms.svg`: a bar for each arm's mean top-1, and one for each student's retention.
+
+    A dot stands for each seed, a line for the standard deviation. Axes begin at 0. Empty where nothing was measured.
+    """
+    measured = [arm for arm in arms if arm.values("test", "top1")]
+    return drawn("arms", lambda: _figure(measured, arms, title)) if measured else {}
+
+
+def _figure(measured: Sequence[Arm], arms: Sequence[Arm], title: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    kept = {arm.name: standing(arm, arms).retention for arm in measured}
+    taught = [arm for arm in measured if kept[arm.name]]
+    rows = len(measured)
+    figure = Figure(figsize=(9.6 if taught else 5.6, 1.1 + 0.27 * rows), layout="constrained")
+    panels = figure.subplots(1, 2 if taught else 1, squeeze=False)[0]
+    split = measured[0].split
+    _bars(panels[0], measured, [arm.values("test", "top1", 100) for arm in measured], f"{split} top-1, %")
+    if taught:
+        _bars(panels[1], taught, [kept[arm.name] for arm in taught], "kept of the teacher's accuracy, %")
+    figure.suptitle(shortened(title, 60), x=0.01, ha="left", parse_math=False)
+    said = ["black: teacher, dark: taught, light: on labels alone"]
+    said.append("dot: a seed, line: standard deviation" if any(len(a.learners) > 1 for a in arms) else "n = 1")
+    figure.text(0.01, -0.01, "   ·   ".join(said), ha="left", va="top", fontsize=8, color="#444444")
+    return figure
+
+
+def _bars(panel: Axes, arms: Sequence[Arm], values: Sequence[Sequence[float]], title: str) -> None:
+    middles = [mean(of_arm) for of_arm in values]
+    reach = 1.16 * max(max(of_arm) for of_arm in values) or 1.0
+    for place, (arm, of_arm, middle) in enumerate(zip(arms, values, middles, strict=True)):
+        colour = TEACHER if arm.role == "teacher" else STUDENT if arm.teachers else LABELS
+        panel.barh(place, middle, height=0.62, color=colour, alpha=0.85, zorder=2)
+        spread = standard_deviation(of_arm)
+        if spread is not None:
+            panel.plot([middle - spread, middle + spread], [place, place], color="#666666", linewidth=1.4, zorder=3)
+            panel.plot(of_arm, [place] * len(of_arm), "o", color="white", markeredgecolor="#444444", ms=3.2, zorder=4)
+        end = max(middle + (spread or 0.0), *of_arm)
+        panel.text(end + 0.012 * reach, place, format_number(middle), va="center", fontsize=8, color="#222222")
+    panel.set_yticks(range(len(arms)), [shortened(arm.name, 28) for arm in arms], parse_math=False)
+    panel.set_ylim(len(arms) - 0.4, -0.6)  # the first one on top
+    panel.set_xlim(0, reach)
+    panel.grid(visible=False, axis="y")
+    panel.tick_params(length=0)
+    panel.set_title(title)
