@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import limbeck
+from limbeck.experiment.estimate import describe_plan
 from limbeck.experiment.images import load_images
 from limbeck.runs.recipe import Data
+from limbeck.runs.recipe_file import load_recipe
 
 NAMES = [str(digit) for digit in range(10)]
 
@@ -67,6 +69,14 @@ def test_its_file_is_all_it_takes(trained: Path, tmp_path: Path) -> None:
     done = limbeck.run(recipe_with(trained), folder=tmp_path)
     assert teacher_accuracy(done.result) > 0.9
     assert {arm["arm"] for arm in done.result["arms"]} == {"mine", "kd"}
+
+
+def test_the_plan_says_what_is_trained_on(trained: Path) -> None:
+    """Weights given to a teacher that a recipe trains are a start, which may be meant or forgotten."""
+    training = {"epochs": 1, "optimizer": {"name": "adam", "lr": 1e-3}, "loss": [{"name": "cross_entropy"}]}
+    lines = describe_plan(load_recipe(recipe_with(trained, **training)), timed=False)
+    assert f"mine starts from {trained} and is trained on; teachers.mine.loss=[] takes it as it is" in lines
+    assert not any("starts from" in line for line in describe_plan(load_recipe(recipe_with(trained)), timed=False))
 
 
 def test_another_class_order_is_put_right(trained: Path, tmp_path: Path) -> None:

@@ -42,6 +42,17 @@ class ArmCost:
     bytes_per_image: int
 
 
+def _starting_points(recipe: Recipe) -> list[str]:
+    """A line for each arm that has weights from a file and is trained nevertheless: it may be meant, or forgotten."""
+    lines: list[str] = []
+    for group, arms in (("teachers", recipe.teachers), ("students", recipe.students)):
+        for name, arm in arms.items():
+            if arm.weights and arm.trained:
+                as_it_is = f"; {group}.{name}.loss=[] takes it as it is" if group == "teachers" else ""
+                lines.append(f"{name} starts from {arm.weights} and is trained on{as_it_is}")
+    return ["", *lines] if lines else []
+
+
 def describe_plan(
     recipe: Recipe, *, models: Functions = NONE, timed: bool = True, folder: Path | None = None
 ) -> list[str]:
@@ -73,6 +84,7 @@ def describe_plan(
             f"{name:<{wide}}{arm.model.name:<28}{costs[name].parameters:>12,}"
             f"{costs[name].multiply_adds / 1e6:>13.1f} M{epochs:>8}"
         )
+    lines += _starting_points(recipe)
     lines += ["", f"{'cohort':<32}{'learners':<34}{'steps':>8}{'time':>12}{'memory':>10}"]
     total, most = 0.0, 0
     for cohort in plan.cohorts:

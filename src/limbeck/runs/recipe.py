@@ -89,7 +89,8 @@ class WeightAverage(Part):
 
 
 class Arm(Part):
-    """One model and how it is trained; a teacher given by `weights` is not trained.
+    """One model and how it is trained. Training starts from `weights`, if given; a teacher with `weights` and without
+    `loss` is not trained.
 
     classes: the class names in the order of the file's outputs. resolution: side of the model's input, to which
     the view is resized (interpolation says how; antialiased).
