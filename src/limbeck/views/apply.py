@@ -12,6 +12,7 @@ from limbeck.types import Normalisation, Split, Targets
 
 from . import erasing, mixing, operations, resized_crop
 from .plan import ViewPlan, ViewRecipe
+from .replaced import replaced
 
 GREY = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -42,7 +43,7 @@ def make_view(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: N
         images = crop_flip(
             images,
             None if plan.offsets is None else plan.offsets.to(device) - recipe.padding,
-            None if plan.flips is None else plan.flips.to(device),
+            plan.flips,
             reach=recipe.padding,
         )
     for operations_of_round in plan.rounds:
@@ -62,8 +63,8 @@ def crop_flip(images: Tensor, shifts: Tensor | None, flips: Tensor | None, *, re
     """Move each image, then mirror it: gathers of whole rows and whole images.
 
     images: `[B, H, W, C]` contiguous uint8. shifts: `[B, 2]`, the top-left corner of the crop relative to the
-    image (negative: in the black border). flips: `[B]` bool. reach: no shift is larger, up or down; None reads
-    it from the shifts, which waits for the device. Returns `[B, H, W, C]` contiguous.
+    image (negative: in the black border). flips: `[B]` bool on the CPU. reach: no shift is larger, up or down; None
+    reads it from the shifts, which waits for the device. Returns `[B, H, W, C]` contiguous.
 
     Tried on 128 images of 32 px, one thread: this 0.25 ms; one gather of 3-byte pixels 0.5 ms; choosing the
     mirrored images by `where` 0.5 ms; windows by unfold and advanced indexing 1.0 ms; two gathers along rows
@@ -72,9 +73,8 @@ def crop_flip(images: Tensor, shifts: Tensor | None, flips: Tensor | None, *, re
     if shifts is not None:
         images = _crop(images, shifts, int(shifts.abs().max()) if reach is None else reach)
     if flips is not None:
-        batch = images.shape[0]
-        both = torch.cat([images, images.flip(2)])
-        images = both.index_select(0, torch.arange(batch, device=images.device) + batch * flips)
+        which = flips.nonzero().squeeze(1)
+        images = replaced(images, which, images.index_select(0, which.to(images.device)).flip(2))
     return images
 
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .replaced import replaced
+
 ATTEMPTS = 10
 
 
@@ -88,31 +90,36 @@ def erase(images: Tensor, boxes: Boxes, erasing: Erasing, mean: tuple[float, ...
     images: `[B, H, W, C]` contiguous uint8, which stay as they are. mean, sd: the data's, of pixels scaled to [0, 1].
     Returns the same shape, or `images` themselves where no box has a pixel.
 
-    Tried on 128 images of 32 px, one thread, a quarter of them erased: this 0.2 ms; `where` with a mask on the erased
-    images 0.3 to 0.4 ms, on all of them 0.7 ms; `masked_scatter` 0.6 ms.
+    Tried on 128 images of 32 px, one thread, a quarter of them erased: this 0.1 ms; places of all pixels and one copy
+    by index 0.25 ms; `masked_scatter` 0.6 ms; a mask of pixels, not of values, has an inner loop of three, 0.3 ms.
     """
-    _, height, width, channels = images.shape
-    places = _pixels(boxes.corners, height, width)
-    if not len(places):
+    which = boxes.corners[:, 2:].all(dim=1).nonzero().squeeze(1)
+    if not len(which):
         return images
-    device = images.device
+    device, (_, height, width, channels) = images.device, images.shape
+    inside = _inside(boxes.corners[which], height, width, channels).to(device)
+    some = images.index_select(0, which.to(device))
     if erasing.fill == "black":
         colour = torch.zeros(channels, device=device)
     else:
         colour = 255 * torch.tensor(mean, device=device)
-    if boxes.noise is not None:
-        colour = colour + 255 * torch.tensor(sd, device=device) * boxes.noise.to(device)
-    paint = colour.round().clamp(0, 255).to(torch.uint8).expand(len(places), channels)
-    return images.view(-1, channels).index_copy(0, places.to(device), paint).view(images.shape)
+    if boxes.noise is None:
+        rows = some.view(len(which), height, width * channels)
+        painted = torch.where(inside, _levels(colour).repeat(width), rows).view_as(some)
+    else:
+        noise = _levels(colour + 255 * torch.tensor(sd, device=device) * boxes.noise.to(device))
+        painted = some.masked_scatter(inside.view_as(some), noise)
+    return replaced(images, which, painted)
 
 
-def _pixels(corners: Tensor, height: int, width: int) -> Tensor:
-    """Places `[P]` int64 of the boxes' pixels among those of the batch, made where the corners are, on the CPU."""
-    top, left, tall, wide = corners.unbind(1)
-    counts = tall * wide
-    image = torch.repeat_interleave(counts)
-    start = (torch.arange(len(corners)) * height + top) * width + left
-    start, wide, first = torch.stack([start, wide, counts.cumsum(0) - counts]).index_select(1, image).unbind(0)
-    place = torch.arange(len(image)) - first  # within the box
-    row = place.div(wide, rounding_mode="floor")
-    return start + place + row * (width - wide)
+def _levels(colour: Tensor) -> Tensor:
+    return colour.round().clamp(0, 255).to(torch.uint8)
+
+
+def _inside(corners: Tensor, height: int, width: int, channels: int) -> Tensor:
+    """Which values the boxes cover, `[n, H, W·C]` bool, made where the corners are, on the CPU."""
+    top, left, tall, wide = corners.unsqueeze(2).unbind(1)
+    row = torch.arange(height)
+    column = torch.arange(width).repeat_interleave(channels)
+    rows, columns = (row >= top) & (row < top + tall), (column >= left) & (column < left + wide)
+    return rows.unsqueeze(2) & columns.unsqueeze(1)

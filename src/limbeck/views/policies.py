@@ -41,6 +41,7 @@ RANDOM = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast",
     "sharpness", "posterize", "solarize", "auto_contrast", "equalize",
 )  # fmt: skip
+_SIGNED = torch.tensor([name in SIGNED for name in KINDS])
 
 
 @dataclass(frozen=True)
@@ -77,22 +78,20 @@ def draw(policy: Policy, batch: int, height: int, width: int, generator: torch.G
         pair = torch.randint(len(kinds), (batch,), generator=generator)
         applied = torch.rand(batch, 2, generator=generator) < probabilities[pair]
         negative = torch.rand(batch, 2, generator=generator) < 0.5
-        rounds = [(kinds[pair, r] * applied[:, r], bins[pair, r], negative[:, r]) for r in range(2)]
+        kinds, bins = kinds[pair] * applied, bins[pair]
     else:
         wide = isinstance(policy, TrivialAugment)
         strengths = _strengths(31, height, width, wide=wide)
         table = torch.tensor([KINDS[name] for name in RANDOM])
-        rounds = []
+        drawn: list[tuple[Tensor, Tensor, Tensor]] = []
         for _ in range(1 if wide else policy.operations):
             kinds = table[torch.randint(len(table), (batch,), generator=generator)]
             negative = torch.rand(batch, generator=generator) < 0.5
             bins = torch.randint(31, (batch,), generator=generator)
-            rounds.append((kinds, bins if wide else torch.full((batch,), policy.magnitude), negative))
-    signed = torch.tensor([name in SIGNED for name in KINDS])
-    return tuple(
-        Operations(kinds, torch.where(signed[kinds] & negative, -1.0, 1.0) * strengths[kinds, bins])
-        for kinds, bins, negative in rounds
-    )
+            drawn.append((kinds, bins if wide else torch.full((batch,), policy.magnitude), negative))
+        kinds, bins, negative = (torch.stack(of_rounds, dim=1) for of_rounds in zip(*drawn, strict=True))
+    magnitudes = strengths[kinds, bins] * torch.where(_SIGNED[kinds] & negative, -1.0, 1.0)
+    return tuple(Operations(*of_round) for of_round in zip(kinds.unbind(1), magnitudes.unbind(1), strict=True))
 
 
 @functools.cache

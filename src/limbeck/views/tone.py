@@ -73,9 +73,12 @@ def _equalize(images: Tensor, m: Tensor) -> Tensor:
 
     A channel with too few pixels below its brightest level stays.
     """
-    count, _, _, channels = images.shape
-    start = torch.arange(0, count * channels * LEVELS, LEVELS, device=images.device).view(count, 1, 1, channels)
-    histogram = torch.bincount((images + start).view(-1), minlength=count * channels * LEVELS)
+    count, height, width, channels = images.shape
+    # A row at a time: a sum over three channels has an inner loop of three, and takes four times as long.
+    first = torch.arange(0, count * channels * LEVELS, LEVELS, device=images.device, dtype=torch.int32)
+    first = first.view(count, 1, channels).repeat(1, 1, width)
+    places = images.view(count, height, width * channels) + first
+    histogram = torch.bincount(places.view(-1), minlength=count * channels * LEVELS)
     histogram = histogram.view(count, channels, LEVELS).double()  # whole numbers; integers divide three times slower
     total = histogram.cumsum(dim=-1)
     below = total.where(total < total[..., -1:], 0).amax(dim=-1, keepdim=True)
