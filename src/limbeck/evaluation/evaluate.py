@@ -67,11 +67,17 @@ def evaluate(
     """
     _check_labels(split, num_classes)
     logits = logits_of(predict, split, batch_size)
+    if reference is not None and not isinstance(reference, Tensor):
+        reference = logits_of(reference, split, batch_size)
+    return evaluate_logits(logits, split, num_classes=num_classes, reference=reference)
+
+
+def evaluate_logits(logits: Tensor, split: Split, *, num_classes: int, reference: Tensor | None = None) -> Evaluation:
+    """The same of answers that are already there. logits, reference: `[N, num_classes]`, in the split's order."""
+    _check_labels(split, num_classes)
     _check_logits(logits, split, num_classes, "the predictor")
-    told = None
-    if reference is not None:
-        told = reference if isinstance(reference, Tensor) else logits_of(reference, split, batch_size)
-        told = told.detach().cpu()
+    told = None if reference is None else reference.detach().cpu()
+    if told is not None:
         _check_logits(told, split, num_classes, "the reference")
     labels = split.labels.cpu().long()
     return Evaluation(

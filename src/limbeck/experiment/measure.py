@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from limbeck.evaluation.efficiency import measure
-from limbeck.evaluation.evaluate import evaluate, logits_of
+from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.evaluation.metrics import accuracy
 from limbeck.evaluation.paired import paired_difference
 from limbeck.report.statistics import format_signed
@@ -44,7 +46,8 @@ def measure_saved(
     images = load_images(Data(source=source, **values))
     part = getattr(images, split)
     saved = _as_the_data(saved, folder, images.class_names)
-    found = evaluate(saved, part, num_classes=len(images.class_names))
+    logits = logits_of(saved, part)
+    found = evaluate_logits(logits, part, num_classes=len(images.class_names))
     cost = measure(saved.model, (images.shape[0], saved.image_size, saved.image_size))
     top5 = [("top-5", f"{found.top5:.2%}")] if found.top5 is not None else []
     return [
@@ -60,7 +63,7 @@ def measure_saved(
         ("latency, one image", f"{cost.image_ms_median:.2f} ms (p95 {cost.image_ms_p95:.2f})"),
         (f"latency, {cost.batch_size} images", f"{cost.batch_ms_median:.2f} ms (p95 {cost.batch_ms_p95:.2f})"),
         *(
-            _compared(saved, _as_the_data(other, against, images.class_names), against, part)
+            _compared(logits, _as_the_data(other, against, images.class_names), against, part)
             if other and against
             else ()
         ),
@@ -72,14 +75,13 @@ def _as_the_data(saved: LoadedModel, folder: Path, class_names: Sequence[str]) -
     return dataclasses.replace(saved, model=ordered, class_names=tuple(class_names))
 
 
-def _compared(saved: LoadedModel, other: LoadedModel, folder: Path, part: Split) -> list[tuple[str, str]]:
-    labels = part.labels.cpu().long()
-    answers = logits_of(saved, part), logits_of(other, part)
-    found = paired_difference(*answers, labels)
+def _compared(logits: Tensor, other: LoadedModel, folder: Path, part: Split) -> list[tuple[str, str]]:
+    labels, theirs = part.labels.cpu().long(), logits_of(other, part)
+    found = paired_difference(logits, theirs, labels)
     low, high = (format_signed(100 * bound) for bound in (found.low, found.high))
     return [
         ("against", str(folder)),
-        ("its top-1", f"{accuracy(answers[1], labels):.2%}"),
+        ("its top-1", f"{accuracy(theirs, labels):.2%}"),
         ("difference", f"{format_signed(100 * found.difference)} points, 95 % {low} to {high} over images like these"),
         ("right alone", f"{found.only_first:,} images, the other {found.only_second:,}"),
         ("same answer", f"{found.agreement:.2%}"),

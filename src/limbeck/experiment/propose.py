@@ -36,7 +36,9 @@ class Study:
         url = f"sqlite:///{file.absolute()}"
         try:
             self.study = open_study(name, url)
-        except Exception:  # a damaged file breaks SQLite, SQLAlchemy or Optuna, each in its own way
+        # SQLite, SQLAlchemy and Optuna each raise in their own way. The study is only a summary: it is made again from
+        # the results in the directory, and the file is kept for whoever wants to look.
+        except Exception:
             file.replace(folder / "study.db.damaged")
             self.study = open_study(name, url)
 

@@ -32,13 +32,13 @@ def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Pat
     cannot be written.
     """
     arms = arms_of(result)
-    name = notes.recipe_name(result)
-    figures = draw_bars(arms, name) | draw(arms, curves, name)
+    title = notes.recipe_name(result)
+    figures = draw_bars(arms, title) | draw(arms, curves, title)
     page = _page(result, arms, [name for name in figures if name.endswith(".png")])
     with saying_where(folder / "figures"):
         make_folder(folder / "figures")
-    for file, content in figures.items():
-        replace(folder / "figures" / file, content)
+    for name, content in figures.items():
+        replace(folder / "figures" / name, content)
     replace(folder / "report.md", page.encode())
     return folder / "report.md"
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .drawing import shortened
+
 Row = tuple[str, Sequence[NDArray[np.uint8]], Sequence[str]]
 """What the row shows, its images `[H, W, 3]` and their captions."""
 
@@ -32,14 +34,10 @@ def draw_sheet(title: str, rows: Sequence[Row]) -> bytes:
             for axes, image, caption in zip(line, images, captions, strict=True):
                 axes.imshow(image, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
-                axes.set_xlabel("\n".join(_shortened(part) for part in caption.split("\n")), labelpad=2)
+                axes.set_xlabel("\n".join(shortened(part, LINE) for part in caption.split("\n")), labelpad=2)
                 for spine in axes.spines.values():
                     spine.set_visible(False)
             line[0].set_ylabel(name, fontsize=8)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=160)
     return buffer.getvalue()
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= LINE else f"{text[: LINE - 1]}…"

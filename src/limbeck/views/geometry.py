@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SHEAR_X, SHEAR_Y, TRANSLATE_X, TRANSLATE_Y, ROTATE = range(5)
-
 
 def move(images: Tensor, magnitudes: Tensor, kinds: Tensor) -> Tensor:
     """Take each pixel from the nearest place that its image's operation says; black where that is outside.
@@ -47,7 +45,7 @@ def _source(matrices: Tensor, sides: Tensor) -> Tensor:
 def _matrices(magnitudes: Tensor, kinds: Tensor, height: int, width: int) -> Tensor:
     """From a pixel's place to where it comes from, `[n, 2, 3]` float32, in pixels from the middle."""
     of_kind = magnitudes.double().unsqueeze(1) * (kinds.unsqueeze(1) == torch.arange(5))
-    shear_x, shear_y, shift_x, shift_y, turn = of_kind.unbind(1)
+    shear_x, shear_y, shift_x, shift_y, turn = of_kind.unbind(1)  # kinds 0 to 4, as `operations.GEOMETRY`
     angle = torch.deg2rad(-turn)
     cosine, sine = angle.cos(), angle.sin()
     # A shear by the slope s takes x from x + s·y, measured from the corner, half an image from the middle.
