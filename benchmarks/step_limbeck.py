@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -18,12 +19,18 @@ from limbeck.teaching.optimizers import adam
 from limbeck.teaching.schedules import step as step_schedule
 from limbeck.teaching.teacher import Teacher
 from limbeck.types import Normalisation, Split
-from limbeck.views.apply import make_view
+from limbeck.views.ahead import epoch_of_views
+from limbeck.views.apply import View
 from limbeck.views.plan import ViewPlanner, ViewRecipe
 from limbeck.views.prepare import InputFormat, prepare
 
 EPOCHS = 10**6
 SIDE = 32
+
+
+def endless_views(split: Split, planner: ViewPlanner) -> Iterator[tuple[int, View]]:
+    """Steps and their views as the loop makes them, epoch after epoch."""
+    return itertools.chain.from_iterable(epoch_of_views(split, planner, epoch) for epoch in itertools.count())
 
 
 class LimbeckSteps:
@@ -69,8 +76,7 @@ class LimbeckSteps:
         )
         self.planner = ViewPlanner("benchmark", len(split), views, 0, (SIDE, SIDE), normalisation)
         self.events = teach([self.learner], {"teacher": self.teacher}, split, self.planner)
-        self.order = self.planner.order(0)
-        self.taken = 0
+        self.views = endless_views(split, self.planner)
 
     def run(self, steps: int) -> float:
         """Seconds for `steps` steps; what an epoch's end costs is part of them where one falls into the block."""
@@ -91,13 +97,7 @@ class LimbeckSteps:
 
         planner, learner = self.planner, self.learner
         for _ in range(steps):
-            at = self.taken = (self.taken + 1) % planner.steps_per_epoch
-            view = timed(
-                "view",
-                lambda at=at: make_view(
-                    self.split, planner.plan(0, at, self.order), planner.recipe, planner.normalisation
-                ),
-            )
+            at, view = timed("view", lambda: next(self.views))
             pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
             answer = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
             timed(

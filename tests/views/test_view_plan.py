@@ -10,13 +10,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from recipes_of_views import rich_recipes
 
 from limbeck.seeding import generator
-from limbeck.views.erasing import Erasing
-from limbeck.views.mixing import Mixing
 from limbeck.views.plan import ViewPlan, ViewPlanner, ViewRecipe
-from limbeck.views.policies import AutoAugment, RandAugment, TrivialAugment
-from limbeck.views.resized_crop import ResizedCrop
 
 BASE = ViewPlanner("data", 200, ViewRecipe(batch_size=32, padding=4, flip=True), seed=3)
 
@@ -158,16 +155,6 @@ def test_every_image_comes_first_equally_often() -> None:
 
 # The views of some epochs again and again
 
-rich_recipes = st.builds(
-    ViewRecipe,
-    batch_size=st.integers(1, 9),
-    padding=st.integers(0, 2),
-    flip=st.booleans(),
-    resized_crop=st.sampled_from([None, ResizedCrop()]),
-    policy=st.sampled_from([None, AutoAugment(), RandAugment(), TrivialAugment()]),
-    erasing=st.sampled_from([None, Erasing(probability=1.0, fill="noise")]),
-    mixing=st.sampled_from([None, Mixing(mixup=0.8, cutmix=1.0, probability=0.9)]),
-)
 rich_planners = st.builds(ViewPlanner, st.just("data"), st.integers(1, 20), rich_recipes, st.integers(0, 99))
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from limbeck.types import Outputs, Split
-from limbeck.views.apply import View, make_view
+from limbeck.views.ahead import epoch_of_views
+from limbeck.views.apply import View
 from limbeck.views.plan import ViewPlanner
 from limbeck.views.prepare import InputFormat, prepare
 
@@ -79,9 +80,7 @@ def teach(
         first = position.step if epoch == position.epoch else 0
         for learner in active:
             learner.model.train() if first else learner.begin_epoch()
-        order = planner.order(epoch)
-        for step in range(first, steps):
-            view = make_view(split, planner.plan(epoch, step, order), planner.recipe, planner.normalisation)
+        for step, view in epoch_of_views(split, planner, epoch, first):
             take_step(active, teachers, view, epoch=epoch, step=step, steps=steps)
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                 for learner in active:

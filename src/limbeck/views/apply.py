@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 from limbeck.types import Normalisation, Split, Targets
 
 from . import erasing, mixing, operations, resized_crop
-from .plan import ViewPlan, ViewRecipe
+from .plan import ViewPlan, ViewRecipe, joined
 from .replaced import replaced
 
 GREY = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -33,10 +34,25 @@ def make_view(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: N
     normalisation: of the data, for erasing with its colours (None: grey). Order: crop, flip, policy, erasing, mixing,
     as in the published recipes.
     """
+    return make_views(split, [plan], recipe, normalisation)[0]
+
+
+def make_views(
+    split: Split, plans: Sequence[ViewPlan], recipe: ViewRecipe, normalisation: Normalisation | None = None
+) -> list[View]:
+    """The views of several plans of one recipe, each as `make_view` makes it alone: no image knows of another before
+    they are mixed, and they are mixed within their view.
+    """
+    images = _each_changed(split, joined(plans), recipe, normalisation)
+    parts = images.split([len(plan.indices) for plan in plans])
+    return [_mixed(part, split.labels, plan) for part, plan in zip(parts, plans, strict=True)]
+
+
+def _each_changed(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: Normalisation | None) -> Tensor:
+    """What happens to each image by itself. Returns `[B, H, W, C]` contiguous uint8."""
     device = split.images.device
-    indices = plan.indices.to(device)
     # index_select copies whole images; advanced indexing goes pixel by pixel, eight times slower.
-    images = split.images.permute(0, 2, 3, 1).index_select(0, indices)  # [B, H, W, C], contiguous
+    images = split.images.permute(0, 2, 3, 1).index_select(0, plan.indices.to(device))  # [B, H, W, C], contiguous
     if plan.windows is not None and recipe.resized_crop is not None:
         images = resized_crop.apply(images, plan.windows, recipe.resized_crop)
     if plan.offsets is not None or plan.flips is not None:
@@ -51,11 +67,16 @@ def make_view(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: N
     if plan.boxes is not None and recipe.erasing is not None:
         colours = normalisation or GREY
         images = erasing.erase(images, plan.boxes, recipe.erasing, colours.mean, colours.sd)
-    labels = split.labels[indices]
+    return images
+
+
+def _mixed(images: Tensor, labels: Tensor, plan: ViewPlan) -> View:
+    """images: `[B, H, W, C]` of the view; labels: of the whole split."""
+    labels = labels[plan.indices.to(labels.device)]
     if plan.mix is not None:
         images, targets = mixing.mix(images, labels, plan.mix)
     else:
-        targets = Targets(labels, labels, torch.ones(labels.shape[0], device=device))
+        targets = Targets(labels, labels, torch.ones(labels.shape[0], device=labels.device))
     return View(images.permute(0, 3, 1, 2), targets)
 
 

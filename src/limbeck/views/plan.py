@@ -6,7 +6,9 @@ keyed by what it is for, so adding a kind of augmentation moves none of the othe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,6 +59,26 @@ class ViewPlan:
     rounds: tuple[policies.Operations, ...] = ()
     boxes: erasing.Boxes | None = None
     mix: mixing.Mix | None = None
+
+
+def joined(plans: Sequence[ViewPlan]) -> ViewPlan:
+    """What several plans of one recipe do to each image by itself, as one plan: all but who is mixed with whom."""
+    if len(plans) == 1:
+        return plans[0]
+    of_images = ("indices", "offsets", "flips", "windows", "rounds", "boxes")
+    parts = {name: _joined([getattr(plan, name) for plan in plans]) for name in of_images}
+    return ViewPlan(plans[0].epoch, plans[0].step, **parts)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Tensors one after the other; tuples place by place."""
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat(list(parts))
+    places = [_joined(of_place) for of_place in zip(*parts, strict=True)]
+    return first._make(places) if hasattr(first, "_make") else tuple(places)
 
 
 @dataclass(frozen=True)
