@@ -17,8 +17,8 @@ from limbeck.experiment.assemble import (
 )
 from limbeck.experiment.images import Images
 from limbeck.experiment.plan import make_plan
+from limbeck.experiment.search import first_settings
 from limbeck.experiment.settings import Source, combine
-from limbeck.experiment.sweep import first_settings
 from limbeck.runs.recipe import Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe, shipped
 from limbeck.teaching.loop import Position, Stepped, teach

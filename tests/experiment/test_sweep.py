@@ -16,8 +16,9 @@ from final_weights import weights
 
 import limbeck
 from limbeck.experiment.choose import best_of, chosen_recipe, outcomes
+from limbeck.experiment.search import first_settings
 from limbeck.experiment.settings import Source, as_written, combine, drawn
-from limbeck.experiment.sweep import first_settings, sweep
+from limbeck.experiment.sweep import sweep
 from limbeck.runs.errors import LimbeckError, RecipeError
 
 TEMPERATURE, WEIGHT = "students.*.loss.0.temperature", "students.*.loss.0.weight"

@@ -1,0 +1,79 @@
+"""Where a sweep is worked on: what its search and the run of what it chose share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from limbeck.runs.directory import RunDirectory
+from limbeck.runs.files import copy_folder, read_json
+from limbeck.runs.recipe import Recipe
+from limbeck.runs.recipe_sweep import Sweep
+from limbeck.runs.sweep_directory import SweepDirectory
+from limbeck.types import Split
+
+from .bench import Bench
+from .board import Board
+from .images import Images
+from .plan import Plan, make_plan
+from .settings import Source
+from .stop import PoliteStop
+from .work import MakeRule, MakeWatcher, work_through
+
+
+@dataclass(frozen=True)
+class Hall:
+    """What all parts of a sweep share."""
+
+    directory: SweepDirectory
+    source: Source
+    sweep: Sweep
+    images: Images
+    device: torch.device
+    board: Board | None = None
+    ray: str | None = None
+
+    def work(
+        self, bench: Bench, most: int | None, make_watcher: MakeWatcher | None, stop: PoliteStop,
+        rule: MakeRule = lambda cohort: None,
+    ) -> tuple[Plan, dict[str, dict[str, Any]]]:  # fmt: skip
+        """Go through a recipe's cohorts here, or on the cluster."""
+        plan = make_plan(bench.recipe, most)
+        if self.ray is None:
+            return plan, work_through(bench, plan, make_watcher, stop, rule)
+        from .ray_work import work_through_cluster
+
+        return plan, work_through_cluster(bench, plan, make_watcher, stop, rule, most=most, address=self.ray)
+
+    def bench(self, recipe: Recipe, directory: RunDirectory) -> Bench:
+        """A place to work through one recipe, with the images on the device."""
+        train = Split(self.images.train.images.to(self.device), self.images.train.labels.to(self.device))
+        return Bench(
+            recipe, self.images, train, self.device, directory, self.source.losses, self.source.models, board=self.board
+        )
+
+
+def take_teachers_over(search: RunDirectory, chosen: RunDirectory, recipe: Recipe, plan: Plan) -> None:
+    """Lay what the search trained of a teacher into the other directory, where it is the very same teacher.
+
+    Without `done.json`: the run finds its last checkpoint, has nothing left to teach, and measures it, test included.
+    """
+    searched = Recipe.model_validate(read_json(search.recipe))
+    for cohort in plan.cohorts:
+        arms = {learner.arm for learner in cohort.learners}
+        same = all(
+            arm in searched.teachers
+            and searched.teachers[arm] == recipe.teachers.get(arm)
+            and (searched.teachers[arm].views or searched.views) == (recipe.teachers[arm].views or recipe.views)
+            for arm in arms
+        )
+        before, here = search.cohort(cohort.key), chosen.cohort(cohort.key)
+        if not same or before.finished() is None:
+            continue
+        with here.claimed() as ours:
+            if ours and not here.checkpoints.exists() and here.finished() is None:
+                for part in ("metrics", "checkpoints"):  # in this order: the checkpoint says that both are there
+                    if not (here.root / part).exists():
+                        copy_folder(before.root / part, here.root / part)

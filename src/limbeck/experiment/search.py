@@ -1,0 +1,161 @@
+"""The search of a sweep: all its settings, tried on validation."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from limbeck.runs.directory import RunDirectory
+from limbeck.runs.files import make_folder, read_json, saying_where, write_json
+from limbeck.runs.recipe import Recipe
+from limbeck.runs.recipe_sweep import Sweep
+
+from .capacity import learners_at_once
+from .choose import Outcome, outcomes
+from .hall import Hall, take_teachers_over
+from .plan import CohortPlan, make_plan
+from .propose import Study
+from .prune import MedianRule
+from .run import curves
+from .settings import Setting, Settings, Source, as_written, combine, drawn, only
+from .stop import PoliteStop
+from .work import MakeWatcher
+
+
+@dataclass
+class Found:
+    """What the search knows. outcomes: for each setting, of each arm; swept: those that differ between settings."""
+
+    settings: list[Setting] = field(default_factory=list)
+    outcomes: list[dict[str, Outcome]] = field(default_factory=list)
+    accuracies: list[list[float]] = field(default_factory=list)
+    swept: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def search(hall: Hall, make_watcher: MakeWatcher | None, stop: PoliteStop) -> Found:
+    """Try all settings on validation, batch by batch where later ones are proposed from what earlier ones gave."""
+    found = Found()
+    number = 0
+    while settings := _decided(hall, found, number):
+        _try(hall, found, number, *settings, make_watcher, stop)
+        number += 1
+    return found
+
+
+def _try(
+    hall: Hall, found: Found, number: int, settings: list[Setting], most: int, make_watcher: MakeWatcher | None,
+    stop: PoliteStop,
+) -> None:  # fmt: skip
+    """Run one batch of settings and add what came of it."""
+    batch = hall.directory.batch(number)
+    combined, recipe = _recipe_of(hall, found, number, settings)
+    with hall.directory.deciding():
+        batch.claim(recipe.to_dict())
+    if number:
+        take_teachers_over(hall.directory.batch(0), batch, recipe, make_plan(recipe, most))
+    subject = {f"{of[arm]}-seed{seed}" for of in combined.variants for arm in found.swept for seed in recipe.seeds}
+    earlier = found.accuracies
+
+    def rule(cohort: CohortPlan) -> MedianRule | None:
+        return MedianRule(subject, earlier) if hall.sweep.pruning else None
+
+    bench = hall.bench(recipe, batch)
+    plan, done = hall.work(bench, most, make_watcher, stop, rule)
+    of_arm = outcomes(arm for cohort in done.values() for arm in cohort["arms"])
+    rows = curves(bench, plan)
+    found.settings += settings
+    found.outcomes += [{arm: of_arm[name] for arm, name in of.items() if name in of_arm} for of in combined.variants]
+    found.accuracies += [
+        [row.get("validation_accuracy", 0.0) for row in rows[of[found.swept[0]], recipe.seeds[0]]]
+        for of in combined.variants
+    ]
+    found.seconds += sum(cohort["wall_seconds"] for cohort in done.values())
+
+
+def _recipe_of(hall: Hall, found: Found, number: int, settings: Sequence[Setting]) -> tuple[Settings, Recipe]:
+    """The recipe of a batch; what no axis touches is in the first alone."""
+    combined = combine(hall.source, hall.sweep, settings)
+    found.swept = found.swept or combined.swept() or list(combined.recipe.students)
+    recipe = combined.recipe
+    if number:
+        recipe = only(recipe, [of[arm] for of in combined.variants for arm in found.swept], hall.source)
+    return combined, untested(recipe, hall.sweep)
+
+
+def first_settings(source: Source, sweep: Sweep) -> list[Setting]:
+    """All settings of a grid or a random search, those with which `tpe` begins, and the one that is as written."""
+    if sweep.strategy == "grid":
+        settings = sweep.grid()
+    else:
+        count = sweep.trials or 0
+        settings = drawn(sweep, count if sweep.strategy == "random" else min(count, sweep.batch))
+    written = as_written(source, sweep)
+    return settings if written is None or written in settings else [*settings, written]
+
+
+def _decided(hall: Hall, found: Found, number: int) -> tuple[list[Setting], int] | None:
+    """The settings of a batch and how many learners are taught at once: decided by the first process to come.
+
+    None where there are no more.
+    """
+    batch = hall.directory.batch(number)
+    path = batch.root / "settings.json"
+    with hall.directory.deciding():
+        if not path.exists():
+            key = f"{batch.root.name}/settings"
+            decided = hall.board.find(key) if hall.board else None
+            if decided is None:
+                settings = _next_settings(hall, found, number)
+                if not settings:
+                    return None
+                _, recipe = _recipe_of(hall, found, number, settings)
+                decided = {"settings": settings, "learners_at_once": _most(hall, recipe, batch)}
+                decided = hall.board.agree(key, decided) if hall.board else decided
+            with saying_where(batch.root):
+                make_folder(batch.root)
+            write_json(path, decided)
+        known = read_json(path)
+    return known["settings"], known["learners_at_once"]
+
+
+def _next_settings(hall: Hall, found: Found, number: int) -> list[Setting]:
+    if number == 0:
+        return first_settings(hall.source, hall.sweep)
+    if hall.sweep.strategy != "tpe":
+        return []
+    study = Study(hall.directory.root.name, hall.sweep, hall.directory.root / "search")
+    for place, setting in enumerate(found.settings):
+        if study.holds(setting):
+            of = found.outcomes[place]
+            means = [of[arm].mean for arm in found.swept]
+            value = math.fsum(means) / len(means)
+            own_name = f"{hall.directory.root.name if hall.board else hall.directory.root.absolute()}#{place}"
+            study.tell(own_name, setting, found.accuracies[place], value if math.isfinite(value) else None)
+    left = (hall.sweep.trials or 0) - max(len(study.known()), len(found.settings))
+    return study.propose(min(hall.sweep.batch, left), number, found.settings) if left > 0 else []
+
+
+def _most(hall: Hall, recipe: Recipe, batch: RunDirectory) -> int:
+    students = [cohort for cohort in make_plan(recipe).cohorts if len(cohort.learners) > 1]
+    fits = [
+        learners_at_once(hall.bench(recipe, batch), learner, cohort.views)
+        for cohort in students
+        for learner in _one_of_each_model(recipe, cohort.learners)
+    ]
+    return min([*fits, hall.sweep.cohort or math.inf, sys.maxsize])  # type: ignore[return-value]
+
+
+def _one_of_each_model(recipe: Recipe, learners: Sequence[Any]) -> list[Any]:
+    return list({repr(recipe.arms()[learner.arm].model): learner for learner in learners}.values())
+
+
+def untested(recipe: Recipe, sweep: Sweep) -> Recipe:
+    """The search's recipe: its own seeds, no look at the test split, no time spent on timing."""
+    tree = recipe.to_dict()
+    tree["seeds"] = list(sweep.seeds or recipe.seeds[:1])
+    tree["evaluation"] = tree["evaluation"] | {"test": False, "latency_batch": 0}
+    return Recipe.model_validate(tree)
