@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,18 @@ def test_its_file_is_all_it_takes(trained: Path, tmp_path: Path) -> None:
     done = limbeck.run(recipe_with(trained), folder=tmp_path)
     assert teacher_accuracy(done.result) > 0.9
     assert {arm["arm"] for arm in done.result["arms"]} == {"mine", "kd"}
+
+
+def test_students_from_files_alone_are_measured(trained: Path, tmp_path: Path) -> None:
+    """Nothing is trained, and there is a report of what was brought."""
+    recipe = recipe_with(trained) | {"teachers": {}}
+    recipe["students"] = {"mine": {"model": "lightweight_cnn", "weights": str(trained), "loss": []}}
+    done = limbeck.run(recipe, folder=tmp_path)
+    (arm,) = done.result["arms"]
+    saved = json.loads((trained.parents[2] / "result.json").read_text())["arms"][0]
+    assert (arm["role"], arm["epochs_run"], arm["test"]) == ("student", 0, saved["test"])
+    assert "Nothing was distilled" in done.report.read_text(encoding="utf-8")
+    assert limbeck.run(recipe, folder=tmp_path).was_finished
 
 
 def test_the_plan_says_what_is_trained_on(trained: Path) -> None:

@@ -108,13 +108,14 @@ def not_started(bench: Bench, plan: LearnerPlan, missing: Sequence[str]) -> dict
 
 
 def measure_ready(bench: Bench, name: str) -> dict[str, Any]:
-    """A teacher from a file, measured like any other; once a run."""
+    """An arm from a file, measured like any other; once a run."""
     files = bench.directory.cohort(name)
     done = files.finished()
     if done is None:
         arm = bench.recipe.arms()[name]
         model = load_ready_teacher(name, arm, bench.images, bench.models).to(bench.device)
-        about = _about(bench, LearnerPlan(name, name, "teacher", 0, ()), None)
+        role = "teacher" if name in bench.recipe.teachers else "student"
+        about = _about(bench, LearnerPlan(name, name, role, 0, ()), None)
         done = about | {"ended": "from a file"} | _measured(bench, name, model, [], [])
         files.finish(done)
     return done

@@ -35,7 +35,7 @@ class CohortPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Cohorts in the order in which they run. ready: teachers that come from a file."""
+    """Cohorts in the order in which they run. ready: arms that come from a file."""
 
     cohorts: tuple[CohortPlan, ...]
     ready: tuple[str, ...]

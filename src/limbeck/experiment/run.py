@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,9 @@ def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> 
     return {
         "recipe": bench.recipe.to_dict(),
         "environment": environment(bench.device, bench.processes.count),
-        "started": min(cohort["started"] for cohort in of_cohorts),
+        "started": min(
+            (cohort["started"] for cohort in of_cohorts), default=datetime.now(UTC).isoformat(timespec="seconds")
+        ),
         "wall_seconds": sum(cohort["wall_seconds"] for cohort in of_cohorts),
         "class_names": list(bench.images.class_names),
         "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
