@@ -155,6 +155,13 @@ def test_cache(home: Path) -> None:
         (["evaluate", "runs/quickstart/models/distilled-seed0", "digit"], "did you mean 'digits'?"),
         (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' must serve as a folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
+        (["swep"], "no command 'swep'; did you mean 'sweep'?"),
+        (["frob", "--fresh"], "there is cache, doctor, evaluate"),
+        (["list", "model"], "takes losses, models, data, recipes; got 'model'; did you mean 'models'?"),
+        (["list"], "Missing argument 'room'; `limbeck list --help` says what it takes"),
+        (["evaluate", "--splt", "test"], "No such option: --splt (Possible options: --split)"),
+        (["views", "quickstart", "--count", "many"], "--count"),
+        (["--nope"], "No such option: --nope; `limbeck --help` says what it takes"),
         (["views", "quickstart", "--arm", "resnt"], "did you mean 'resnet'?"),
         (["views", "quickstart", "--out", "nowhere/sheet.png"], "nowhere/sheet.png"),
         (["import", "nothing.pth"], "nothing.pth"),
@@ -170,17 +177,17 @@ def test_wrong_words_get_one_line(home: Path, words: list[str], answer: str) -> 
 
 
 def test_help_needs_no_torch() -> None:
-    code = "import sys, limbeck.cli, limbeck; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules"
+    code = "import sys, limbeck.__main__, limbeck; assert 'torch' not in sys.modules; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_a_defect_of_its_own_is_one_line_too(home: Path) -> None:
     broken = (
-        "import sys, limbeck.runs.recipe_file as file, limbeck.cli as cli\n"
+        "import sys, limbeck.runs.recipe_file as file, limbeck.__main__ as process\n"
         "def broken(*a, **k): raise RuntimeError('lost\\nits way')\n"
         "file.load_recipe = broken\n"
         "sys.argv = ['limbeck', 'run', 'quickstart', *sys.argv[1:]]\n"
-        "cli.main()\n"
+        "process.main()\n"
     )
     for words, code in (((), 1), (("--debug",), 1)):
         done = subprocess.run([sys.executable, "-c", broken, *words], capture_output=True, text=True, check=False)

@@ -6,17 +6,13 @@ import contextlib
 import os
 import shlex
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from limbeck.runs.errors import LimbeckError
-
 app = typer.Typer(
     help="Pour a big vision model into a small one, with honest numbers.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -27,43 +23,9 @@ Overrides = Annotated[
 ]
 
 
-class Room(StrEnum):
-    """What can be listed."""
-
-    losses = "losses"
-    models = "models"
-    data = "data"
-    recipes = "recipes"
-
-
-def main() -> None:
-    """The entry point.
-
-    Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 130 stopped
-    by Ctrl-C with all saved; 137 a second signal, at once; 1 a defect of Limbeck's own, or a reader of its
-    output that went away. `--debug` shows the trace of any error.
-    """
-    debug = "--debug" in sys.argv
-    sys.argv = [word for word in sys.argv if word != "--debug"]
-    try:
-        app()
-    except LimbeckError as error:
-        if debug:
-            raise
-        print(f"limbeck: {error}", file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("limbeck: stopped", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        if debug:
-            raise
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
-        print(f"limbeck: a defect of its own, please report it with what --debug shows: {said}", file=sys.stderr)
-        sys.exit(1)
+def commands() -> list[str]:
+    """The names of all commands."""
+    return [str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands]
 
 
 @app.callback(invoke_without_command=True)
@@ -219,11 +181,11 @@ def views(
 
 
 @app.command(name="list")
-def list_(room: Room) -> None:
+def list_(room: Annotated[str, typer.Argument(help="losses, models, data or recipes.")]) -> None:
     """List losses, models, data sources or recipes, with their options."""
     from limbeck.runs.listing import listing
 
-    print("\n".join(listing(room.value)))
+    print("\n".join(listing(room)))
 
 
 @app.command()

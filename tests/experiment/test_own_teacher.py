@@ -111,7 +111,7 @@ def test_another_class_order_is_put_right(trained: Path, tmp_path: Path) -> None
     ("classes", "words"),
     [
         (["a", "b", "c"], ["3 classes", "10"]),
-        ([*NAMES[:9], "ten"], ["ten", "only in the teacher", "only in the data"]),
+        ([*NAMES[:9], "ten"], ["ten", "only in the model", "only in the data"]),
     ],
 )
 def test_classes_that_do_not_fit_are_named(trained: Path, tmp_path: Path, classes: list[str], words: list[str]) -> None:

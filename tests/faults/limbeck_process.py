@@ -186,7 +186,7 @@ def _fork(words: list[str], cwd: Path, out: int, err: int, prepare: Sequence[Pre
 
 
 def _main() -> int:
-    from limbeck.cli import main
+    from limbeck.__main__ import main
 
     try:
         main()
@@ -203,7 +203,7 @@ def import_everything() -> None:
     import torch
     import torch._dynamo  # torch's optimizers ask for it when the first one is made
 
-    import limbeck.cli
+    import limbeck.__main__
     import limbeck.data.digits
     import limbeck.experiment.progress
     import limbeck.experiment.run

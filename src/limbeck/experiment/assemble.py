@@ -183,7 +183,7 @@ def in_order_of_data(
     if set(classes) != set(class_names):
         theirs, ours = sorted(set(classes) - set(class_names)), sorted(set(class_names) - set(classes))
         raise LimbeckError(
-            f"{where}.classes: names differ: {_some(theirs)} only in the teacher, {_some(ours)} only in the data"
+            f"{where}.classes: names differ: {_some(theirs)} only in the model, {_some(ours)} only in the data"
         )
     return Reordered(model, [list(classes).index(name) for name in class_names])
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from .errors import LimbeckError, did_you_mean
 from .lookup import NO_DEFAULT, entries
 from .recipe_file import shipped
 
+ROOMS = ("losses", "models", "data", "recipes")
+
 
 def listing(room: str) -> list[str]:
-    """One line a name of `losses`, `models`, `data` or `recipes`; options stand in a second line."""
+    """One line a name of a room; options stand in a second line. Raises LimbeckError where there is no such room."""
+    if room not in ROOMS:
+        raise LimbeckError(f"list: takes {', '.join(ROOMS)}; got {room!r}{did_you_mean(room, ROOMS)}")
     if room == "recipes":
         return [f"{name:<34}{_first_comment(path.read_text(encoding='utf-8'))}" for name, path in shipped().items()]
     lines = []
