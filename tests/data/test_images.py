@@ -153,6 +153,22 @@ def test_decompression_bombs_are_refused_by_their_header(side, tmp_path):
         images.size_of(png(side, side, 8, 0, b""))
 
 
+def test_a_large_size_in_a_small_file_is_not_believed(tmp_path):
+    """As a fault injection met it: rows that the data ends before, which a decoder makes black and calls whole."""
+    path = write(tmp_path, png(96, 524_384, 8, 2, bytes((96 * 3 + 1) * 96)))
+    refused(path, "96 x 524384 pixels in", "damaged")
+    refused(path.read_bytes(), "damaged")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_large_image_of_one_colour_is_read(kind):
+    """Nothing packs more pixels into a byte; 16.8 megapixels are more than any file may hold unseen."""
+    size = (4200, 4000)
+    assert size[0] * size[1] > images.MAX_PIXELS_OF_ANY_FILE
+    got = images.read(encoded(Image.new("RGB", size, (200, 30, 90)), kind), 8)
+    assert np.abs(got.astype(int) - (200, 30, 90)).max() < 4
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_truncated_files_are_refused(kind, tmp_path):
     data = encoded(pixels(5, height=64, width=64), kind)
