@@ -19,6 +19,7 @@ from limbeck.experiment.stop import Stopped
 from limbeck.runs.errors import LimbeckError
 from limbeck.teaching import loop
 
+# No depthwise convolutions: in half precision a processor takes a hundred times as long for them.
 SMALL = {"name": "resnet", "depth": 8, "stem": 4, "widths": [4, 8, 8]}
 
 
@@ -35,9 +36,6 @@ models = st.sampled_from([
     SMALL,
     "lightweight_cnn",
     {"name": "lightweight_cnn", "dropout": 0.0, "hidden_dropout": 0.2},
-    {"name": "mobilenetv2", "width": 0.25},
-    {"name": "shufflenetv2", "width": 0.5},
-    {"name": "vgg", "depth": 8, "head": "linear"},
 ])  # fmt: skip
 optimizers = st.sampled_from([
     {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4},
@@ -108,7 +106,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "name": "any",
         "threads": 1,
-        "save_every_seconds": draw(st.sampled_from([0.0, 60.0])),
+        "save_every_seconds": draw(st.sampled_from([0.3, 60.0])),
         "evaluation": {"latency_batch": 0},
         "data": {"source": "digits", "train_images": 48},
         "views": draw(views),
@@ -167,7 +165,7 @@ def holds(recipe: dict[str, Any], after: int, of_students: int) -> None:
 
 
 @given(recipes(), st.integers(1, 30), st.integers(0, 3))
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_few(recipe: dict[str, Any], after: int, of_students: int) -> None:
     holds(recipe, after, of_students)
 
