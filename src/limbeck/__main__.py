@@ -33,7 +33,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("limbeck: stopped", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:
+    except Exception as error:  # whatever else: a defect, of which a person gets one line and not a trace
         if debug:
             raise
         said = in_a_line(error, 500)

@@ -114,7 +114,7 @@ def _opened(source: bytes | Path, where: str | None) -> Iterator[Image.Image]:
     where = where or (str(source) if isinstance(source, Path) else "image")
     try:
         with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
-            _check_size(*image.size, _length(stream))
+            _check_size(*image.size, stream)
             yield image
     except LimbeckError:
         raise
@@ -146,13 +146,13 @@ def _stream(source: bytes | Path) -> BinaryIO:
     return source.open("rb") if isinstance(source, Path) else BytesIO(source)
 
 
-def _check_size(width: int, height: int, size: int) -> None:
-    """size: of the file, in bytes."""
+def _check_size(width: int, height: int, stream: BinaryIO) -> None:
+    """stream: the file, whose length counts for large images alone."""
     pixels = width * height
     if pixels > MAX_PIXELS:
         raise _RefusedError(f"{width} x {height} pixels; at most {MAX_PIXELS / 1e6:.0f} megapixels are read")
-    if pixels > MAX_PIXELS_OF_ANY_FILE and pixels > MAX_PIXELS_A_BYTE * size:
-        raise _RefusedError(f"{width} x {height} pixels in {size:,} bytes; damaged, or made to fill memory")
+    if pixels > MAX_PIXELS_OF_ANY_FILE and pixels > MAX_PIXELS_A_BYTE * (length := _length(stream)):
+        raise _RefusedError(f"{width} x {height} pixels in {length:,} bytes; damaged, or made to fill memory")
 
 
 def _length(stream: BinaryIO) -> int:
