@@ -6,8 +6,10 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,41 @@ def test_the_directory_of_a_recipe(directory: RunDirectory) -> None:
     assert "--name" in message
     assert "--fresh" in message
     assert load_recipe(read_json(directory.recipe)).to_dict() == recipe, "a refused recipe changes nothing"
+
+
+def test_a_directory_is_claimed_while_others_write_there(directory: RunDirectory) -> None:
+    """Folders come and go under the eyes of a process that joins a sweep."""
+    recipe = load_recipe("quickstart").to_dict()
+    beside, ended = directory.root / "cohorts" / "teacher" / ".tmp-beside", threading.Event()
+
+    def write() -> None:
+        while not ended.is_set():
+            (beside / "step-000000000001").mkdir(parents=True)
+            shutil.rmtree(beside)
+
+    with directory.locked():
+        directory.claim(recipe)
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            for _ in range(2000):
+                directory.claim(recipe)
+        finally:
+            ended.set()
+            writer.join()
+
+
+def test_a_killed_writer_leaves_nothing_in_a_cohort_once_claimed(directory: RunDirectory) -> None:
+    cohort = directory.cohort("c")
+    (cohort.root / ".tmp-killed" / "step-1").mkdir(parents=True)
+    (cohort.root / ".tmp-killed-too").write_bytes(b"{")
+    with cohort.claimed() as ours:
+        assert ours
+        assert [path.name for path in cohort.root.iterdir()] == ["cohort.lock"]
+        (cohort.root / ".tmp-at-work").write_bytes(b"{")
+        with RunDirectory(directory.root).cohort("c").claimed() as others:
+            assert not others
+        assert (cohort.root / ".tmp-at-work").exists(), "what a living process writes is its own"
 
 
 def test_a_recipe_of_an_earlier_version_takes_new_defaults(directory: RunDirectory) -> None:

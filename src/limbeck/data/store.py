@@ -142,7 +142,9 @@ def entries() -> list[StoreEntry]:
         try:
             meta = json.loads(meta_file.read_text(encoding="utf-8"))
             folder = meta_file.parent
-            found.append(StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], _bytes(folder)))
+            found.append(
+                StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], temporary.bytes_below(folder))
+            )
         except (OSError, ValueError, KeyError):
             continue  # removed by another process, or damaged: not an entry
     return sorted(found, key=lambda entry: (entry.name, entry.key))
@@ -150,7 +152,7 @@ def entries() -> list[StoreEntry]:
 
 def size() -> int:
     """Bytes on disk, what is being written included."""
-    return sum(_bytes(folder) for folder in _own_folders())
+    return sum(temporary.bytes_below(folder) for folder in _own_folders())
 
 
 def clean() -> int:
@@ -166,13 +168,3 @@ def clean() -> int:
 def _own_folders() -> list[Path]:
     """Entries and temporary folders; nothing that a person may have put beside them."""
     return [*location().glob("[0-9a-f]" * 32), *location().glob(f"{temporary.PREFIX}*")]
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    for file in folder.glob("*"):
-        try:
-            total += file.stat().st_size
-        except FileNotFoundError:
-            continue
-    return total

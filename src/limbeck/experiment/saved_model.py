@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from limbeck.models.weights import load_weights
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import make_folder, read_json, replace, saying_where, write_json
+from limbeck.runs.files import files_below, make_folder, read_json, replace, saying_where, write_json
 from limbeck.runs.recipe import Functions, Named
 from limbeck.runs.recipe_file import NONE
 from limbeck.teaching.predictor import predictor
@@ -90,5 +90,5 @@ def load_trained(folder: Path, models: Functions) -> nn.Module:
 
 
 def _nearby(folder: Path) -> str:
-    found = sorted(path.parent for path in folder.glob("**/model.json")) if folder.is_dir() else []
+    found = sorted(path.parent for path in files_below(folder) if path.name == "model.json")
     return f"; below it there is {', '.join(str(path) for path in found[:4])}" if found else ""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LimbeckError
-from .files import TEMPORARY, flush_folder, make_folder, plain_name, saying_where, write_durably
+from .files import TEMPORARY, flush_folder, make_folder, plain_name, remove_unfinished, saying_where, write_durably
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -128,21 +128,8 @@ def newest(parent: Path) -> Checkpoint | None:
     return None
 
 
-def remove_unfinished(parent: Path) -> None:
-    """Remove what a killed writer left beside."""
-    for path in parent.glob(f"{TEMPORARY}*"):
-        _remove(path)
-
-
 def _set_aside(path: Path) -> None:
     path.rename(path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}"))
-
-
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _stream(parent: Path) -> list[Path]:

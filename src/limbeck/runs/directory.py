@@ -22,7 +22,17 @@ from pydantic import ValidationError
 
 from .differences import differences
 from .errors import LimbeckError
-from .files import finite, flush_folder, make_folder, plain_name, read_json, saying_where, write_json
+from .files import (
+    files_below,
+    finite,
+    flush_folder,
+    make_folder,
+    plain_name,
+    read_json,
+    remove_unfinished,
+    saying_where,
+    write_json,
+)
 from .lock import Held, held
 from .recipe import Recipe
 from .recipe_values import shortened
@@ -114,10 +124,13 @@ class RunDirectory:
 
     def _has_trained(self) -> bool:
         """Whether there is anything that training has left."""
-        return any(
-            next(self.root.glob(f"**/{left}"), None) is not None
-            for left in ("result.json", "done.json", "step-*/manifest.json", "metrics/*.jsonl", "models/*")
-        )
+
+        def left_by_training(path: Path) -> bool:
+            saved = path.name == "manifest.json" and path.parent.name.startswith("step-")
+            ended = path.name in ("result.json", "done.json", "model.safetensors", "model.json")
+            return saved or ended or path.suffix == ".jsonl"
+
+        return any(map(left_by_training, files_below(self.root)))
 
 
 def _completed(stored: Any) -> Any:
@@ -151,6 +164,8 @@ class CohortDirectory:
             make_folder(self.root)
         with held(self.root / "cohort.lock") as lock:
             self._held = lock
+            if lock.ours:
+                remove_unfinished(self.root)
             try:
                 yield lock.ours
             finally:

@@ -83,6 +83,25 @@ def replace(path: Path, content: bytes) -> None:
             beside.unlink(missing_ok=True)
 
 
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file below a folder in which others may be at work: what goes in the meantime is passed over.
+
+    Path.glob raises where a folder goes between being listed and being looked into (seen with Python 3.11).
+    """
+    for here, _, names in os.walk(folder):
+        for name in names:
+            yield Path(here, name)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed writers left in a folder. To be called where no other may be writing."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        if path.is_symlink() or path.is_file():
+            path.unlink(missing_ok=True)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def copy_folder(folder: Path, to: Path) -> None:
     """Copy a folder to a place where none is: whole or not there, and on the disk when this returns.
 

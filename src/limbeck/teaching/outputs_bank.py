@@ -208,7 +208,7 @@ def entries() -> list[BankEntry]:
 
 def size() -> int:
     """Bytes on disk, what is being written included."""
-    return sum(_bytes(file) for folder in _folders() for file in folder.glob("*/*"))
+    return sum(temporary.bytes_below(folder) for folder in _folders())
 
 
 def clean() -> int:
@@ -228,7 +228,7 @@ def _entry(folder: Path) -> BankEntry | None:
     for manifest in manifests:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads(manifest.read_bytes())["made_of"]
-            entry = BankEntry(folder.name, about, len(manifests), sum(_bytes(file) for file in folder.glob("*/*")))
+            entry = BankEntry(folder.name, about, len(manifests), temporary.bytes_below(folder))
             return entry if entry.model else None
     return None  # removed by another process, or nothing sealed yet
 
@@ -236,10 +236,3 @@ def _entry(folder: Path) -> BankEntry | None:
 def _folders() -> Iterator[Path]:
     """Banks; nothing that a person may have put beside them."""
     yield from sorted(location().glob("[0-9a-f]" * 64))
-
-
-def _bytes(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:
-        return 0
