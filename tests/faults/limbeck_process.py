@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 Prepare = Callable[[], None]
-TRAINED = struct.Struct("=qqqddd")
+TRAINED = struct.Struct("=qqqdddd")
 """Steps taken by this process, the last one's epoch and step, when the first of its cohort began, when the last ended,
-and the longest time from the end of one to the end of the next."""
+the longest time from the end of one to the end of the next, and the memory at the end of the last."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Trained:
     began: float
     at: float
     longest_gap: float
+    own_megabytes: float
+    """Not shared with a file or another process. As it is at the end of a step, and not within a save."""
 
 
 class Observer:
@@ -65,9 +67,14 @@ class Observer:
             now = time.time()
             longest = max(longest, now - (last or began))
             steps, last = steps + 1, now
-            TRAINED.pack_into(self._page, 0, steps, epoch, step, began, now, longest)
+            TRAINED.pack_into(self._page, 0, steps, epoch, step, began, now, longest, _own_megabytes())
 
         loop.take_step = observed  # type: ignore[assignment]
+
+
+def _own_megabytes() -> float:
+    resident, shared = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def asking(module: str, function: str, call: int, number: int) -> Prepare:
