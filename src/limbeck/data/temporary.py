@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from limbeck.runs.files import files_below
+
 from . import progress
 
 try:
@@ -87,10 +89,9 @@ def remove_left_behind(parent: Path) -> None:
 def bytes_below(folder: Path) -> int:
     """Bytes of all files below a folder; what others remove in the meantime counts nothing."""
     total = 0
-    for here, _, names in os.walk(folder):  # Path.glob raises where a folder goes while it looks (Python 3.11)
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(here, name)).st_size
+    for file in files_below(folder):
+        with contextlib.suppress(FileNotFoundError):
+            total += file.stat().st_size
     return total
 
 
