@@ -208,7 +208,6 @@ def import_everything() -> None:
     import matplotlib.figure  # noqa: F401
     import sklearn.datasets  # noqa: F401
     import torch
-    import torch._dynamo  # torch's optimizers ask for it when the first one is made
 
     import limbeck.__main__
     import limbeck.data.digits

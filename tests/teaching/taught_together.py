@@ -1,10 +1,13 @@
-"""One process of several that teach two small nets together; prints what it saw and the losses of every step."""
+"""Processes that teach two small nets together; each writes what it saw and the losses of every step."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+import traceback
+from pathlib import Path
+from typing import Any
 
 import torch
 from digit_cohorts import CPU, FORM, digits, teacher
@@ -58,35 +61,57 @@ def learner(clip_norm: float | None, processes: Processes) -> Learner:
     return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
 
 
-def main(steps: int) -> None:
-    """Teach, and print."""
-    torch.set_num_threads(1)
-    processes = Processes(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
+def teach(folder: Path, steps: int, rank: int, count: int) -> None:
+    """As one process of so many; what it has to say goes to `folder/COUNT-RANK`."""
+    processes = Processes(rank, count)
     if not processes.alone:
-        distributed.init_process_group("gloo")
+        distributed.init_process_group("gloo", init_method=f"file://{folder}/meet-{count}", rank=rank, world_size=count)
     learners = [learner(None, processes), learner(0.5, processes)]
     split = digits(0, 200)
     planner = ViewPlanner("digits", 200, VIEWS, 0, (16, 16))
     heard = {"teacher": teacher()}
+    said: list[dict[str, Any]] = []
     for number in range(steps):
         epoch, step = divmod(number, planner.steps_per_epoch)
         view = make_view(split, planner.plan(epoch, step), VIEWS)
         own = view.images[processes.part(len(view.images))]
         take_step(learners, heard, view, epoch=epoch, step=step, steps=planner.steps_per_epoch)
-        said = {
-            "images": [hash(image.contiguous().numpy().tobytes()) for image in own],
-            "targets": [tensor.tolist() for tensor in view.targets],
-            "losses": [one.trace[-1].tolist() for one in learners],
-        }
-        print(json.dumps(said), flush=True)
+        said.append(
+            {
+                "images": [hash(image.contiguous().numpy().tobytes()) for image in own],
+                "targets": [tensor.tolist() for tensor in view.targets],
+                "losses": [one.trace[-1].tolist() for one in learners],
+            }
+        )
     modules = [module for one in learners for module in (one.model, one.objective)]
     weights = torch.cat([p.detach().flatten() for module in modules for p in module.parameters()])
-    print(json.dumps({"weights": weights.tolist()}), flush=True)
+    said.append({"weights": weights.tolist()})
+    (folder / f"{count}-{rank}.json").write_text(json.dumps(said))
     if not processes.alone:
         distributed.destroy_process_group()
-    sys.stdout.flush()
+
+
+def forked(folder: Path, steps: int, rank: int, count: int) -> int:
+    """From one process, before torch has started a thread: everything is imported once."""
+    if pid := os.fork():
+        return pid
+    try:
+        teach(folder, steps, rank, count)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
     os._exit(0)  # as `leave_together` does, and why
 
 
+def main(folder: Path, steps: int, counts: list[int]) -> None:
+    """One process, then two, and so on."""
+    torch.set_num_threads(1)
+    digits(0, 200)  # scikit-learn is slow to import
+    for count in counts:
+        running = [forked(folder, steps, rank, count) for rank in range(count)]
+        if any([os.waitpid(pid, 0)[1] for pid in running]):
+            sys.exit(f"one of {count} failed")
+
+
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), [int(word) for word in sys.argv[3:]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -74,6 +76,32 @@ def test_twenty_steps_equal_torchs_plain_ones(name: str) -> None:
     expected = walk(theirs, plain(theirs, foreach=False, fused=False), range(20))
     for a, b in zip(reached, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
+
+
+FUSED = {"sgd": partial(SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True),
+         "adam": partial(Adam, lr=1e-2, weight_decay=1e-3, fused=True),
+         "adamw": partial(AdamW, lr=1e-2, weight_decay=0.05, fused=True)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_without_the_compiler_the_steps_are_torchs_bit_for_bit(name: str) -> None:
+    mine, theirs = parameters(), parameters()
+    reached, expected = walk(mine, MAKERS[name](mine), range(20)), walk(theirs, FUSED[name](theirs), range(20))
+    assert all(torch.equal(a, b) for a, b in zip(reached, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_no_optimizer_brings_torchs_compiler_along(name: str) -> None:
+    """It would add seconds to the start of every run."""
+    code = (
+        "import sys, torch\nfrom limbeck.teaching import optimizers\n"
+        "weights = [torch.nn.Parameter(torch.ones(2, 3, 1, 1)), torch.nn.Parameter(torch.ones(3))]\n"
+        f"optimizer = optimizers.{name}(weights, lr=0.1)\n"
+        "(weights[0].sum() + weights[1].sum()).backward()\n"
+        "optimizer.step()\noptimizer.zero_grad()\noptimizers.restore(optimizer, optimizer.state_dict())\n"
+        "assert not {'torch._dynamo', 'sympy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -23,31 +21,14 @@ STEPS = 20
 TAUGHT = HERE / "taught_together.py"
 
 
-def taught_by(count: int) -> list[list[dict[str, Any]]]:
-    """What each of so many processes on loopback prints."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = {
-        **os.environ, "WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(HERE), "GLOO_SOCKET_IFNAME": "lo",
-    }  # fmt: skip
-    running = [
-        subprocess.Popen(
-            [sys.executable, str(TAUGHT), str(STEPS)], env={**env, "RANK": str(rank)},
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(count)
-    ]  # fmt: skip
-    said = [process.communicate(timeout=240) for process in running]
-    assert all(process.returncode == 0 for process in running), "".join(err for _, err in said)
-    return [[json.loads(line) for line in out.splitlines()] for out, _ in said]
-
-
-def test_the_number_of_processes_changes_sums_alone() -> None:
-    (alone,) = taught_by(1)
+def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
+    words = [sys.executable, str(TAUGHT), str(tmp_path), str(STEPS), "1", "2", "3"]
+    env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(HERE), "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(words, env=env, stderr=subprocess.PIPE, text=True, timeout=480, check=False)
+    assert done.returncode == 0, done.stderr
+    alone = json.loads((tmp_path / "1-0.json").read_text())
     for count in (2, 3):
-        together = taught_by(count)
+        together = [json.loads((tmp_path / f"{count}-{rank}.json").read_text()) for rank in range(count)]
         for step in range(STEPS):
             images = [image for one in together for image in one[step]["images"]]
             assert images == alone[step]["images"], "the same images, each once and in order"

@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from .eager import eager
 from .precision import has_fast_bfloat16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the odd quintic whose iteration drives all singular values towards 1 (Jordan et al., "Newton-Schulz")."""
 
 
+@eager
 class Muon(Optimizer):
     """Orthogonalised Nesterov momentum for 4-D weights, Adam without decay for the rest.
 

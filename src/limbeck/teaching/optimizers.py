@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch import nn, optim
+from torch.optim import Optimizer
 
+from .eager import eager
 from .muon import Muon
 
 Parameters = Iterable[nn.Parameter]
 MakeOptimizer = Callable[[Parameters], Optimizer]
+SGD, Adam, AdamW = eager(optim.SGD), eager(optim.Adam), eager(optim.AdamW)
 
 
 def sgd(
