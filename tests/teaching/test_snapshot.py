@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 from torch import Tensor
 
 from limbeck.teaching.snapshot import pack, unpack
@@ -128,3 +130,21 @@ def test_the_files_are_json_and_safetensors() -> None:
     length = int.from_bytes(files["x.safetensors"][:8], "little")
     header = json.loads(files["x.safetensors"][8 : 8 + length])
     assert [entry["shape"] for name, entry in header.items() if name != "__metadata__"] == [[2]]
+
+
+@given(st.dictionaries(texts.filter(bool), tensors(), max_size=4))
+def test_the_bytes_are_those_of_safetensors_own_way(state: dict[str, Tensor]) -> None:
+    plain = {f"/{key}": tensor.contiguous() for key, tensor in state.items()}
+    assert pack("s", state)["s.safetensors"] == save(plain)
+
+
+def test_saving_leaves_nothing_for_the_garbage_collector() -> None:
+    state = {f"weight {i}": torch.ones(i, 2) for i in range(100)}
+    pack("s", state)
+    gc.collect()
+    gc.disable()
+    try:
+        pack("s", state)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -171,13 +171,19 @@ class Learner:
         if accuracy > self.best_accuracy:
             self.best_accuracy, self.best_epoch = accuracy, self.epochs_done
             if self.training.choose == "best":
-                weights = self.answering.state_dict()
-                self.best_weights = {k: v.detach().clone() for k, v in weights.items()}
+                self._keep_as_best(self.answering.state_dict())
         patience = self.training.patience
         if self.epochs_done >= self.training.epochs:
             self.ended = self.ended or "finished"
         elif patience is not None and self.epochs_since_lowest >= patience:
             self.ended = self.ended or "patience"
+
+    def _keep_as_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Into the same memory every time: a new copy, an hour later, may lie on top of the heap and keep it large."""
+        if self.best_weights is None:
+            self.best_weights = {key: value.detach().clone() for key, value in weights.items()}
+        for key, value in weights.items():
+            self.best_weights[key].copy_(value)
 
     @property
     def answering(self) -> nn.Module:
