@@ -15,7 +15,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 # torch's own index is asked for the right build, unless a local folder of wheels offers one or cuda was asked for.
 LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
-INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python $(BACKEND) -c constraints.txt
+INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(BACKEND) -c constraints.txt
 
 .PHONY: quickstart test test-slow faults chaos check format bench lock clean help
 

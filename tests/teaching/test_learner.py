@@ -168,6 +168,19 @@ def test_the_weights_that_are_kept(accuracies: list[float], choose: str) -> None
     assert one.best_epoch == accuracies.index(max(accuracies)) + 1
 
 
+def test_a_better_epoch_takes_the_memory_of_the_best_before_it() -> None:
+    """A run of days has its best epochs far apart; new memory then is memory that the heap never gives back."""
+    one = learner(choose="best")
+    places = []
+    for accuracy in (0.1, 0.2, 0.3):
+        one.judge(1.0, accuracy)
+        assert one.best_weights is not None
+        places.append([weights.data_ptr() for weights in one.best_weights.values()])
+    assert places[0] == places[1] == places[2]
+    own = {weights.data_ptr() for weights in one.answering.state_dict().values()}
+    assert not own & set(places[0]), "a copy, which training leaves alone"
+
+
 def test_the_average_is_what_is_evaluated_and_kept() -> None:
     averaged, plain = learner(ema_decay=0.9), learner(ema_decay=None)
     follow([averaged, plain])
