@@ -20,6 +20,7 @@ from limbeck.teaching.snapshot import pack, unpack
 from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
+from .heap import give_back
 from .images import Images
 from .prune import MedianRule
 from .stop import PoliteStop
@@ -93,6 +94,7 @@ def follow(
             keeping.directory.must_still_be_ours()
             kept = position
             _save(learners, keeping, position, steps, before + time.monotonic() - started)
+            give_back()
         saved = time.monotonic()
 
     for event in teach(learners, teachers, train or images.train, planner, position):
