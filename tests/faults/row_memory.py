@@ -43,7 +43,7 @@ def _growth(process: Limbeck, observer: Observer, steps: int, seconds: float) ->
     """Megabytes that the process's own memory grew, from the median of 200 steps to the median of the last 200.
 
     Taken when steps end. Looked at from outside, a process that gets little of the processor is mostly seen within a
-    save, which takes 5 MB for itself: two hours of a few steps a second once seemed to have grown by 9.6 MB.
+    save, which takes 5 MB for itself.
     """
     began = time.monotonic()
     samples: list[tuple[int, float]] = []

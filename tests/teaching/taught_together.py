@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from limbeck.views.mixing import Mixing
 from limbeck.views.plan import ViewPlanner, ViewRecipe
 from limbeck.views.policies import TrivialAugment
 
+FORK = multiprocessing.get_context("fork")
 VIEWS = ViewRecipe(
     32, padding=2, flip=True, policy=TrivialAugment(), erasing=Erasing(0.5), mixing=Mixing(mixup=1.0, cutmix=1.0)
 )
@@ -91,25 +91,17 @@ def teach(folder: Path, steps: int, rank: int, count: int) -> None:
         distributed.destroy_process_group()
 
 
-def forked(folder: Path, steps: int, rank: int, count: int) -> int:
-    """From one process, before torch has started a thread: everything is imported once."""
-    if pid := os.fork():
-        return pid
-    try:
-        teach(folder, steps, rank, count)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)  # as `leave_together` does, and why
-
-
 def main(folder: Path, steps: int, counts: list[int]) -> None:
-    """One process, then two, and so on."""
+    """One process, then two, and so on: forked before torch has started a thread, and after all is imported."""
     torch.set_num_threads(1)
     digits(0, 200)  # scikit-learn is slow to import
     for count in counts:
-        running = [forked(folder, steps, rank, count) for rank in range(count)]
-        if any([os.waitpid(pid, 0)[1] for pid in running]):
+        running = [FORK.Process(target=teach, args=(folder, steps, rank, count)) for rank in range(count)]
+        for process in running:
+            process.start()
+        for process in running:
+            process.join()
+        if any(process.exitcode for process in running):
             sys.exit(f"one of {count} failed")
 
 

@@ -91,7 +91,7 @@ def bytes_below(folder: Path) -> int:
     total = 0
     for file in files_below(folder):
         with contextlib.suppress(FileNotFoundError):
-            total += file.stat().st_size
+            total += file.lstat().st_size
     return total
 
 

@@ -182,8 +182,9 @@ class Learner:
         """Into the same memory every time: a new copy, an hour later, may lie on top of the heap and keep it large."""
         if self.best_weights is None:
             self.best_weights = {key: value.detach().clone() for key, value in weights.items()}
-        for key, value in weights.items():
-            self.best_weights[key].copy_(value)
+        else:
+            for key, value in weights.items():
+                self.best_weights[key].copy_(value)
 
     @property
     def answering(self) -> nn.Module:
