@@ -169,7 +169,7 @@ def test_the_weights_that_are_kept(accuracies: list[float], choose: str) -> None
 
 
 def test_a_better_epoch_takes_the_memory_of_the_best_before_it() -> None:
-    """A run of days has its best epochs far apart; new memory then is memory that the heap never gives back."""
+    """The weights are not held twice for a moment, and a long run's heap is left as it is."""
     one = learner(choose="best")
     places = []
     for accuracy in (0.1, 0.2, 0.3):

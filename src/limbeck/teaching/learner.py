@@ -179,7 +179,7 @@ class Learner:
             self.ended = self.ended or "patience"
 
     def _keep_as_best(self, weights: Mapping[str, Tensor]) -> None:
-        """Into the same memory every time: a new copy, an hour later, may lie on top of the heap and keep it large."""
+        """Into the same memory every time: weights are not held twice for a moment, and the heap is left as it is."""
         if self.best_weights is None:
             self.best_weights = {key: value.detach().clone() for key, value in weights.items()}
         else:
