@@ -17,7 +17,7 @@ LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(BACKEND) -c constraints.txt
 
-.PHONY: quickstart test test-slow faults chaos check format bench lock clean help
+.PHONY: quickstart test test-middle test-slow faults chaos check format bench lock clean help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -27,6 +27,9 @@ quickstart: $(VENV)/.run ## set up, train and distil on the digits, print where 
 
 test: $(VENV)/.test ## the fast tests (under 10 minutes on 2 cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-middle: $(VENV)/.test ## kills, benchmarks and clusters: over 20 seconds each (CI runs them too)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m middle
 
 test-slow: $(VENV)/.test ## the long tests
 	$(BIN)/python -m pytest -m slow
