@@ -103,10 +103,11 @@ def logits_of(predict: Predict, split: Split, batch_size: int = 250) -> Tensor:
     if batch_size < 1:
         raise LimbeckError(f"batch_size must be at least 1; got {batch_size}")
     _check_not_empty(split)
-    if len(split.images) != len(split):
-        raise LimbeckError(f"a split has {len(split.images)} images but {len(split)} labels")
+    count = len(split.stored) if split.rows is None else len(split.rows)
+    if count != len(split):
+        raise LimbeckError(f"a split has {count} images but {len(split)} labels")
     answers: list[Tensor] = []
-    for images in split.images.split(batch_size):
+    for images in split.batches(batch_size):
         answer = predict(images)
         if not isinstance(answer, Tensor):
             kind = type(answer).__name__

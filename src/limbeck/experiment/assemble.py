@@ -98,7 +98,7 @@ def make_learner(
     if arm.weights:
         load_weights(model, arm.weights, new_head=True)
     elif hasattr(model, "initialise"):
-        some = images.train.images[: min(len(images.train), IMAGES_TO_INITIALISE)]
+        some = images.train.first(IMAGES_TO_INITIALISE)
         model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
     check_answer(plan.arm, model, images, form)
     return Learner(
@@ -212,7 +212,7 @@ def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat)
     size = form.resolution or images.shape[1]
     try:
         with torch.no_grad():
-            logits = as_outputs(model(prepare(images.train.images[:1], form))).logits
+            logits = as_outputs(model(prepare(images.train.first(1), form))).logits
     except RuntimeError as error:
         reason = in_a_line(error, 160)
         raise LimbeckError(

@@ -130,7 +130,7 @@ def distill(
         check_limit(banks, recipe.outputs_bank.limit_gb)
     made = {name: {"model": {"name": type(module).__qualname__}} for name, module in zip(frozen, teachers, strict=True)}
     keeping = Keeping(CohortDirectory(Path(save_to)), identity, computed_with(where)) if save_to else None
-    train = Split(images.train.images.to(where), images.train.labels.to(where))
+    train = images.train.to(where)
     with (
         keeping.directory.claimed() if keeping else nullcontext(True) as ours,
         PoliteStop() as stop,
@@ -175,7 +175,7 @@ def evaluate(
     split: `test`, `validation` or `train`.
     """
     if isinstance(data, Split):
-        classes = int(predict(data.images[:1]).shape[-1])
+        classes = int(predict(data.first(1)).shape[-1])
         return evaluate_split(predict, data, num_classes=classes, batch_size=batch_size)
     images = _images(data)
     if split not in ("train", "validation", "test"):

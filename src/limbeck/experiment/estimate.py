@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from limbeck.runs.recipe import Arm, Functions, Recipe
 from limbeck.runs.recipe_file import NONE
 from limbeck.teaching.precision import autocast, compute_dtype
 from limbeck.teaching.teacher import as_outputs
-from limbeck.types import Split
 
 from .assemble import build_model, input_format
 from .banks import describe_banks
@@ -101,7 +101,7 @@ def describe_plan(
             longest = max(recipe.arms()[arm].epochs or 0 for arm in names)
             seconds += costs[name].answer_seconds * steps * batch * longest
             memory += costs[name].parameters * 4
-        memory += max(costs[arm].bytes_per_image for arm in names) * batch + images.train.images.numel()
+        memory += max(costs[arm].bytes_per_image for arm in names) * batch + len(images.train) * math.prod(images.shape)
         epochs = max(recipe.arms()[arm].epochs or 0 for arm in names)
         shown = ", ".join(dict.fromkeys(names))
         time_text = duration(seconds) if timed else "-"
@@ -109,7 +109,7 @@ def describe_plan(
             f"{cohort.key[:31]:<32}{shown[:33]:<34}{steps * epochs:>8,}{time_text:>12}{memory / 2**20:>7,.0f} MB"
         )
         total, most = total + seconds, max(most, memory)
-    train = Split(images.train.images.to(device), images.train.labels.to(device))
+    train = images.train.to(device)
     begun = RunDirectory(folder or Path("runs") / recipe.name)
     if banks := describe_banks(Bench(recipe, images, train, device, begun, NONE, models), plan.cohorts):
         lines += ["", *banks]

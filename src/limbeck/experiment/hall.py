@@ -12,7 +12,6 @@ from limbeck.runs.files import copy_folder, read_json
 from limbeck.runs.recipe import Recipe
 from limbeck.runs.recipe_sweep import Sweep
 from limbeck.runs.sweep_directory import SweepDirectory
-from limbeck.types import Split
 
 from .bench import Bench
 from .board import Board
@@ -49,7 +48,7 @@ class Hall:
 
     def bench(self, recipe: Recipe, directory: RunDirectory) -> Bench:
         """A place to work through one recipe, with the images on the device."""
-        train = Split(self.images.train.images.to(self.device), self.images.train.labels.to(self.device))
+        train = self.images.train.to(self.device)
         return Bench(
             recipe, self.images, train, self.device, directory, self.source.losses, self.source.models, board=self.board
         )

@@ -26,8 +26,7 @@ class Images:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width of the stored images."""
-        channels, height, width = self.train.images.shape[1:]
-        return channels, height, width
+        return self.train.image_shape
 
 
 def load_images(data: Data) -> Images:

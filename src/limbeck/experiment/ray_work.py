@@ -183,7 +183,7 @@ def _taught(
         directory = RunDirectory(Path(folder))
         _write(directory.root, needed)
         there = _images(images)
-        train = Split(there.train.images.to(device), there.train.labels.to(device))
+        train = there.train.to(device)
         bench = Bench(checked, there, train, device, directory, losses, models)
         (cohort,) = [cohort for cohort in make_plan(checked, most).cohorts if cohort.key == key]
         files = directory.cohort(key)

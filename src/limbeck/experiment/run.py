@@ -21,7 +21,6 @@ from limbeck.runs.recipe import Functions, Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe
 from limbeck.runs.recipe_values import folder_name
 from limbeck.teaching.processes import Processes
-from limbeck.types import Split
 
 from .arm_result import measure_ready
 from .bench import Bench
@@ -124,7 +123,7 @@ def _bench(
         size = min((arm.views or recipe.views).batch_size, len(images.train))
         if size < processes.count:
             raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.count} processes")
-    train = Split(images.train.images.to(device), images.train.labels.to(device))
+    train = images.train.to(device)
     return Bench(recipe, images, train, device, directory, losses, models, processes)
 
 

@@ -44,7 +44,7 @@ def write_view_sheet(
     if wanted.mixing is not None and wanted.mixing.probability > 0:
         searched = (planner.plan(epoch, (step + ahead) % steps) for ahead in range(min(steps, STEPS_TO_SEARCH)))
         plan = next((found for found in searched if found.mix is not None), plan)
-    originals = images.train.images[plan.indices]
+    originals = images.train.take(plan.indices)
     augmented = make_view(images.train, replace(plan, mix=None), wanted, images.normalisation)
     names = [images.class_names[label] for label in images.train.labels[plan.indices].tolist()]
     rows: list[Row] = [

@@ -50,9 +50,8 @@ def make_views(
 
 def _each_changed(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: Normalisation | None) -> Tensor:
     """What happens to each image by itself. Returns `[B, H, W, C]` contiguous uint8."""
-    device = split.images.device
-    # index_select copies whole images; advanced indexing goes pixel by pixel, eight times slower.
-    images = split.images.permute(0, 2, 3, 1).index_select(0, plan.indices.to(device))  # [B, H, W, C], contiguous
+    images = split.take(plan.indices).permute(0, 2, 3, 1)  # [B, H, W, C], contiguous
+    device = images.device
     if plan.windows is not None and recipe.resized_crop is not None:
         images = resized_crop.apply(images, plan.windows, recipe.resized_crop)
     if plan.offsets is not None or plan.flips is not None:

@@ -1,0 +1,98 @@
+"""The images of a run are parted without a copy: a mapped set stays on the disk."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import torch
+
+from limbeck.data import digits
+from limbeck.experiment.images import part
+from limbeck.types import Split
+
+MAPPED = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+
+    from limbeck.data import store
+    from limbeck.data.writing import Contents
+    from limbeck.evaluation.evaluate import evaluate
+    from limbeck.experiment.images import part
+    from limbeck.views.ahead import epoch_of_views
+    from limbeck.views.plan import ViewPlanner, ViewRecipe
+
+    COUNT, SIDE = 1200, 128  # 56 MiB
+
+
+    def anonymous():
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
+
+
+    def contents():
+        draw = np.random.default_rng(0)
+        blocks = (
+            (draw.integers(0, 256, (50, SIDE, SIDE, 3), np.uint8), np.arange(50) % 2) for _ in range(COUNT // 50)
+        )
+        return Contents(("cat", "dog"), {"train": COUNT - 100, "test": 100}, (SIDE, SIDE), blocks, "a test")
+
+
+    def predict(images):
+        return torch.stack([images[:, 0, 0, 0], images[:, 1, 0, 0]], 1).float()
+
+
+    def touch(split):
+        planner = ViewPlanner("f", len(split), ViewRecipe(batch_size=8), 0, (SIDE, SIDE))
+        for step, view in epoch_of_views(split, planner, 0):
+            if step > 3:
+                break
+        evaluate(predict, split, num_classes=2, batch_size=8)
+
+
+    store.IN_MEMORY = 100
+    dataset = store.dataset("large", "0" * 32, contents)
+    touch(dataset.train)  # what these need once is no copy of the images
+    before = anonymous()
+    images = part(dataset, 0.1, 900)
+    touch(images.train)
+    touch(images.validation)
+    assert len(images.train) > 850 and len(images.validation) == 110
+    print(anonymous() - before)
+""")
+
+
+def test_parting_a_mapped_set_copies_no_pixels(tmp_path):
+    environment = {"LIMBECK_CACHE": str(tmp_path), "PATH": "", "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", MAPPED], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 5  # MiB
+
+
+def copied(split: Split) -> Split:
+    return Split(split.images.clone(memory_format=torch.channels_last), split.labels.clone())
+
+
+def test_a_part_gives_the_very_images_that_a_copy_of_it_would():
+    images = part(digits.build(), 0.2, 900)
+    for split in (images.train, images.validation):
+        whole = copied(split)
+        places = torch.tensor([5, 0, 77, 5])
+        assert torch.equal(split.take(places), whole.take(places))
+        assert torch.equal(split.take(places), whole.images[places])
+        assert split.take(places).is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(split.first(7), whole.images[:7])
+        assert torch.equal(torch.cat(list(split.batches(50))), torch.cat(list(whole.batches(50))))
+        assert [len(batch) for batch in split.batches(100)] == [len(batch) for batch in whole.batches(100)]
+        some = split.part(places)
+        assert torch.equal(some.images, whole.images[places])
+        assert torch.equal(some.labels, whole.labels[places])
+        assert torch.equal(some.part(torch.tensor([2])).images, whole.images[[77]])
+        assert split.to(torch.device("cpu")) is split
+        moved = split.to(torch.device("meta"))
+        assert moved.image_shape == split.image_shape
+        assert len(moved) == len(split)
