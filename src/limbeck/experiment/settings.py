@@ -6,6 +6,7 @@ same cohorts by themselves, and a sweep is run by what runs a recipe.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 
 from limbeck.runs.errors import RecipeError
 from limbeck.runs.recipe import Arm, Functions, Recipe
-from limbeck.runs.recipe_file import NONE, load_recipe
+from limbeck.runs.recipe_file import NONE, Written, load_recipe, read_recipe
 from limbeck.runs.recipe_sweep import Range, Sweep, Value
 from limbeck.seeding import key as number_of
 
@@ -27,16 +28,20 @@ Setting = dict[str, Value]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a recipe comes from, to be read again with a setting's values in it."""
+    """A recipe that is checked again with each setting's values in it. Its file is read once, at the first `read`."""
 
     recipe: str | Path | Mapping[str, Any]
     overrides: tuple[str, ...] = ()
     losses: Functions = field(default_factory=lambda: NONE)
     models: Functions = field(default_factory=lambda: NONE)
 
+    @functools.cached_property
+    def _written(self) -> Written:
+        return read_recipe(self.recipe)
+
     def read(self, more: Sequence[str] = ()) -> Recipe:
         """The recipe with further overrides. Raises RecipeError."""
-        return load_recipe(self.recipe, [*self.overrides, *more], losses=self.losses, models=self.models)
+        return load_recipe(self._written, [*self.overrides, *more], losses=self.losses, models=self.models)
 
 
 @dataclass(frozen=True)

@@ -77,9 +77,7 @@ def sweep(
     if ray is not None and whole.sweep.storage is not None:
         raise LimbeckError("sweep.storage: shares the work without Ray; leave out one of the two")
     directory = SweepDirectory(Path(folder) / checked_name(name or whole.name))
-    with directory.shared(fresh=fresh), PoliteStop() as stop:
-        with directory.deciding():
-            directory.claim(whole.to_dict())
+    with directory.shared(whole.to_dict(), fresh=fresh), PoliteStop() as stop:
         if directory.result.exists():
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
         if whole.threads:

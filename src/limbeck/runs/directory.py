@@ -88,7 +88,7 @@ class RunDirectory:
         with saying_where(self.root):
             make_folder(self.root)
             here = {path.name for path in self.root.iterdir()}
-            if here and not here & {"run.lock", "recipe.json"}:
+            if here and not here & {"run.lock", "recipe.json", "deciding.lock"}:
                 raise LimbeckError(
                     f"{self.root}: holds other files ({shortened(min(here))}); a run takes a folder of its own: "
                     "give another --name"
@@ -101,6 +101,7 @@ class RunDirectory:
     def claim(self, recipe: Mapping[str, Any]) -> None:
         """Make this the directory of `recipe`, or see that it is. A start that trained nothing binds nobody.
 
+        To be called by who works here alone.
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
         if not self._has_trained():
@@ -109,6 +110,10 @@ class RunDirectory:
                     shutil.rmtree(self.root / decided, ignore_errors=True)
                 write_json(self.recipe, recipe)
             return
+        self.must_be_of(recipe)
+
+    def must_be_of(self, recipe: Mapping[str, Any]) -> None:
+        """Raises LimbeckError that shows every difference where the directory belongs to another recipe."""
         if not self.recipe.exists():
             raise LimbeckError(f"{self.root}: holds a run whose recipe.json is missing; --fresh starts anew")
         if changed := self.changed(recipe):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -48,8 +50,27 @@ def find_recipe(word: str) -> Path:
     raise RecipeError(f"{shortened(word)}: no such recipe file, and none shipped with this name{near}")
 
 
+@dataclass(frozen=True)
+class Written:
+    """A recipe as it was written. where: its file. tree: plain data, unchecked. lines: of each key."""
+
+    where: str
+    tree: Any
+    lines: Lines
+
+
+def read_recipe(source: str | Path | Mapping[str, Any]) -> Written:
+    """Read a recipe once; what becomes of its file or its dict afterwards changes nothing.
+
+    Raises RecipeError where there is no such file, or where it cannot be parsed.
+    """
+    if isinstance(source, Mapping):
+        return Written("recipe", plain(source), {})
+    return Written(*_read(find_recipe(str(source))))
+
+
 def load_recipe(
-    source: str | Path | Mapping[str, Any],
+    source: str | Path | Mapping[str, Any] | Written,
     overrides: Sequence[str] = (),
     *,
     losses: Functions = NONE,
@@ -57,14 +78,12 @@ def load_recipe(
 ) -> Recipe:
     """Read and check a recipe.
 
-    source: a path, the name of a shipped recipe, or a dict. overrides: `students.distilled.epochs=5`.
+    source: a path, the name of a shipped recipe, a dict, or what `read_recipe` gave. overrides: `students.distilled.epochs=5`.
     losses, models: functions that a caller from Python brings, by name.
     Raises RecipeError with all mistakes, each `file:line: key: what is wrong`.
     """
-    if isinstance(source, Mapping):
-        where, tree, lines = "recipe", plain(source), {}
-    else:
-        where, tree, lines = _read(find_recipe(str(source)))
+    written = source if isinstance(source, Written) else read_recipe(source)
+    where, tree, lines = written.where, copy.deepcopy(written.tree), written.lines
     if not isinstance(tree, dict):
         raise RecipeError(f"{where}: takes a mapping, as in `name: …`; got {shortened(tree)}")
     early = [override for override in overrides if shared_by_arms(override)]

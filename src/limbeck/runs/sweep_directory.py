@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from .directory import RunDirectory
 from .errors import LimbeckError
@@ -37,25 +38,32 @@ class SweepDirectory(RunDirectory):
         return RunDirectory(self.root / "chosen")
 
     @contextlib.contextmanager
-    def shared(self, *, fresh: bool = False) -> Iterator[None]:
-        """Work here beside others. fresh: empty it first, which takes nobody else at work.
+    def shared(self, recipe: Mapping[str, Any], *, fresh: bool = False) -> Iterator[None]:
+        """Work on a recipe here beside others. fresh: empty it first, which takes nobody else at work.
 
-        Raises LimbeckError where a run or a `--fresh` holds it, and where the folder holds what is not a sweep's.
+        Who is alone claims the directory as a run does. Who comes while others are at work must have their recipe, also
+        where they have not trained anything yet.
+        Raises LimbeckError where a run or a `--fresh` holds it, where the recipe is another one than claimed, and
+        where the folder holds what is not a sweep's.
         """
         with saying_where(self.root):
             make_folder(self.root)
             here = {path.name for path in self.root.iterdir()}
-            if here and not here & {"run.lock", "recipe.json"}:
+            if here and not here & {"run.lock", "recipe.json", "deciding.lock"}:
                 raise LimbeckError(
                     f"{self.root}: holds other files ({shortened(min(here))}); a sweep takes a folder of its own: "
                     "give another --name"
                 )
-        if fresh:
-            with held(self.root / "run.lock") as lock:
-                self._refuse(lock)
-                self.empty()
-        with held(self.root / "run.lock", shared=True) as lock:
-            self._refuse(lock)
+        with contextlib.ExitStack() as at_work:
+            with self.deciding():
+                with held(self.root / "run.lock") as lock:
+                    if fresh:
+                        self._refuse(lock)
+                        self.empty()
+                    if lock.ours:
+                        self.claim(recipe)
+                self._refuse(at_work.enter_context(held(self.root / "run.lock", shared=True)))
+                self.must_be_of(recipe)
             yield
 
     def _refuse(self, lock: Held) -> None:
