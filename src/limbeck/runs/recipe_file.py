@@ -78,7 +78,8 @@ def load_recipe(
 ) -> Recipe:
     """Read and check a recipe.
 
-    source: a path, the name of a shipped recipe, a dict, or what `read_recipe` gave. overrides: `students.distilled.epochs=5`.
+    source: a path, the name of a shipped recipe, a dict, or what `read_recipe` gave.
+    overrides: `students.distilled.epochs=5`.
     losses, models: functions that a caller from Python brings, by name.
     Raises RecipeError with all mistakes, each `file:line: key: what is wrong`.
     """
