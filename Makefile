@@ -17,7 +17,7 @@ LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(BACKEND) -c constraints.txt
 
-.PHONY: quickstart test test-middle test-slow faults chaos check format bench lock clean help
+.PHONY: quickstart test test-middle test-slow faults chaos check format bench wheel lock clean help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,10 @@ bench: $(VENV)/.test ## what a step, views and a sweep cost, beside floor and us
 	$(BIN)/python benchmarks/step.py
 	$(BIN)/python benchmarks/views.py
 	$(BIN)/python benchmarks/sweep.py
+
+wheel: $(VENV)/.uv ## build dist/limbeck-VERSION-py3-none-any.whl
+	$(BIN)/uv build --quiet --wheel --out-dir dist
+	@ls dist/*.whl
 
 lock: $(VENV)/.check ## write the versions that are installed to constraints.txt
 	@echo '# Exact versions that the Makefile installs; the ranges are in pyproject.toml. `make lock` renews this file.' > constraints.txt
