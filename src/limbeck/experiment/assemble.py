@@ -13,12 +13,13 @@ from torch import nn
 from limbeck.models.folding import fold_batch_norms
 from limbeck.models.weights import load_weights
 from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError, in_a_line
+from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Arm, Functions, LossTerm, Named
 from limbeck.runs.recipe_views import Views
 from limbeck.seeding import seed_everything
 from limbeck.teaching import optimizers, schedules
 from limbeck.teaching.learner import Learner, Training
+from limbeck.teaching.model_errors import does_not_take, naming_build
 from limbeck.teaching.objective import Objective, Term
 from limbeck.teaching.precision import compute_dtype
 from limbeck.teaching.processes import ALONE, Processes
@@ -94,13 +95,14 @@ def make_learner(
     """A learner ready for its first step; its weights depend on its seed alone, so arms of one seed start equal."""
     form = input_format(arm, images)
     seed_everything("weights", plan.seed)
-    model = build_model(arm.model, len(images.class_names), models)
+    with naming_build(plan.arm, arm.model.name):
+        model = build_model(arm.model, len(images.class_names), models)
     if arm.weights:
         load_weights(model, arm.weights, new_head=True)
     elif hasattr(model, "initialise"):
         some = images.train.first(IMAGES_TO_INITIALISE)
         model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
-    check_answer(plan.arm, model, images, form)
+    check_answer(plan.arm, model, images, form, arm.model.name)
     return Learner(
         plan.name,
         model,
@@ -159,10 +161,11 @@ def load_ready_teacher(name: str, arm: Arm, images: Images, models: Functions) -
     """
     path = Path(str(arm.weights))
     count = len(arm.classes) if arm.classes else len(images.class_names)
-    model = build_model(arm.model, count, models, pretrained=False)
+    with naming_build(name, arm.model.name):
+        model = build_model(arm.model, count, models, pretrained=False)
     load_weights(model, path)
     model = in_order_of_data(model, f"teachers.{name}", arm.classes, images.class_names)
-    check_answer(name, model, images, input_format(arm, images))
+    check_answer(name, model, images, input_format(arm, images), arm.model.name)
     return model
 
 
@@ -202,28 +205,47 @@ class Reordered(nn.Module):
         return outputs._replace(logits=outputs.logits[:, self.order])  # pyright: ignore[reportArgumentType]
 
 
-def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat) -> None:
+def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat, model_name: str = "") -> None:
     """One image through the model, so that what does not fit is said before anything is trained.
 
-    Raises LimbeckError naming the model, the image size and the classes.
+    name: of the arm. model_name: as the recipe names the model. Raises LimbeckError naming the arm, the image size
+    or the channels, and the classes.
     """
+    check_channels(name, images.shape[0], form)
     training = model.training
     model.eval()
-    size = form.resolution or images.shape[1]
+    device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
+    pixels = prepare(images.train.first(1), form).to(device)
     try:
-        with torch.no_grad():
-            logits = as_outputs(model(prepare(images.train.first(1), form))).logits
-    except RuntimeError as error:
-        reason = in_a_line(error, 160)
-        raise LimbeckError(
-            f"{name}: the model does not take images of {size} px ({reason}); set `resolution` to what it takes"
-        ) from error
+        check_forward(name, model, pixels, images.class_names, model_name)
     finally:
         model.train(training)
-    if logits.shape[-1] != len(images.class_names):
+
+
+def check_channels(name: str, channels: int, form: InputFormat) -> None:
+    """Raises LimbeckError where a normalisation is for images of other channels."""
+    if len(form.normalisation.mean) != channels:
         raise LimbeckError(
-            f"{name}: the model answers for {logits.shape[-1]} classes, the data has {len(images.class_names)} "
-            f"({_some(images.class_names)})"
+            f"{name}: the normalisation is for {len(form.normalisation.mean)} channels, the images have {channels}"
+        )
+
+
+def check_forward(
+    name: str, model: nn.Module, pixels: torch.Tensor, class_names: Sequence[str], model_name: str = ""
+) -> None:
+    """`check_answer` of a model in eval mode and prepared pixels `[1, C, H, W]`, on the model's device (meta too)."""
+    try:
+        with torch.no_grad():
+            answer = model(pixels)
+    except Exception as error:
+        raise does_not_take(name, model, pixels.shape[1:], error, model_name) from error
+    logits = as_outputs(answer).logits
+    if logits.ndim != 2 or logits.shape[0] != 1:
+        raise LimbeckError(f"{name}: the model must answer one image with logits [1, K]; got {list(logits.shape)}")
+    if logits.shape[-1] != len(class_names):
+        raise LimbeckError(
+            f"{name}: the model answers for {logits.shape[-1]} classes, the data has {len(class_names)} "
+            f"({_some(class_names)})"
         )
 
 

@@ -13,13 +13,14 @@ from torch import nn
 
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
 from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.runs.recipe import Arm, Functions, Recipe
 from limbeck.runs.recipe_file import NONE
+from limbeck.teaching.memory import naming_memory
+from limbeck.teaching.model_errors import naming_build, naming_model
 from limbeck.teaching.precision import autocast, compute_dtype
 from limbeck.teaching.teacher import as_outputs
 
-from .assemble import build_model, input_format
+from .assemble import build_model, check_answer, input_format
 from .banks import describe_banks
 from .bench import Bench
 from .device import choose_device
@@ -125,7 +126,8 @@ def arm_cost(
 
     Raises LimbeckError naming the arm where the model does not take the images.
     """
-    model = build_model(arm.model, len(images.class_names), models, pretrained=False).to(device)
+    with naming_build(name, arm.model.name):
+        model = build_model(arm.model, len(images.class_names), models, pretrained=False).to(device)
     form = input_format(arm, images)
     side = form.resolution or images.shape[1]
     count = min(IMAGES_TO_TIME, recipe.views.batch_size)
@@ -134,14 +136,10 @@ def arm_cost(
     parameters = count_parameters(model)
     states = OPTIMIZER_STATES[arm.optimizer.name if arm.optimizer else None]
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
-    try:
+    check_answer(name, model, images, form, arm.model.name)
+    with naming_model(name, pixels.shape, "timing"), naming_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
-    except RuntimeError as error:
-        reason = in_a_line(error, 160)
-        raise LimbeckError(
-            f"{name}: the model does not take images of {side} px ({reason}); set `resolution` to what it takes"
-        ) from error
     return ArmCost(parameters, macs, train / count, answer / count, fixed, kept // count)
 
 

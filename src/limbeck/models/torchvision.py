@@ -31,7 +31,7 @@ class TorchvisionModel(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the last output at each resolution (none for the transformers)."""
-        answer = self.model(images)
+        answer = nn.Module.__call__(self.model, images)  # a traced module's own call prints its errors to stderr
         if not self.stages:
             return Outputs(answer)
         return Outputs(answer["logits"], tuple(answer[stage] for stage in self.stages))

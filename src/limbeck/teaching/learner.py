@@ -19,6 +19,7 @@ from limbeck.types import Outputs, Targets
 from limbeck.views.prepare import InputFormat
 
 from .averaging import WeightAverage
+from .model_errors import naming_model
 from .objective import Objective
 from .optimizers import MakeOptimizer, clip, restore, scale_rates
 from .precision import autocast
@@ -116,15 +117,16 @@ class Learner:
         self.rate = scale_rates(optimizer, training.schedule(epoch * steps + step, steps, training.epochs))
         own = (self.processes.rank,) if self.processes.rank else ()  # the first draws what it would alone
         seed_device(self.device, "dropout", self.seed, epoch, step, *own)
-        with autocast(self.dtype, self.device):
+        with autocast(self.dtype, self.device), naming_model(self.name, pixels.shape, "learning from"):
             outputs = as_outputs(self.model(pixels))
         outputs = self.processes.whole(outputs, targets.labels.shape[0])
         values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
         optimizer.zero_grad(set_to_none=True)
-        if scaler:
-            scaler.scale(values.sum()).backward()
-        else:
-            values.sum().backward()
+        with naming_model(self.name, pixels.shape, "learning from"):
+            if scaler:
+                scaler.scale(values.sum()).backward()
+            else:
+                values.sum().backward()
         self.processes.sum_gradients(self.model, self.objective)
         if scaler:
             scaler.unscale_(optimizer)

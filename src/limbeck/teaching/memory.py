@@ -15,12 +15,19 @@ def naming_memory(model: str, batch: int) -> Iterator[None]:
     """Turn torch's out-of-memory errors into one line: the model, the batch size and what to lower."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise LimbeckError(_message(model, batch)) from error
     except RuntimeError as error:
-        if "can't allocate memory" not in str(error) and "out of memory" not in str(error):
+        if not is_out_of_memory(error):
             raise
         raise LimbeckError(_message(model, batch)) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch says that memory is not enough, on whatever device."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("can't allocate memory", "out of memory")
+    )
 
 
 def _message(model: str, batch: int) -> str:

@@ -9,6 +9,7 @@ from limbeck.types import Predict
 from limbeck.views.prepare import InputFormat, prepare
 
 from .memory import naming_memory
+from .model_errors import naming_model
 from .precision import autocast
 from .teacher import as_outputs
 
@@ -31,7 +32,9 @@ def predictor(
         model.eval()
         try:
             with torch.inference_mode(), autocast(dtype, device), naming_memory(name, images.shape[0]):
-                return as_outputs(model(prepare(images.to(device), form))).logits.float()
+                pixels = prepare(images.to(device), form)
+                with naming_model(name, pixels.shape):
+                    return as_outputs(model(pixels)).logits.float()
         finally:
             model.train(training)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from limbeck.types import Outputs
 from limbeck.views.prepare import InputFormat
 
+from .model_errors import naming_model
 from .precision import autocast
 
 Pixels = Callable[[InputFormat, torch.dtype], Tensor]
@@ -54,7 +55,7 @@ class Teacher:
         """Answers to prepared images `[B, C, H, W]`; logits are float32 `[B, K]`."""
         # Not inference mode: a student's backward pass may keep what a loss compares with, features too, and
         # inference tensors cannot be kept without a copy. What it would save is the Python of some twenty calls.
-        with torch.no_grad(), autocast(self.dtype, self.device):
+        with torch.no_grad(), autocast(self.dtype, self.device), naming_model(self.name, pixels.shape):
             outputs = as_outputs(self.frozen(pixels))
         return Outputs(outputs.logits.float(), outputs.features)
 
