@@ -42,6 +42,8 @@ from step_plain_loop import PlainImages, PlainSteps
 from limbeck.models import lightweight_cnn, strided_resnet
 from limbeck.types import Normalisation, Outputs, Split, Targets
 
+pytestmark = pytest.mark.middle
+
 def pair():
     torch.manual_seed(1)
     return strided_resnet.build(10), lightweight_cnn.build(10, dropout=0.0, hidden_dropout=0.0)

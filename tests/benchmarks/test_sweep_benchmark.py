@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from short_run import short_run
 
+pytestmark = pytest.mark.middle
+
 
 def test_a_short_run_ends_with_its_ratios(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the digits come inside scikit-learn")

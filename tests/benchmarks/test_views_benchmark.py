@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from short_run import short_run
 
+pytestmark = pytest.mark.middle
+
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_short_run_ends_with_the_ratios(tmp_path: Path, threads: int) -> None:

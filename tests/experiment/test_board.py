@@ -22,6 +22,8 @@ from limbeck.experiment.board import Board
 from limbeck.experiment.sweep import sweep
 from limbeck.runs.errors import LimbeckError
 
+pytestmark = pytest.mark.middle
+
 SCRIPT = Path(sweep_on_board.__file__)
 TPE = {
     "axes": {TEMPERATURE: {"low": 1, "high": 20, "log": True}, WEIGHT: {"low": 0.1, "high": 0.9}},

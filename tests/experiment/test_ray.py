@@ -17,6 +17,8 @@ from test_sweep import AXES, recipe
 from limbeck.experiment.sweep import sweep
 from limbeck.runs.errors import LimbeckError
 
+pytestmark = pytest.mark.middle
+
 ray = pytest.importorskip("ray")
 
 
