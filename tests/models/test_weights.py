@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from limbeck.models import lightweight_cnn, resnet
-from limbeck.models.weights import load_weights
+from limbeck.models.weights import load_weights, mismatch
 from limbeck.runs.errors import LimbeckError
 
 
@@ -27,7 +27,10 @@ class Wrapped(nn.Module):
         self.model = model
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+PREFIXES = ["", "module.", "_orig_mod.", "module._orig_mod.", "model.", "net.", "backbone.", "student.", "a.b."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
 def test_names_with_wrappers_fit(prefix: str, tmp_path: Path) -> None:
     source, target = resnet.build(5, depth=8), resnet.build(5, depth=8)
     path = saved({prefix + name: tensor for name, tensor in source.state_dict().items()}, tmp_path)
@@ -39,6 +42,49 @@ def test_a_zoo_s_own_names_fit_its_adapter(tmp_path: Path) -> None:
     source, target = lightweight_cnn.build(5), Wrapped(lightweight_cnn.build(5))
     load_weights(target, saved(source.state_dict(), tmp_path))
     assert equal(source, target.model)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "module.model."])
+def test_an_adapter_s_file_with_and_without_wrappers_fits_it(prefix: str, tmp_path: Path) -> None:
+    source, target = lightweight_cnn.build(5), Wrapped(lightweight_cnn.build(5))
+    tensors = {prefix + name: tensor for name, tensor in source.state_dict().items()}
+    assert mismatch(target, saved(tensors, tmp_path)) is None
+    load_weights(target, saved(tensors, tmp_path))
+    assert equal(source, target.model)
+
+
+def test_the_count_of_an_average_of_weights_is_passed_over(tmp_path: Path) -> None:
+    source, target = lightweight_cnn.build(5), lightweight_cnn.build(5)
+    averaged = torch.optim.swa_utils.AveragedModel(source)
+    load_weights(target, saved(averaged.state_dict(), tmp_path))
+    assert equal(source, target)
+
+
+def test_two_tensors_never_come_under_one_name(tmp_path: Path) -> None:
+    tensors = dict(lightweight_cnn.build(5).state_dict())
+    tensors |= {f"backbone.{name}": tensor + 1 for name, tensor in tensors.items()}
+    with pytest.raises(LimbeckError, match="unexpected"):
+        load_weights(lightweight_cnn.build(5), saved(tensors, tmp_path))
+
+
+def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
+    tensors = dict(lightweight_cnn.build(5).state_dict())
+    tensors["stages.0.0.weight"] = (tensors["stages.0.0.weight"] * 100).to(torch.int8)
+    with pytest.raises(LimbeckError, match=r"1 of whole numbers \(stages.0.0.weight\)"):
+        load_weights(lightweight_cnn.build(5), saved(tensors, tmp_path))
+
+
+def test_a_mismatch_is_told_from_the_header_alone(tmp_path: Path) -> None:
+    path = saved(lightweight_cnn.build(100).state_dict(), tmp_path)
+    model = lightweight_cnn.build(10)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert mismatch(lightweight_cnn.build(100), path) is None
+    assert mismatch(model, path, new_head=True) is None
+    assert "answers for 100 classes, the model is asked for 10" in str(mismatch(model, path))
+    assert "does not fit the model" in str(mismatch(resnet.build(10), path))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    with pytest.raises(LimbeckError, match="no such file"):
+        mismatch(model, tmp_path / "absent")
 
 
 def test_half_precision_is_converted(tmp_path: Path) -> None:

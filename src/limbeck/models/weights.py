@@ -3,56 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from limbeck.runs.errors import LimbeckError
 
-PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
+from .fitting_names import fitting_names
+
+COUNTER = "num_batches_tracked"  # a file may have it or lack it
+AVERAGED = "n_averaged"  # what torch's averages of weights count beside them: no part of a model
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a header says of a tensor: its shape, and whether it holds floating-point numbers."""
+
+    shape: tuple[int, ...]
+    floating: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a file fits a model.
+
+    names: from the file's names to the model's.
+    problem: what does not fit, or None.
+    new_head: tensors of a head that differs only in its number of classes.
+    """
+
+    names: Mapping[str, str]
+    problem: str | None
+    new_head: tuple[str, ...] = ()
 
 
 def load_weights(model: nn.Module, path: str | Path, *, new_head: bool = False) -> tuple[str, ...]:
     """Fill `model` from a safetensors file; says which tensors keep their fresh start (none, or the head's).
 
-    Names may carry `module.` or `_orig_mod.`, and may lack the name of the only child of an adapter (a file
-    saved by timm itself fits `timm:…`). Numbers are converted to the model's own precision.
+    Names may carry wrappers' prefixes (`module.`, `model.`, …), may lack the prefix of an adapter (a file saved by
+    timm itself fits `timm:…`), and may be those of public checkpoints (published_names.py). Numbers are converted to
+    the model's own precision.
 
     new_head: a head that differs only in its number of classes keeps its fresh start.
 
     Raises LimbeckError, with the model unchanged, for a file that cannot be read or does not fit.
     """
     path = Path(path)
-    stored = _named_as_in(model, read_tensors(path))
-    own = model.state_dict()
-    missing = [name for name in own if name not in stored and not name.endswith("num_batches_tracked")]
-    unexpected = [name for name in stored if name not in own and not name.endswith("num_batches_tracked")]
-    shapes = [name for name in own if name in stored and own[name].shape != stored[name].shape]
-    if shapes and not missing and not unexpected:
-        head = _head(own, stored, shapes)
-        if head is not None:
-            asked, found = own[head].shape[0], stored[head].shape[0]
-            if not new_head:
-                raise LimbeckError(
-                    f"{path}: its head ({head}) answers for {found} classes, the model is asked for {asked}"
-                )
-            kept = {name: tensor for name, tensor in stored.items() if name not in shapes}
-            model.load_state_dict(kept, strict=False)
-            return tuple(shapes)
-    if missing or unexpected or shapes:
-        raise LimbeckError(f"{path}: does not fit the model: {_explain(own, stored, missing, unexpected, shapes)}")
-    model.load_state_dict(stored, strict=False)  # a file without counts of batches leaves them as they are
-    return ()
+    fit = _fit(model, path, new_head)
+    if fit.problem:
+        raise LimbeckError(f"{path}: {fit.problem}")
+    stored = read_tensors(path)
+    kept = {ours: stored[name] for name, ours in fit.names.items() if ours not in fit.new_head}
+    model.load_state_dict(kept, strict=False)  # a file without counts of batches leaves them as they are
+    return fit.new_head
+
+
+def mismatch(model: nn.Module, path: str | Path, *, new_head: bool = False) -> str | None:
+    """Why `load_weights` would refuse a file for `model`, or None where it fits. Reads the file's header only.
+
+    Raises LimbeckError for a file that cannot be read.
+    """
+    return _fit(model, Path(path), new_head).problem
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a safetensors file, on the CPU. Raises LimbeckError where it is not one."""
+    return _read(path, lambda file, name: file.get_tensor(name))
+
+
+def _read(path: Path, get: Any) -> dict[str, Any]:
     if path.is_dir():
         raise LimbeckError(f"{path}: is a folder, not a safetensors file")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            return {name: get(file, name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise LimbeckError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
@@ -62,26 +89,33 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors without the wrappers' prefixes that all their names share."""
-    names = dict(tensors)
-    while prefix := next((p for p in PREFIXES if names and all(name.startswith(p) for name in names)), None):
-        names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
-    return names
+def _kind(file: Any, name: str) -> Kind:
+    header = file.get_slice(name)
+    return Kind(tuple(header.get_shape()), header.get_dtype().startswith(("F", "BF")))
 
 
-def _named_as_in(model: nn.Module, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    plain = without_prefixes(stored)
-    children = [name for name, _ in model.named_children()]
-    own = set(model.state_dict())
-    if len(children) == 1 and not own & set(plain):
-        inside = {f"{children[0]}.{name}": tensor for name, tensor in plain.items()}
-        if own & set(inside):
-            return inside
-    return plain
+def _fit(model: nn.Module, path: Path, new_head: bool) -> Fit:
+    found = {name: kind for name, kind in _read(path, _kind).items() if name != AVERAGED}
+    own = {name: Kind(tuple(value.shape), value.is_floating_point()) for name, value in model.state_dict().items()}
+    names = fitting_names(found, own)
+    stored = {names[name]: kind for name, kind in found.items()}
+    missing = [name for name in own if name not in stored and not name.endswith(COUNTER)]
+    unexpected = [name for name in stored if name not in own and not name.endswith(COUNTER)]
+    shapes = [name for name in own if name in stored and own[name].shape != stored[name].shape]
+    numbers = [name for name in own if name in stored and own[name].floating and not stored[name].floating]
+    if not (missing or unexpected or shapes or numbers):
+        return Fit(names, None)
+    if shapes and not (missing or unexpected or numbers):
+        head = _head(own, stored, shapes)
+        if head is not None:
+            if new_head:
+                return Fit(names, None, tuple(shapes))
+            asked, classes = own[head].shape[0], stored[head].shape[0]
+            return Fit(names, f"its head ({head}) answers for {classes} classes, the model is asked for {asked}")
+    return Fit(names, f"does not fit the model: {_explain(own, stored, missing, unexpected, shapes, numbers)}")
 
 
-def _head(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], shapes: list[str]) -> str | None:
+def _head(own: Mapping[str, Kind], stored: Mapping[str, Kind], shapes: list[str]) -> str | None:
     """The weight of the last layer, where only its number of classes differs."""
     module = shapes[0].rpartition(".")[0]
     last = next((name for name in reversed(list(own)) if name.endswith(".weight") or name == "weight"), "")
@@ -91,20 +125,26 @@ def _head(own: Mapping[str, Tensor], stored: Mapping[str, Tensor], shapes: list[
 
 
 def _explain(
-    own: Mapping[str, Tensor],
-    stored: Mapping[str, Tensor],
+    own: Mapping[str, Kind],
+    stored: Mapping[str, Kind],
     missing: list[str],
     unexpected: list[str],
     shapes: list[str],
+    numbers: list[str],
 ) -> str:
     differing = [f"{name} {_shape(stored[name])} instead of {_shape(own[name])}" for name in shapes]
     said = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", differing))
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", differing),
+            ("of whole numbers", numbers),
+        )
         if names
     ]
     return "; ".join(said)
 
 
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
+def _shape(kind: Kind) -> str:
+    return "×".join(map(str, kind.shape)) or "scalar"
