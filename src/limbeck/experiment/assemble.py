@@ -92,9 +92,9 @@ def make_learner(
     models: Functions,
     processes: Processes = ALONE,
 ) -> Learner:
-    """A learner ready for its first step; its weights depend on its seed alone, so arms of one seed start equal."""
+    """A learner ready for its first step. Its weights depend on `plan.randomness`; students of one seed share it."""
     form = input_format(arm, images)
-    seed_everything("weights", plan.seed)
+    seed_everything("weights", plan.randomness)
     with naming_build(plan.arm, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models)
     if arm.weights:
@@ -111,7 +111,7 @@ def make_learner(
         form=form,
         device=device,
         dtype=compute_dtype(arm.precision or precision, device),
-        seed=plan.seed,
+        seed=plan.randomness,
         processes=processes,
     )
 

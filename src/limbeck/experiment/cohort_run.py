@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from limbeck.runs.directory import CohortDirectory
+from limbeck.runs.recipe import Arm
 from limbeck.teaching.loop import Answers
 from limbeck.teaching.processes import unsynchronised
 from limbeck.teaching.teacher import Teacher
@@ -21,10 +22,10 @@ from .banks import Say, banked, model_of, plan_banks
 from .bench import Bench
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
-from .plan import CohortPlan
+from .plan import CohortPlan, LearnerPlan
 from .prune import MedianRule
 from .stop import PoliteStop
-from .teachers import arm_of, is_usable, load_teacher
+from .teachers import arm_of, is_usable, load_teacher, must_differ
 
 
 def run_cohort(
@@ -49,6 +50,8 @@ def run_cohort(
         return {"arms": lost, "started": started, "wall_seconds": 0.0}
     heard = [name for name in cohort.teachers if name not in missing]
     load = functools.cache(functools.partial(load_teacher, bench))
+    for plan in plans:
+        must_differ(plan.arm, [load(name) for name, _ in plan.voices])
     identity = _identity(bench, cohort, {name: load(name) for name in heard})
     learners = [
         make_learner(
@@ -64,7 +67,7 @@ def run_cohort(
             "BatchNorm is synchronised on CUDA alone"
         )
     keeping = Keeping(
-        files, identity, computed_with(bench.device, bench.processes.count),
+        files, identity, _computed_with(bench, plans),
         seconds=recipe.save_every_seconds, keep=recipe.keep_checkpoints,
     )  # fmt: skip
     with _answering(bench, cohort, load, heard, planner, watcher.say) as (answering, all_stored):
@@ -92,11 +95,21 @@ def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher])
         "images": bench.images.fingerprint,
         "teachers": {name: teacher.fingerprint for name, teacher in teachers.items()},
         "learners": [learner.name for learner in cohort.learners],
-        "settings": [arms[learner.arm].model_dump(mode="json", exclude={"baseline"}) for learner in cohort.learners],
+        "settings": [checkpoint_settings(arms[learner.arm]) for learner in cohort.learners],
         "views": [cohort.views.model_dump(mode="json"), cohort.view_seed],
         "precision": bench.recipe.precision,
         **({"outputs_bank": "float16"} if teachers and bench.recipe.outputs_bank is not None else {}),
     }
+
+
+def checkpoint_settings(arm: Arm) -> dict[str, Any]:
+    """An arm as checkpoints know it; those of a time before `seed` have none."""
+    return arm.model_dump(mode="json", exclude={"baseline"} | ({"seed"} if arm.seed is None else set()))
+
+
+def _computed_with(bench: Bench, plans: Sequence[LearnerPlan]) -> dict[str, Any]:
+    own = {"random_numbers": "by seed and name"} if any(plan.role == "teacher" for plan in plans) else {}
+    return computed_with(bench.device, bench.processes.count) | own
 
 
 @contextlib.contextmanager

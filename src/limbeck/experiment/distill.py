@@ -32,6 +32,7 @@ from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .images import Images, load_images, part
 from .stop import PoliteStop
+from .teachers import must_differ
 
 DEFAULT_LOSS = ({"name": "soft_targets", "temperature": 4.0, "weight": 0.7}, {"name": "cross_entropy", "weight": 0.3})
 DEFAULT_OPTIMIZER = {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4}
@@ -104,6 +105,7 @@ def distill(
         frozen[name] = Teacher(
             name, copy.deepcopy(module), teacher_form, device=where, dtype=dtype, fold=fold_batch_norms
         )
+    must_differ("student", list(frozen.values()))
     learner = Learner(
         "student",
         student,

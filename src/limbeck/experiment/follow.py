@@ -167,7 +167,7 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
             f"{found.path}: was made with other images, teachers or settings than these; "
             "--fresh starts anew, --name NAME (from Python: another save_to) keeps both"
         )
-    changed = _changed(found.info["computed_with"], keeping.computed_with)
+    changed = _changed({"random_numbers": "by seed", **found.info["computed_with"]}, keeping.computed_with)
     if changed:
         watcher.say(f"{changed}: the run will not end bit for bit as it would have")
     for learner in learners:

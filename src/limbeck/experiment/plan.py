@@ -5,17 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from limbeck.runs.recipe import Arm, Recipe, Views
+from limbeck.seeding import key as number_of
 
 
 @dataclass(frozen=True)
 class LearnerPlan:
-    """One model to train. name: `ARM-seedN`. voices: (name, weight) of each teacher it listens to."""
+    """One model to train. name: `ARM-seedN`. voices: (name, weight) of each teacher it listens to.
+
+    own_seed: what the arm itself is seeded with, beside the run's seed; see `own_seed`.
+    """
 
     name: str
     arm: str
     role: str
     seed: int
     voices: tuple[tuple[str, float], ...]
+    own_seed: int | None = None
+
+    @property
+    def randomness(self) -> int:
+        """The seed of its first weights and of its dropout."""
+        return self.seed if self.own_seed is None else number_of("learner", self.own_seed, self.seed)
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,19 @@ def learner_name(recipe: Recipe, arm: str, seed: int) -> str:
     return f"{arm}-seed{seed}"
 
 
+def own_seed(recipe: Recipe, arm: str) -> int | None:
+    """What an arm's random numbers depend on beside the run's seed: its own `seed`, else a teacher's name.
+
+    Teachers are told apart because two of one architecture are to be two opinions. Students are not: arms of one seed
+    and one model start from the same weights and drop the same units, so what differs between them is what they are
+    taught.
+    """
+    about = recipe.arms()[arm]
+    if about.seed is None and arm in recipe.teachers:
+        return number_of("teacher", arm)
+    return about.seed
+
+
 def _learners(recipe: Recipe) -> list[LearnerPlan]:
     found: dict[str, LearnerPlan] = {}
     for seed in recipe.seeds:
@@ -91,7 +114,7 @@ def _learners(recipe: Recipe) -> list[LearnerPlan]:
             own = seed if role == "student" or recipe.teacher_seed is None else recipe.teacher_seed
             called = learner_name(recipe, name, own)
             voices = tuple((learner_name(recipe, voice.name, own), voice.weight) for voice in arm.teacher)
-            found.setdefault(called, LearnerPlan(called, name, role, own, voices))
+            found.setdefault(called, LearnerPlan(called, name, role, own, voices, own_seed(recipe, name)))
     return list(found.values())
 
 

@@ -19,6 +19,8 @@ from limbeck.runs.recipe_file import NONE, Written, load_recipe, read_recipe
 from limbeck.runs.recipe_sweep import Range, Sweep, Value
 from limbeck.seeding import key as number_of
 
+from .plan import own_seed
+
 EVERY_STUDENT = "students.*."
 BESIDE = ("students", "teachers", "views")
 """What settings of one sweep may differ in."""
@@ -183,6 +185,8 @@ def _identity(recipe: Recipe, name: str) -> str:
 def _renamed(recipe: Recipe, name: str, called: Mapping[str, str], base: Recipe) -> dict[str, Any]:
     arm: Arm = recipe.arms()[name]
     about = arm.model_dump(mode="json")
+    if arm.trained and called[name] != name:
+        about["seed"] = own_seed(recipe, name)  # its new name is not to change what it begins with
     about["teacher"] = [{"name": called[voice.name], "weight": voice.weight} for voice in arm.teacher]
     if name in recipe.students:
         baseline = arm.baseline or ("baseline" if "baseline" in recipe.students and name != "baseline" else None)

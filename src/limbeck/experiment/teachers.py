@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
+from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Arm, Recipe
 from limbeck.teaching.teacher import Teacher
 
@@ -30,3 +34,13 @@ def load_teacher(bench: Bench, name: str) -> Teacher:
         model = load_trained(bench.directory.model(name), bench.models)
     precision = arm.precision or bench.recipe.precision
     return make_teacher(name, model, input_format(arm, bench.images), device=bench.device, precision=precision)
+
+
+def must_differ(student: str, teachers: Sequence[Teacher]) -> None:
+    """Raises LimbeckError where two of a student's teachers are one model, fed alike: no second opinion."""
+    for one, other in itertools.combinations(teachers, 2):
+        if one.fingerprint == other.fingerprint and one.form == other.form:
+            raise LimbeckError(
+                f"{student}: its teachers {one.name!r} and {other.name!r} are the same model, weight for weight; "
+                "leave one out, or train one with a `seed:` or settings of its own"
+            )

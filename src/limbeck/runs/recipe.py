@@ -95,6 +95,9 @@ class Arm(Part):
     classes: the class names in the order of the file's outputs. resolution: side of the model's input, to which
     the view is resized (interpolation says how; antialiased).
     views: what differs from the run's views; arms that see different views are taught apart.
+    seed: of the arm's own random numbers (first weights, dropout), beside the run's seeds, which go on telling its
+    runs apart. Without one, students of a run's seed share their random numbers, so that equal models start equal,
+    and each trained teacher has its own. Views are not touched; they have `views.seed`.
     baseline: the arm to compare with (the arm called `baseline` unless said otherwise).
     """
 
@@ -115,6 +118,7 @@ class Arm(Part):
     choose: Literal["last", "best"] = "last"
     precision: Precision | None = None
     views: Views | None = None
+    seed: Seed | None = None
     baseline: str | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
@@ -133,9 +134,22 @@ def _relations(recipe: Recipe, name: str, arm: Arm, group: str) -> Iterator[Comp
             yield ("teacher", index), f"{voice.name!r} is a student; a teacher listens to teachers only"
     if len({voice.name for voice in arm.teacher}) != len(arm.teacher):
         yield ("teacher",), "names a teacher twice"
+    for one, other in itertools.combinations(dict.fromkeys(v.name for v in arm.teacher if v.name in arms), 2):
+        if _what_it_becomes(recipe, one) == _what_it_becomes(recipe, other):
+            apart = "give one of them a `seed:` of its own" if arms[one].trained else "leave one out"
+            yield ("teacher",), f"{one!r} and {other!r} are the same model, equal in all settings and `seed:`; {apart}"
     if arm.baseline is not None and (group == "teachers" or arm.baseline not in recipe.students):
         known = [student for student in recipe.students if student != name]
         yield ("baseline",), f"no student called {arm.baseline!r}{did_you_mean(arm.baseline, known)}"
+
+
+def _what_it_becomes(recipe: Recipe, name: str) -> tuple[object, ...]:
+    """All that decides an arm's weights and answers. A trained teacher without a seed of its own is told by its name."""
+    arm = recipe.arms()[name]
+    own = name if arm.trained and arm.seed is None and name in recipe.teachers else arm.seed
+    if not arm.trained:
+        return (arm.model, arm.weights, arm.classes, arm.normalise, arm.resolution, arm.interpolation)
+    return (own, arm.model_copy(update={"baseline": None, "seed": None, "views": arm.views or recipe.views}))
 
 
 def _cycles(recipe: Recipe) -> list[Complaint]:
