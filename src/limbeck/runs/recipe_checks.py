@@ -144,7 +144,7 @@ def _relations(recipe: Recipe, name: str, arm: Arm, group: str) -> Iterator[Comp
 
 
 def _what_it_becomes(recipe: Recipe, name: str) -> tuple[object, ...]:
-    """All that decides an arm's weights and answers. A trained teacher without a seed of its own is told by its name."""
+    """All that decides an arm's weights and answers; a trained teacher without a seed is told by its name."""
     arm = recipe.arms()[name]
     own = name if arm.trained and arm.seed is None and name in recipe.teachers else arm.seed
     if not arm.trained:
