@@ -14,6 +14,7 @@ from torch import Tensor
 
 import limbeck.losses
 from limbeck.runs import lookup
+from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs, Targets
 
 ENTRIES = lookup.entries("losses")
@@ -184,3 +185,70 @@ def test_one_example_does_not_reach_anothers_value(name: str) -> None:
 
     turned = load(name)(chosen(student), chosen(teacher), Targets(*(t[order] for t in targets)))
     torch.testing.assert_close(turned, whole[order], rtol=1e-6, atol=1e-6)
+
+
+# Bare tensors, and what is none of them
+
+
+@every_loss
+@every_dtype
+def test_bare_tensors_do_as_well(name: str, dtype: torch.dtype) -> None:
+    student, teacher, targets = outputs(0, dtype=dtype), outputs(1, dtype=dtype), plain()
+    if not ENTRIES[name].needs_features:
+        bare = load(name)(student.logits, teacher.logits, targets.labels)
+        assert torch.equal(bare, load(name)(student, teacher, targets))
+
+
+def test_losses_that_look_at_no_label_take_none() -> None:
+    student, teacher = outputs(0).logits, outputs(1).logits
+    for loss in (limbeck.losses.soft_targets, limbeck.losses.dist):
+        assert torch.equal(loss(student, teacher, None), loss(student, teacher, plain()))
+    with pytest.raises(LimbeckError, match=r"dkd: targets takes labels \[B\] int64"):
+        limbeck.losses.dkd(student, teacher, None)
+
+
+STRANGE: list[Any] = [
+    None, 3, "logits", [[0.1, 0.9]], torch.zeros(BATCH), torch.zeros(BATCH, CLASSES, 1),
+    torch.zeros(BATCH, CLASSES).long(),
+    torch.zeros(BATCH - 1, CLASSES), torch.zeros(BATCH, CLASSES + 1), Outputs(None), (torch.zeros(BATCH, CLASSES),),  # type: ignore[arg-type]
+]  # fmt: skip
+STRANGE_TARGETS: list[Any] = [
+    3, "labels", [0] * BATCH, torch.zeros(BATCH), torch.zeros(BATCH, dtype=torch.int32), torch.zeros(BATCH + 1).long(),
+    torch.zeros(BATCH, CLASSES).long(), Targets(None, None, None),  # type: ignore[arg-type]
+    Targets(plain().labels, plain().labels[1:], torch.ones(BATCH)),
+]  # fmt: skip
+
+
+@every_loss
+def test_wrong_arguments_are_told_in_one_line(name: str) -> None:
+    right = (outputs(0), outputs(1), plain())
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((), {}),
+        (right[:2], {}),
+        ((*right, 1), {}),
+        (right, {"z": 1}),
+    ]
+    calls += [((strange, *right[1:]), {}) for strange in STRANGE[:7]]
+    calls += [((right[0], right[1], strange), {}) for strange in STRANGE_TARGETS]
+    if ENTRIES[name].needs_teacher:
+        calls += [((right[0], strange, right[2]), {}) for strange in STRANGE]
+    for option, default in ENTRIES[name].options.items():
+        wrong = [None, "x", [], float("nan"), torch.zeros(2)] + ([0.0, -1.0] if option == "temperature" else [])
+        calls += [(right, {option: value}) for value in (wrong[:3] if default in ("True", "False") else wrong)]
+    for args, words in calls:
+        with pytest.raises(LimbeckError, match=rf"^{name}: [^\n]+$"):
+            load(name)(*args, **words)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "dkd"])
+@pytest.mark.parametrize("label", [-1, CLASSES])
+def test_a_label_that_no_class_has_is_named(name: str, label: int) -> None:
+    labels = plain().labels.clone()
+    labels[3] = label
+    with pytest.raises(LimbeckError, match=rf"{name}: label {label} is outside the {CLASSES} classes"):
+        load(name)(outputs(0), outputs(1), labels)
+
+
+def test_the_nearest_option_is_named() -> None:
+    with pytest.raises(LimbeckError, match="did you mean 'temperature'"):
+        limbeck.losses.soft_targets(outputs(0), outputs(1), plain(), temprature=2.0)  # type: ignore[call-arg]

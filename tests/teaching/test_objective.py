@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from limbeck.losses import cross_entropy, soft_targets
+from limbeck.runs.errors import LimbeckError
 from limbeck.teaching.objective import Objective, Term, ensemble
 from limbeck.types import Outputs, Targets
 
@@ -136,3 +137,51 @@ def test_a_loss_with_parameters_of_its_own() -> None:
     values.sum().backward()
     assert adapter.weight.grad is not None
     assert adapter.weight.grad.abs().max() > 0
+
+
+# A loss of the user's own that breaks
+
+
+def with_a_mistake(student: Outputs, teacher: Outputs, targets: Targets, *, power: int = 2) -> Tensor:
+    return student.logits.softmax(dim=-1).gather(1, targets)  # type: ignore[arg-type]
+
+
+def told(function: object, options: dict[str, object] | None = None) -> str:
+    student = Outputs(outputs(0).logits.requires_grad_())
+    with pytest.raises(LimbeckError) as caught:
+        Objective([Term("mine", function, options=options or {})])(student, [outputs(1)], TARGETS)  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_loss_that_raises_is_named_with_what_it_was_given_and_where_it_broke() -> None:
+    line = with_a_mistake.__code__.co_firstlineno + 1
+    said = told(with_a_mistake, {"power": 3})
+    assert said.startswith(f"loss 'mine' raised TypeError at {__file__}:{line}: ")
+    assert "with_a_mistake(student, teacher, targets, *, power=2) was given student logits [6, 5] float64" in said
+    assert "teacher logits [6, 5] float64, labels [6] int64, options {'power': 3}" in said
+
+
+def test_a_loss_with_another_signature_is_named() -> None:
+    said = told(lambda logits, labels: logits)
+    assert said.startswith("loss 'mine' raised TypeError: ")
+    assert "(logits, labels) was given" in said
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (lambda s, t, y: None, "NoneType"),
+        (lambda s, t, y: 0.5, "float"),
+        (lambda s, t, y: s.logits, r"[6, 5] float64"),
+        (lambda s, t, y: s.logits.argmax(-1), r"[6] int64"),
+        (lambda s, t, y: s.logits[:3, 0], r"[3] float64"),
+    ],
+)
+def test_a_loss_that_returns_something_else_is_named(value: object, shown: str) -> None:
+    assert f"must return [6] or one number, floating point; it returned {shown} (" in told(value)
+
+
+def test_a_loss_without_a_gradient_is_named() -> None:
+    assert "does not depend on the student" in told(lambda s, t, y: s.logits.detach().mean())
+    assert "does not depend on the student" in told(lambda s, t, y: t.logits.mean())

@@ -7,10 +7,12 @@ from torch import Tensor
 from limbeck.types import Outputs, Targets
 
 from .log_space import log_probabilities
+from .plain_tensors import takes_tensors
 
 NEEDS_TEACHER = False
 
 
+@takes_tensors
 def cross_entropy(
     student: Outputs, teacher: Outputs | None, targets: Targets, *, label_smoothing: float = 0.0
 ) -> Tensor:

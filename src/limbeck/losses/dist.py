@@ -8,10 +8,13 @@ from torch import Tensor
 from limbeck.types import Outputs, Targets
 
 from .log_space import log_probabilities
+from .plain_tensors import takes_tensors
 
+NEEDS_LABELS = False
 FLOOR = 1e-8  # of a centred vector's squared length; the published code adds as much to the product of two lengths
 
 
+@takes_tensors
 def dist(
     student: Outputs,
     teacher: Outputs,

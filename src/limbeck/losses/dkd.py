@@ -11,8 +11,10 @@ from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs, Targets
 
 from .log_space import widened
+from .plain_tensors import takes_tensors
 
 
+@takes_tensors
 def dkd(
     student: Outputs,
     teacher: Outputs,

@@ -7,10 +7,13 @@ from torch import Tensor
 from limbeck.types import Outputs, Targets
 
 from .log_space import log_probabilities, widened
+from .plain_tensors import takes_tensors
 
+NEEDS_LABELS = False
 SMALLEST_DEVIATION = 1e-3  # below it, gradients of half-precision logits would overflow
 
 
+@takes_tensors
 def soft_targets(
     student: Outputs, teacher: Outputs, targets: Targets, *, temperature: float = 4.0, standardise: bool = False
 ) -> Tensor:

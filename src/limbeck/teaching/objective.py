@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.losses.log_space import log_probabilities
+from limbeck.losses.plain_tensors import described
+from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.types import Outputs, Targets
+
+from .memory import is_out_of_memory
 
 Loss = Callable[..., Tensor]
 
@@ -36,6 +41,41 @@ class Term:
         option = inspect.signature(self.function).parameters.get("temperature")
         usual = 1.0 if option is None or option.default is option.empty else option.default
         return float(self.options.get("temperature", usual))
+
+    def __call__(self, student: Outputs, teacher: Outputs | None, targets: Targets, **state: nn.Module) -> Tensor:
+        """Its values, `[B]` or one number. Raises LimbeckError that says which loss, given what, failed how."""
+        try:
+            value = self.function(student, teacher, targets, **self.options, **state)
+        except LimbeckError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise LimbeckError(
+                f"loss {self.name!r} raised {type(error).__name__}{_where(error)}: {in_a_line(error)} "
+                f"({self._given(student, teacher, targets)})"
+            ) from error
+        batch = student.logits.shape[0]
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape not in ((batch,), ()):
+            raise LimbeckError(
+                f"loss {self.name!r} must return [{batch}] or one number, floating point; it returned "
+                f"{described(value)} ({self._given(student, teacher, targets)})"
+            )
+        if student.logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise LimbeckError(
+                f"loss {self.name!r} returned a value that does not depend on the student: no gradient reaches it "
+                f"({self._given(student, teacher, targets)})"
+            )
+        return value
+
+    def _given(self, student: Outputs, teacher: Outputs | None, targets: Targets) -> str:
+        told = "none" if teacher is None else described(teacher.logits)
+        parameters = [p.replace(annotation=p.empty) for p in inspect.signature(self.function).parameters.values()]
+        return (
+            f"{getattr(self.function, '__name__', self.name)}{inspect.Signature(parameters)} was given student logits "
+            f"{described(student.logits)}, teacher logits {told}, labels {described(targets.labels)}, "
+            f"options {dict(self.options) or 'none'}"
+        )
 
     def weight_at(self, epochs: float) -> float:
         """The weight of the step with which `epochs` of the training are done."""
@@ -75,9 +115,16 @@ class Objective(nn.Module):
         for term, temperature in zip(self.terms, self.temperatures, strict=True):
             teacher = ensemble(teachers, self.teacher_weights, temperature)
             state = {"state": self.states[term.name]} if term.name in self.states else {}
-            value = term.function(student, teacher, targets, **term.options, **state)
+            value = term(student, teacher, targets, **state)
             values.append(term.weight_at(epochs) * value.mean())
         return torch.stack(values)
+
+
+def _where(error: BaseException) -> str:
+    """` at file.py:12`, where an error was raised outside torch, as deep as can be told."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [frame for frame in frames if "/torch/" not in frame.filename]
+    return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
 def ensemble(teachers: Sequence[Outputs], weights: Sequence[float], temperature: float) -> Outputs | None:

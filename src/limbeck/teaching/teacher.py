@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
+from limbeck.losses.plain_tensors import described
+from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs
 from limbeck.views.prepare import InputFormat
 
@@ -73,6 +75,34 @@ def fingerprint(model: nn.Module) -> str:
     return whole.hexdigest()
 
 
-def as_outputs(answer: Outputs | Tensor) -> Outputs:
-    """Bare logits of a foreign model as `Outputs`."""
-    return answer if isinstance(answer, Outputs) else Outputs(answer)
+def as_outputs(answer: object) -> Outputs:
+    """What a model answers as `Outputs`: bare logits, or where they lie in what foreign models give.
+
+    Logits are a tensor of its own, `.logits` of an object (Hugging Face, torchvision's Inception and GoogLeNet), the
+    entry `logits` or `out` of a mapping, or the first of a tuple. What stands beside them (auxiliary heads, hidden
+    states) is left alone. Raises LimbeckError for anything else.
+    """
+    if isinstance(answer, Outputs):
+        logits = answer.logits
+    else:
+        logits = _logits(answer)
+        answer = Outputs(logits) if isinstance(logits, Tensor) else Outputs(torch.empty(0))
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        raise LimbeckError(
+            "a model must answer with floating-point logits [B, K]: a tensor, a tuple whose first is one, a mapping "
+            f"with 'logits', or an object with .logits; this one gave {described(logits)}"
+        )
+    return answer
+
+
+def _logits(answer: object) -> object:
+    """Logits or, where there are none, what stands in their place."""
+    if isinstance(answer, Tensor):
+        return answer
+    if (named := getattr(answer, "logits", None)) is not None:
+        return named
+    if isinstance(answer, Mapping):
+        return next((answer[key] for key in ("logits", "out") if key in answer), answer)
+    if isinstance(answer, tuple | list) and answer:
+        return _logits(answer[0])
+    return answer
