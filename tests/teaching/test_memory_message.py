@@ -53,5 +53,5 @@ def test_a_model_that_does_not_fit_its_images_says_so_itself() -> None:
             return self.layer(pixels)
 
     planner = ViewPlanner("digits", 48, ViewRecipe(batch_size=16), seed=0)
-    with pytest.raises(RuntimeError, match="shapes"):
+    with pytest.raises(LimbeckError, match=r"^wrong: .*learning from a batch of 16 images .*shapes"):
         next(teach([learner("wrong", model=Wrong())], {"teacher": teacher()}, train_split(), planner))
