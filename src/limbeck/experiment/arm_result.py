@@ -11,7 +11,6 @@ from limbeck.evaluation.efficiency import measure
 from limbeck.evaluation.evaluate import evaluate, logits_of
 from limbeck.teaching.learner import Learner
 from limbeck.teaching.objective import ensemble
-from limbeck.teaching.precision import compute_dtype
 from limbeck.teaching.predictor import predictor
 from limbeck.teaching.teacher import Teacher
 from limbeck.types import Outputs
@@ -21,6 +20,9 @@ from .bench import Bench
 from .follow import Watcher
 from .plan import LearnerPlan, baseline_of
 from .saved_model import save_model
+
+MEASURED_PRECISION = "float32"
+"""Of everything measured for the result, whatever precision trained it: a saved model answers in it."""
 
 
 def measure_learner(
@@ -37,7 +39,7 @@ def measure_learner(
         return row
     watcher.say(f"measuring {learner.name}")
     model, row["chosen_epoch"] = learner.chosen()
-    save_model(bench.directory.model(learner.name), model, describe(arm, bench.images))
+    save_model(bench.directory.model(learner.name), model, describe(arm, bench.recipe.data, bench.images))
     heard = [teachers[name] for name, _ in plan.voices]
     weights = [weight for _, weight in plan.voices]
     if not heard and plan.role == "student" and len(teachers) == 1:
@@ -51,9 +53,8 @@ def _measured(
     recipe, images = bench.recipe, bench.images
     arm = recipe.arms()[arm_name]
     form = input_format(arm, images)
-    dtype = compute_dtype(arm.precision or recipe.precision, bench.device)
-    predict = predictor(model, form, device=bench.device, dtype=dtype, name=arm_name)
-    found: dict[str, Any] = {}
+    predict = predictor(model, form, device=bench.device, name=arm_name)
+    found: dict[str, Any] = {"measured_precision": MEASURED_PRECISION}
     splits = {"validation": images.validation} | ({"test": images.test} if recipe.evaluation.test else {})
     for split_name, split in splits.items():
         told = None

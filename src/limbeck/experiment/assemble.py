@@ -14,7 +14,7 @@ from limbeck.models.folding import fold_batch_norms
 from limbeck.models.weights import load_weights
 from limbeck.runs import lookup
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Arm, Functions, LossTerm, Named
+from limbeck.runs.recipe import Arm, Data, Functions, LossTerm, Named
 from limbeck.runs.recipe_views import Views
 from limbeck.seeding import seed_everything
 from limbeck.teaching import optimizers, schedules
@@ -34,6 +34,7 @@ from limbeck.views.resized_crop import ResizedCrop
 
 from .images import Images
 from .plan import LearnerPlan
+from .trained_on import describe_data
 
 IMAGES_TO_INITIALISE = 2048
 POLICIES = {"autoaugment": AutoAugment, "randaugment": RandAugment, "trivialaugment": TrivialAugment}
@@ -253,8 +254,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "") if names else "none"
 
 
-def describe(arm: Arm, images: Images) -> dict[str, Any]:
-    """What `limbeck.load` needs to build a model of this arm again."""
+def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
+    """What `limbeck.load` needs to build a model of this arm again, and to find the images that it was trained on."""
     form = input_format(arm, images)
     return {
         "model": {"name": arm.model.name, **arm.model.options},
@@ -264,4 +265,5 @@ def describe(arm: Arm, images: Images) -> dict[str, Any]:
         "interpolation": form.interpolation,
         "image_shape": list(images.shape),
         "trained_on": images.name,
+        "data": describe_data(data, images),
     }

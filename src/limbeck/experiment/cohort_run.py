@@ -79,7 +79,8 @@ def run_cohort(
             stop=stop, prune=prune,
         )  # fmt: skip
     began = time.monotonic()
-    teachers = {name: load(name) for name in heard}
+    load.cache_clear()  # training is over: what is measured answers in float32, as the saved models do
+    teachers = {name: load_teacher(bench, name, "fp32") for name in heard}
     measured = []
     for plan, learner in zip(plans, learners, strict=True):
         stop.obey()

@@ -42,7 +42,7 @@ DEFAULT_OPTIMIZER = {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4}
 class Distilled:
     """What `distill` gives. student: the module that was passed, trained, in eval mode.
 
-    validation, test: measured with the teacher as the reference. history: one row an epoch.
+    validation, test: measured in float32, with the teacher as the reference. history: one row an epoch.
     """
 
     student: nn.Module
@@ -153,11 +153,10 @@ def distill(
     if chosen is not student:
         student.load_state_dict(chosen.state_dict())
     student.eval()
-    predict = predictor(student, student_form, device=where, dtype=dtype)
+    predict = predictor(student, student_form, device=where)  # in float32, as the student will be used
     reference = None
-    if len(frozen) == 1:
-        only = frozen["teacher-0"]
-        reference = predictor(only.frozen, only.form, device=where, dtype=dtype)
+    if len(teachers) == 1:
+        reference = predictor(copy.deepcopy(teachers[0]).to(where), teacher_form, device=where)
     return Distilled(
         student,
         images.class_names,

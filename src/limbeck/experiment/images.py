@@ -28,6 +28,11 @@ class Images:
         """Channels, height, width of the stored images."""
         return self.train.image_shape
 
+    @property
+    def dataset_fingerprint(self) -> str:
+        """Of the data set before it was parted: `fingerprint` up to what `part` adds."""
+        return self.fingerprint.partition("/")[0]
+
 
 def load_images(data: Data) -> Images:
     """Build the source that a recipe names and part it."""

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Arm, Recipe
+from limbeck.runs.recipe import Arm, Precision, Recipe
 from limbeck.teaching.teacher import Teacher
 
 from .assemble import input_format, load_ready_teacher, make_teacher
@@ -25,15 +25,18 @@ def arm_of(recipe: Recipe, name: str) -> Arm:
     return arms[name] if name in arms else arms[name.rpartition("-seed")[0]]
 
 
-def load_teacher(bench: Bench, name: str) -> Teacher:
-    """A teacher, frozen. Raises LimbeckError where its file is missing, damaged or does not fit the data."""
+def load_teacher(bench: Bench, name: str, precision: Precision | None = None) -> Teacher:
+    """A teacher, frozen. Raises LimbeckError where its file is missing, damaged or does not fit the data.
+
+    precision: what it computes in, if not in that of its arm or recipe.
+    """
     arm = arm_of(bench.recipe, name)
     if name in bench.recipe.arms():
         model = load_ready_teacher(name, arm, bench.images, bench.models)
     else:
         model = load_trained(bench.directory.model(name), bench.models)
-    precision = arm.precision or bench.recipe.precision
-    return make_teacher(name, model, input_format(arm, bench.images), device=bench.device, precision=precision)
+    form, chosen = input_format(arm, bench.images), precision or arm.precision or bench.recipe.precision
+    return make_teacher(name, model, form, device=bench.device, precision=chosen)
 
 
 def must_differ(student: str, teachers: Sequence[Teacher]) -> None:

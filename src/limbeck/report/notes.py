@@ -57,6 +57,14 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
         "ECE is the expected calibration error over 15 equal bins of confidence. "
         "Loss and KL(teacher ‖ student) are in nats, at temperature 1.",
     ]
+    measured_in = {
+        learner["measured_precision"] for arm in arms for learner in arm.learners if "measured_precision" in learner
+    }
+    if measured_in:
+        said.append(
+            f"Final figures are measured in {', '.join(sorted(measured_in))}, as the saved models answer; validation "
+            "during training (the curves, and the choice of an epoch) is in the precision of training."
+        )
     costs = [learner["efficiency"] for arm in arms for learner in arm.learners if learner.get("efficiency")]
     if costs:
         said += _notes_on_cost(costs[0])
