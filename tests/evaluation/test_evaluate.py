@@ -52,6 +52,20 @@ def test_an_error_stands_in_its_class() -> None:
     assert told == found, "a reference may be given as its logits"
 
 
+def test_who_is_taken_for_whom() -> None:
+    split = split_of()
+    matrix = evaluate(errs_on_three, split, num_classes=CLASSES).to_dict()["confusion"]
+    counts = torch.bincount(split.labels, minlength=CLASSES).tolist()
+    expected = [[counts[row] * (column == (4 if row == 3 else row)) for column in range(CLASSES)] for row in range(7)]
+    assert matrix == expected
+    many = evaluate(lambda images: torch.nn.functional.pad(errs_on_three(images), (0, 300)), split, num_classes=307)
+    sparse = many.to_dict()["confusion"]
+    assert [3, 4, counts[3]] in sparse
+    assert sum(count for _, _, count in sparse) == many.n
+    silent = evaluate(lambda images: torch.full((len(images), CLASSES), torch.nan), split, num_classes=CLASSES)
+    assert silent.confusion == (), "no answer is no class"
+
+
 @pytest.mark.parametrize("batch_size", [1, 7, 53, 1000])
 def test_the_batch_size_changes_nothing(batch_size: int) -> None:
     split = split_of()

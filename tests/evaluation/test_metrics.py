@@ -71,6 +71,9 @@ def test_classes(case: tuple[torch.Tensor, torch.Tensor]) -> None:
         assert found[place] == (pytest.approx(np.mean(own)) if own else None)
         present += [np.mean(own)] if own else []
     assert metrics.balanced_accuracy(logits, labels) == pytest.approx(np.mean(present))
+    pairs = list(zip(labels.tolist(), top, strict=True))
+    expected = [(true, guess, pairs.count((true, guess))) for true, guess in sorted(set(pairs))]
+    assert metrics.confusion(logits, labels) == expected
 
 
 @settings(deadline=None)

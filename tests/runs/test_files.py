@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
 
 REPLACER = """
 import sys
+import tempfile
 from pathlib import Path
 from limbeck.runs.files import replace
 for count in range(int(sys.argv[2]), 10**9):
@@ -188,3 +190,19 @@ def test_json_holds_all_but_what_is_not_finite(value: Any) -> None:
         return {key: expected(item) for key, item in node.items()} if isinstance(node, dict) else node
 
     assert json.loads(json.dumps(finite(value), allow_nan=False)) == expected(value)
+
+
+@given(values)
+@settings(deadline=None)
+def test_written_json_reads_as_it_was(value: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        write_json(Path(folder) / "value.json", value)
+        assert read_json(Path(folder) / "value.json") == json.loads(json.dumps(finite(value)))
+
+
+def test_a_list_of_numbers_takes_one_line(tmp_path: Path) -> None:
+    write_json(tmp_path / "m.json", {"matrix": [[1, 2], [-3.5e-9, None]], "words": ["[", "1"], "none": []})
+    lines = (tmp_path / "m.json").read_text(encoding="utf-8").splitlines()
+    assert "    [1, 2]," in lines
+    assert "    [-3.5e-09, null]" in lines
+    assert read_json(tmp_path / "m.json")["words"] == ["[", "1"]

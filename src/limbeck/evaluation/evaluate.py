@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from limbeck.runs.errors import LimbeckError
 from limbeck.types import Predict, Split
 
 from . import metrics
+
+MOST_CLASSES_OF_A_MATRIX = 200
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Evaluation:
     per_class: one accuracy a class; None for a class without images.
     agreement, kl_to_reference: same top class as the reference, and mean KL(reference || predictor) in nats;
         None where there was no reference.
+    confusion: (class, class answered, images) of every pair that occurs, in order.
     """
 
     n: int
@@ -39,14 +42,28 @@ class Evaluation:
     per_class: tuple[float | None, ...]
     agreement: float | None = None
     kl_to_reference: float | None = None
+    confusion: tuple[tuple[int, int, int], ...] = field(default=(), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: a number that is not finite becomes None."""
+        """Plain values for JSON: a number that is not finite becomes None.
+
+        `confusion` becomes a matrix, a row for each class and a column for each class answered; of more than 200
+        classes it stays a list of what occurs.
+        """
         plain = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
             for name, value in dataclasses.asdict(self).items()
         }
-        return plain | {"per_class": list(self.per_class)}
+        return plain | {"per_class": list(self.per_class), "confusion": self._confusion()}
+
+    def _confusion(self) -> list[list[int]]:
+        classes = len(self.per_class)
+        if classes > MOST_CLASSES_OF_A_MATRIX:
+            return [list(pair) for pair in self.confusion]
+        matrix = [[0] * classes for _ in range(classes)]
+        for true, answered, images in self.confusion:
+            matrix[true][answered] = images
+        return matrix
 
 
 def evaluate(
@@ -91,6 +108,7 @@ def evaluate_logits(logits: Tensor, split: Split, *, num_classes: int, reference
         per_class=tuple(metrics.per_class(logits, labels)),
         agreement=None if told is None else metrics.agreement(logits, told),
         kl_to_reference=None if told is None else metrics.kl_divergence(told, logits),
+        confusion=tuple(metrics.confusion(logits, labels)),
     )
 
 

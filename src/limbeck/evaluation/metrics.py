@@ -74,6 +74,14 @@ def per_class(logits: Tensor, labels: Tensor) -> list[float | None]:
     return [r / n if n else None for r, n in zip(right.tolist(), images.tolist(), strict=True)]
 
 
+def confusion(logits: Tensor, labels: Tensor) -> list[tuple[int, int, int]]:
+    """(class, class answered, images) of every pair that occurs, in order; images without an answer are left out."""
+    answers, classes = predictions(logits), logits.shape[1]
+    known = answers != NO_ANSWER
+    pairs, counts = (labels[known] * classes + answers[known]).unique(return_counts=True)
+    return [(pair // classes, pair % classes, n) for pair, n in zip(pairs.tolist(), counts.tolist(), strict=True)]
+
+
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
     """Mean over the classes that have images of the accuracy per class, in [0, 1]."""
     present = [value for value in per_class(logits, labels) if value is not None]

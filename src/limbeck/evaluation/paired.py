@@ -51,8 +51,13 @@ def paired_difference(first_logits: Tensor, second_logits: Tensor, labels: Tenso
     first_right, second_right = (metrics.correct(logits, labels) for logits in (first_logits, second_logits))
     n = len(labels)
     only_first, only_second = int((first_right & ~second_right).sum()), int((second_right & ~first_right).sum())
+    agreement = metrics.agreement(first_logits, second_logits)
+    return PairedDifference(n, only_first, only_second, agreement, *bonett_price(only_first, only_second, n))
+
+
+def bonett_price(only_first: int, only_second: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of the difference of accuracies from its counts of `n` images: see `paired_difference`."""
     first, second = (only_first + 1) / (n + 2), (only_second + 1) / (n + 2)
     centre = first - second
     reach = NORMAL_QUANTILE * math.sqrt((first + second - centre**2) / (n + 2))
-    agreement = metrics.agreement(first_logits, second_logits)
-    return PairedDifference(n, only_first, only_second, agreement, max(centre - reach, -1.0), min(centre + reach, 1.0))
+    return max(centre - reach, -1.0), min(centre + reach, 1.0)

@@ -128,8 +128,16 @@ def _copy_durably(folder: Path, to: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`replace` with readable JSON; a number that is not finite becomes null."""
-    replace(path, (json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n").encode())
+    """`replace` with readable JSON, a list of numbers on one line; a number that is not finite becomes null."""
+    text = json.dumps(finite(value), indent=2, ensure_ascii=False)
+    replace(path, (_LIST_OF_NUMBERS.sub(_on_one_line, text) + "\n").encode())
+
+
+_LIST_OF_NUMBERS = re.compile(r"\[\n *(?:(?:null|[-\d][-+.\deE]*),?\n *)+\]")  # a line break is never inside a string
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    return re.sub(r"\n *", " ", found[0]).replace("[ ", "[").replace(" ]", "]")
 
 
 def read_json(path: Path) -> Any:
