@@ -64,6 +64,7 @@ def learner(clip_norm: float | None, processes: Processes) -> Learner:
 def teach(folder: Path, steps: int, rank: int, count: int) -> None:
     """As one process of so many; what it has to say goes to `folder/COUNT-RANK`."""
     processes = Processes(rank, count)
+    sent = _counted_messages()
     if not processes.alone:
         distributed.init_process_group("gloo", init_method=f"file://{folder}/meet-{count}", rank=rank, world_size=count)
     learners = [learner(None, processes), learner(0.5, processes)]
@@ -75,20 +76,36 @@ def teach(folder: Path, steps: int, rank: int, count: int) -> None:
         epoch, step = divmod(number, planner.steps_per_epoch)
         view = make_view(split, planner.plan(epoch, step), VIEWS)
         own = view.images[processes.part(len(view.images))]
+        sent.clear()
         take_step(learners, heard, view, epoch=epoch, step=step, steps=planner.steps_per_epoch)
         said.append(
             {
                 "images": [hash(image.contiguous().numpy().tobytes()) for image in own],
                 "targets": [tensor.tolist() for tensor in view.targets],
                 "losses": [one.trace[-1].tolist() for one in learners],
+                "sent": sum(sent),
             }
         )
     modules = [module for one in learners for module in (one.model, one.objective)]
     weights = torch.cat([p.detach().flatten() for module in modules for p in module.parameters()])
     said.append({"weights": weights.tolist()})
+    said[-1]["needed"] = weights.numel() + 3 * 10 * VIEWS.batch_size  # gradients; logits of both and of the teacher
     (folder / f"{count}-{rank}.json").write_text(json.dumps(said))
     if not processes.alone:
         distributed.destroy_process_group()
+
+
+def _counted_messages() -> list[int]:
+    """How many numbers each sum over processes is of, as it is asked for."""
+    sent: list[int] = []
+    all_reduce = distributed.all_reduce
+
+    def counting(tensor: Tensor, *more: Any) -> None:
+        sent.append(tensor.numel())
+        all_reduce(tensor, *more)
+
+    distributed.all_reduce = counting
+    return sent
 
 
 def main(folder: Path, steps: int, counts: list[int]) -> None:

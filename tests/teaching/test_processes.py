@@ -23,7 +23,11 @@ TAUGHT = HERE / "taught_together.py"
 
 def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
     words = [sys.executable, str(TAUGHT), str(tmp_path), str(STEPS), "1", "2", "3"]
-    env = {**os.environ, "PYTHONPATH": str(HERE), "GLOO_SOCKET_IFNAME": "lo"}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
     done = subprocess.run(words, env=env, stderr=subprocess.PIPE, text=True, timeout=480, check=False)
     assert done.returncode == 0, done.stderr
     alone = json.loads((tmp_path / "1-0.json").read_text())
@@ -37,6 +41,9 @@ def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
                 assert one[step]["losses"] == together[0][step]["losses"], "every process knows the same"
             for found, expected in zip(together[0][step]["losses"], alone[step]["losses"], strict=True):
                 assert found == pytest.approx(expected, abs=1e-5)
+                assert one[step]["sent"] == one[-1]["needed"], (
+                    "gradients and logits; no feature, which no loss compares"
+                )
         for one in together:
             assert one[-1]["weights"] == together[0][-1]["weights"], "bit for bit the same weights in each"
         assert together[0][-1]["weights"] == pytest.approx(alone[-1]["weights"], abs=1e-4)

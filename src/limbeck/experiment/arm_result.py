@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from limbeck.evaluation.efficiency import measure
 from limbeck.evaluation.evaluate import evaluate, logits_of
@@ -23,12 +24,23 @@ from .saved_model import save_model
 
 MEASURED_PRECISION = "float32"
 """Of everything measured for the result, whatever precision trained it: a saved model answers in it."""
+Ask = Callable[[Teacher, str], Tensor]
+"""A teacher's logits `[N, K]` for a split, by the split's name."""
+
+
+def ask_teacher(bench: Bench, teacher: Teacher, split: str) -> Tensor:
+    """A teacher's logits for a split, `[N, K]` on the CPU."""
+    predict = predictor(teacher.frozen, teacher.form, device=bench.device, dtype=teacher.dtype, name=teacher.name)
+    return logits_of(predict, getattr(bench.images, split), bench.recipe.evaluation.batch_size)
 
 
 def measure_learner(
-    bench: Bench, plan: LearnerPlan, learner: Learner, teachers: Mapping[str, Teacher], watcher: Watcher
+    bench: Bench, plan: LearnerPlan, learner: Learner, teachers: Mapping[str, Teacher], watcher: Watcher, ask: Ask
 ) -> dict[str, Any]:
-    """Choose, keep, and read the test split: once, for the model that was chosen."""
+    """Choose, keep, and read the test split: once, for the model that was chosen.
+
+    ask: `ask_teacher`, remembered for the cohort, so that a teacher answers once however many are compared with it.
+    """
     arm = bench.recipe.arms()[plan.arm]
     row = _about(bench, plan, learner)
     if learner.failure:
@@ -44,11 +56,11 @@ def measure_learner(
     weights = [weight for _, weight in plan.voices]
     if not heard and plan.role == "student" and len(teachers) == 1:
         heard, weights = list(teachers.values()), [1.0]  # how near does one come who never heard it?
-    return row | _measured(bench, plan.arm, model, heard, weights)
+    return row | _measured(bench, plan.arm, model, heard, weights, ask)
 
 
 def _measured(
-    bench: Bench, arm_name: str, model: nn.Module, heard: Sequence[Teacher], weights: Sequence[float]
+    bench: Bench, arm_name: str, model: nn.Module, heard: Sequence[Teacher], weights: Sequence[float], ask: Ask
 ) -> dict[str, Any]:
     recipe, images = bench.recipe, bench.images
     arm = recipe.arms()[arm_name]
@@ -59,14 +71,7 @@ def _measured(
     for split_name, split in splits.items():
         told = None
         if heard:
-            logits = [
-                logits_of(
-                    predictor(t.frozen, t.form, device=bench.device, dtype=t.dtype, name=t.name),
-                    split,
-                    recipe.evaluation.batch_size,
-                )
-                for t in heard
-            ]
+            logits = [ask(t, split_name) for t in heard]
             scale = sum(weights)
             mixed = ensemble([Outputs(x) for x in logits], [w / scale for w in weights], 1.0)
             told = mixed.logits if mixed else None
@@ -117,6 +122,10 @@ def measure_ready(bench: Bench, name: str) -> dict[str, Any]:
         model = load_ready_teacher(name, arm, bench.images, bench.models).to(bench.device)
         role = "teacher" if name in bench.recipe.teachers else "student"
         about = _about(bench, LearnerPlan(name, name, role, 0, ()), None)
-        done = about | {"ended": "from a file"} | _measured(bench, name, model, [], [])
+        done = (
+            about
+            | {"ended": "from a file"}
+            | _measured(bench, name, model, [], [], functools.partial(ask_teacher, bench))
+        )
         files.finish(done)
     return done

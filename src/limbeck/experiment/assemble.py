@@ -137,15 +137,17 @@ def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
 
 def make_objective(terms: Sequence[LossTerm], losses: Functions, teacher_weights: Sequence[float]) -> Objective:
     """The weighted sum that an arm minimises."""
+    found = [lookup.find("losses", term.name, losses) for term in terms]
     made = [
         Term(
             term.name,
-            lookup.load(lookup.find("losses", term.name, losses), losses),
+            lookup.load(entry, losses),
             term.weight,
             term.options,
             term.warmup_epochs,
+            entry.needs_features,
         )
-        for term in terms
+        for term, entry in zip(terms, found, strict=True)
     ]
     return Objective(made, teacher_weights=teacher_weights)
 

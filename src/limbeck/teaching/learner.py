@@ -119,6 +119,8 @@ class Learner:
         seed_device(self.device, "dropout", self.seed, epoch, step, *own)
         with autocast(self.dtype, self.device), naming_model(self.name, pixels.shape, "learning from"):
             outputs = as_outputs(self.model(pixels))
+        if not self.objective.needs_features:
+            outputs = Outputs(outputs.logits)
         outputs = self.processes.whole(outputs, targets.labels.shape[0])
         values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
         optimizer.zero_grad(set_to_none=True)

@@ -96,7 +96,10 @@ def teach(
 def take_step(
     active: Sequence[Learner], teachers: Mapping[str, Answers], view: View, *, epoch: int, step: int, steps: int
 ) -> None:
-    """One view for all, prepared once for each way in which a model wants it; this process's part of its images."""
+    """One view for all, prepared once for each way in which a model wants it; this process's part of its images.
+
+    Of a teacher whose features no loss compares, the logits alone are kept.
+    """
     device, processes = active[0].device, active[0].processes
     size = view.images.shape[0]
     images = view.images[processes.part(size)].to(device)
@@ -111,9 +114,12 @@ def take_step(
 
     batch = images.shape[0]
     answers: dict[str, Outputs] = {}
+    featured = {name for one in active if one.objective.needs_features for name in one.training.teachers}
     for name in dict.fromkeys(name for learner in active for name in learner.training.teachers):
         with naming_memory(name, batch):
-            answers[name] = processes.whole(teachers[name].answer(pixels, epoch=epoch, step=step), size)
+            answer = teachers[name].answer(pixels, epoch=epoch, step=step)
+            answers[name] = processes.whole(answer if name in featured else Outputs(answer.logits), size)
+            del answer  # its features would live through every student's step
     for learner in active:
         heard = [answers[name] for name in learner.training.teachers]
         with naming_memory(learner.name, batch):

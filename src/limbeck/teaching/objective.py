@@ -27,6 +27,7 @@ class Term:
     """One loss of an objective: weight · mean over the batch of function(student, teacher, targets, **options).
 
     warmup_epochs: the weight grows in a straight line from nothing to `weight` over so many epochs.
+    needs_features: it compares more than logits; other losses are given none.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Term:
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     warmup_epochs: float = 0.0
+    needs_features: bool = False
 
     @property
     def temperature(self) -> float:
@@ -82,6 +84,22 @@ class Term:
         return self.weight * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.weight
 
 
+class _NoFeatures(tuple[Tensor, ...]):
+    """Stands for features that a loss is not given. Empty ones would pass for a loss of zero in a loop over them."""
+
+    reason: str
+
+    def __new__(cls, reason: str) -> _NoFeatures:
+        made = super().__new__(cls)
+        made.reason = reason
+        return made
+
+    def _refuse(self, *_: Any) -> Any:
+        raise LimbeckError(self.reason)
+
+    __iter__ = __getitem__ = __len__ = _refuse
+
+
 class Objective(nn.Module):
     """The weighted sum of a learner's losses, and what they learn themselves.
 
@@ -103,6 +121,7 @@ class Objective(nn.Module):
         total = sum(teacher_weights)
         self.teacher_weights = tuple(weight / total for weight in teacher_weights)
         self.states = nn.ModuleDict(dict(states or {}))
+        self.needs_features = any(term.needs_features for term in self.terms)
 
     def forward(
         self, student: Outputs, teachers: Sequence[Outputs], targets: Targets, epochs: float = math.inf
@@ -110,14 +129,31 @@ class Objective(nn.Module):
         """Weighted values of all terms, `[number of terms]` float32. Their sum is what is minimised.
 
         epochs: how much of the training is done with this step, for weights that grow.
+        Raises LimbeckError where a loss reads features that it has not asked for, or those of several teachers.
         """
         values = []
         for term, temperature in zip(self.terms, self.temperatures, strict=True):
             teacher = ensemble(teachers, self.teacher_weights, temperature)
             state = {"state": self.states[term.name]} if term.name in self.states else {}
-            value = term(student, teacher, targets, **state)
+            given = self._as_given_to(term, student, teacher, len(teachers))
+            value = term(*given, targets, **state)
             values.append(term.weight_at(epochs) * value.mean())
         return torch.stack(values)
+
+    @staticmethod
+    def _as_given_to(
+        term: Term, student: Outputs, teacher: Outputs | None, teachers: int
+    ) -> tuple[Outputs, Outputs | None]:
+        """What a loss may see of both: features where it needs them."""
+        if not term.needs_features:
+            none = _NoFeatures(
+                f"loss {term.name!r} reads features; say so in its file or on the function: NEEDS_FEATURES = True"
+            )
+            return student._replace(features=none), teacher and teacher._replace(features=none)
+        if teachers > 1 and teacher:
+            reason = f"loss {term.name!r} compares features, and {teachers} teachers have none in common; give it one"
+            teacher = teacher._replace(features=_NoFeatures(reason))
+        return student, teacher
 
 
 def _where(error: BaseException) -> str:
