@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.server
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -148,6 +150,19 @@ def test_two_who_fetch_the_same_file_both_get_it(server, tmp_path):
         thread.join()
     assert target.read_bytes() == DATA
     assert Server.asked == [None]  # one of them asked
+
+
+def test_a_part_that_is_removed_while_another_waits_for_it_is_begun_anew(server, tmp_path):
+    target, part = tmp_path / "data.bin", tmp_path / "data.bin.part"
+    thread = threading.Thread(target=fetch, args=(f"{server}/data.bin", target))
+    with part.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        thread.start()
+        time.sleep(0.2)
+        part.unlink()  # as one does who has found wrong bytes in it
+    thread.join()
+    assert target.read_bytes() == DATA
+    assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
 
 
 def test_a_folder_that_cannot_be_written_says_what_to_do(server, tmp_path):

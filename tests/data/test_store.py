@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -164,8 +165,19 @@ def test_test_images_that_training_sees_are_counted(capsys):
 def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "file"))
-    with pytest.raises(LimbeckError, match="set LIMBECK_CACHE to another folder"):
+    with pytest.raises(LimbeckError, match="set LIMBECK_CACHE to another folder") as refused:
         store.dataset("mine", KEY, contents)
+    assert "make room" not in str(refused.value)  # it would not help
+
+
+def test_a_source_that_cannot_be_read_is_told_as_such_and_not_as_a_full_disk():
+    def failing():
+        yield from list(contents().blocks)[:2]
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "photo.bin")
+
+    with pytest.raises(LimbeckError, match=r"^photo\.bin: cannot be read: Input/output error$"):
+        store.dataset("mine", KEY, lambda: contents(blocks=failing()))
+    assert files_in(store.location()) == []
 
 
 def test_a_full_disk_says_what_to_do_and_leaves_nothing():

@@ -6,6 +6,8 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -53,8 +55,7 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("a+b") as file:
-            temporary.lock_file(file, f"waiting for another process that fetches {url}")
+        with _locked(part, target, f"waiting for another process that fetches {url}") as file:
             if target.is_file():  # fetched while we waited
                 return
             try:
@@ -78,6 +79,18 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
         raise LimbeckError(
             f"{target.parent}: cannot be written: {error.strerror or error}; set LIMBECK_DATA to another folder"
         ) from error
+
+
+@contextmanager
+def _locked(part: Path, target: Path, message: str) -> Iterator[IO[bytes]]:
+    """What is there of the file, held by this process alone; anything once `target` is there."""
+    while True:
+        with part.open("a+b") as file:
+            temporary.lock_file(file, message)
+            if target.is_file() or temporary.is_there(part, file.fileno()):
+                yield file
+                return
+        # While we waited, its holder removed it because its bytes were wrong.
 
 
 def _receive(opener: urllib.request.OpenerDirector, url: str, file: IO[bytes]) -> None:

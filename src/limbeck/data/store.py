@@ -7,6 +7,7 @@ finds.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -67,9 +68,10 @@ def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
             _publish(folder, location() / entry)
     except OSError as error:
         needed = sum(contents.sizes.values()) * contents.shape[0] * contents.shape[1] * 3
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise LimbeckError(
-            f"{location()}: cannot hold {needed / 2**20:,.0f} MiB of decoded images: "
-            f"{error.strerror or error}; make room or set LIMBECK_CACHE to another folder"
+            f"{location()}: cannot hold {needed / 2**20:,.0f} MiB of decoded images: {error.strerror or error}; "
+            f"{'make room or ' * full}set LIMBECK_CACHE to another folder"
         ) from error
     written = _read(name, location() / entry)
     if written is None:

@@ -48,26 +48,39 @@ def _claim_new(parent: Path) -> tuple[Path, int | None]:
     while True:
         path = parent / f"{PREFIX}{uuid.uuid4().hex}"
         path.mkdir(parents=True)
-        lock = _lock(path, wait=True)
-        # Between mkdir and lock another process may have taken the folder for one left behind.
-        if lock is None or (path.exists() and os.fstat(lock).st_ino == path.stat().st_ino):
-            return path, lock
-        os.close(lock)
+        # Between mkdir and lock another process may take the folder for one left behind and remove it.
+        with contextlib.suppress(FileNotFoundError):
+            lock = _lock(path, wait=True)
+            if is_there(path, lock):
+                return path, lock
+            if lock is not None:
+                os.close(lock)
+
+
+def is_there(path: Path, lock: int | None) -> bool:
+    """Whether what was locked, by its descriptor, is still at its path; without locks, whether anything is."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    return lock is None or os.path.samestat(os.fstat(lock), status)
 
 
 def _lock(path: Path, *, wait: bool) -> int | None:
-    """The locked folder's descriptor, None where there are no locks. Raises BlockingIOError if held."""
+    """The locked folder's descriptor, None where the drive has no locks.
+
+    Raises BlockingIOError if it is held, FileNotFoundError if it is gone, and any other OSError of opening it.
+    """
     if fcntl is None:
         return None
-    descriptor = None
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        descriptor = os.open(path, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError as error:
-        if descriptor is not None:
-            os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:  # the folder could be opened, so it is the drive that has no locks
+        os.close(descriptor)
         return None
     return descriptor
 
@@ -77,8 +90,8 @@ def remove_left_behind(parent: Path) -> None:
     for path in parent.glob(f"{PREFIX}*"):
         try:
             lock = _lock(path, wait=False)
-        except BlockingIOError:
-            continue  # its writer lives
+        except OSError:
+            continue  # its writer lives, another process has removed it, or it is none of ours
         with contextlib.suppress(FileNotFoundError):  # another process may be removing it too
             if lock is not None or time.time() - path.stat().st_mtime > LEFT_BEHIND:
                 shutil.rmtree(path, ignore_errors=True)

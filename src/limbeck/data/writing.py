@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def write(contents: Contents, folder: Path, name: str) -> None:
     done = 0
     with (folder / IMAGES).open("wb") as file, progress.bar(f"decoding {name}", count) as advance:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-        for images, block_labels in contents.blocks:
+        for images, block_labels in _read(contents):
             images = np.ascontiguousarray(images)
             if images.dtype != np.uint8 or images.shape[1:] != shape[1:] or done + len(images) > count:
                 raise ValueError(f"{name}: block {images.dtype} {images.shape} does not fit {shape} at {done}")
@@ -94,6 +94,14 @@ def write(contents: Contents, folder: Path, name: str) -> None:
             f"{name}: {seen.leaks:,} of {contents.sizes['test']:,} test images are, pixel for pixel, "
             "among those that training or validation sees"
         )
+
+
+def _read(contents: Contents) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The source's blocks; what goes wrong in reading them is the source's affair, not that of the cache."""
+    try:
+        yield from contents.blocks
+    except OSError as error:
+        raise LimbeckError(f"{error.filename or contents.source}: cannot be read: {error.strerror or error}") from error
 
 
 def fingerprint(pixels: Any, labels: np.ndarray, meta: Mapping[str, Any]) -> str:
