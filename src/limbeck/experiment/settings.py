@@ -96,7 +96,15 @@ def as_written(source: Source, sweep: Sweep) -> Setting | None:
 def combine(source: Source, sweep: Sweep, settings: Sequence[Setting]) -> Settings:
     """All settings as arms of one recipe. Raises RecipeError that names the axis, for a setting that is no recipe."""
     base = source.read(["sweep=null"])
-    recipes = [_read(source, sweep, setting, base) for setting in settings]
+    recipes: list[Recipe] = []
+    wrong: dict[str, None] = {}
+    for setting in settings:
+        try:
+            recipes.append(_read(source, sweep, setting, base))
+        except RecipeError as error:
+            wrong |= dict.fromkeys(str(error).split("\n"))
+    if wrong:
+        raise RecipeError("\n".join(wrong))
     for setting, recipe in zip(settings, recipes, strict=True):
         _same_beside(base, recipe, setting)
     names = {group: _names(recipes, group) for group in ("teachers", "students")}

@@ -12,7 +12,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,6 +30,7 @@ class Entry:
     options: name to the source text of the default (`NO_DEFAULT` where a value must be given).
     argument: the name of the value after a colon (`folder:PATH`), or None.
     preset: options that the name itself sets (`resnet20` is `resnet` with `depth` 20).
+    annotations: the source text of each option's annotation, where it has one.
     needs_teacher: of a loss, unless its file says `NEEDS_TEACHER = False`.
     needs_features: of a loss whose file says `NEEDS_FEATURES = True`: it compares more than logits.
     """
@@ -43,6 +44,7 @@ class Entry:
     preset: Mapping[str, Any]
     needs_teacher: bool = True
     needs_features: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 FUNCTION = {"losses": None, "models": "build", "data": "build"}  # None: the function has the file's name
@@ -78,11 +80,15 @@ def _read(room: str, path: Path) -> list[Entry]:
     needs_teacher = bool(_literal(tree, "NEEDS_TEACHER", True))
     needs_features = bool(_literal(tree, "NEEDS_FEATURES", False))
     argument = extra[0] if extra else None
-    plain = Entry(path.stem, room, path.stem, summary, options, argument, {}, needs_teacher, needs_features)
+    annotations = {a.arg: ast.unparse(a.annotation) for a in arguments.kwonlyargs if a.annotation is not None}
+    plain = Entry(
+        path.stem, room, path.stem, summary, options, argument, {}, needs_teacher, needs_features, annotations
+    )
     sizes = _literal(tree, "SIZES", {})
     named = [
         Entry(name, room, path.stem, f"{summary} ({', '.join(f'{k} {v}' for k, v in preset.items())})",
-              {k: v for k, v in options.items() if k not in preset}, plain.argument, preset)
+              {k: v for k, v in options.items() if k not in preset}, plain.argument, preset,
+              annotations=annotations)
         for name, preset in sizes.items()
     ]  # fmt: skip
     return [plain, *named]
@@ -151,7 +157,8 @@ def check_options(entry: Entry, options: Mapping[str, Any], also: Iterable[str] 
     wrong += [
         (name, complaint)
         for name, value in options.items()
-        if name in entry.options and (complaint := _unlike_default(value, entry.options[name]))
+        if name in entry.options
+        and (complaint := _of_another_kind(value, entry.options[name], entry.annotations.get(name, "")))
     ]
     wrong += [
         (name, f"{entry.name!r} needs a value for {name!r}")
@@ -161,26 +168,51 @@ def check_options(entry: Entry, options: Mapping[str, Any], also: Iterable[str] 
     return wrong
 
 
-def _unlike_default(value: object, default: str) -> str | None:
-    """A complaint where a value is of another kind than the default it replaces."""
+def check_unplaced_options(
+    room: str,
+    options: Mapping[str, Any],
+    extra: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
+    also: Iterable[str] = (),
+) -> list[tuple[str, str]]:
+    """What is wrong with the options of a name that is not there, whichever name was meant: pairs as above."""
+    known = [*entries(room).values(), *(entry_of_function(room, name, extra[name]) for name in extra)]
+    valid = {option for entry in known for option in entry.options}.union(also)
+    return [
+        (name, f"nothing in {room} has an option {name!r}{did_you_mean(name, valid)}")
+        for name in options
+        if name not in valid
+    ]
+
+
+KINDS: dict[str, tuple[Any, str]] = {
+    "bool": (bool, "true or false"),
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "str": (str, "a word"),
+    "tuple": ((list, tuple), "a list"),
+}
+
+
+def _of_another_kind(value: object, default: str, annotation: str) -> str | None:
+    """A complaint where a value is of another kind than the default it replaces, or than its annotation."""
     if not _finite(value):
         return f"takes finite numbers; got {value!r}"
     try:
-        usual = ast.literal_eval(default)
+        usual = type(ast.literal_eval(default)).__name__
     except (ValueError, SyntaxError):
         return None
-    kinds: dict[type, tuple[Any, str]] = {
-        bool: (bool, "true or false"),
-        int: (int, "a whole number"),
-        float: ((int, float), "a number"),
-    }
-    kinds |= {str: (str, "a word"), tuple: ((list, tuple), "a list")}
-    if type(usual) not in kinds:
+    if usual in KINDS:
+        return None if _is(value, usual) else f"takes {KINDS[usual][1]}, as its default {default}; got {value!r}"
+    names = [name.strip().split("[")[0] for name in annotation.split(" | ")] if usual == "NoneType" else []
+    named = [name for name in names if name != "None"]
+    if value is None or not named or not all(name in KINDS for name in named):
         return None
-    kind, words = kinds[type(usual)]
-    if isinstance(value, bool) != isinstance(usual, bool) or not isinstance(value, kind):
-        return f"takes {words}, as its default {default}; got {value!r}"
-    return None
+    fits = any(_is(value, name) for name in named)
+    return None if fits else f"takes {' or '.join(KINDS[name][1] for name in named)}; got {value!r}"
+
+
+def _is(value: object, kind: str) -> bool:
+    return isinstance(value, bool) == (kind == "bool") and isinstance(value, KINDS[kind][0])
 
 
 def _finite(value: object) -> bool:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from .recipe_sweep import Sweep
 from .recipe_training import Constant, Optimizer, Schedule
@@ -184,12 +184,6 @@ class Recipe(Part):
         if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", value):
             raise ValueError(f"takes auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}")
         return value
-
-    @model_validator(mode="after")
-    def _has_students(self) -> Recipe:
-        if not self.students:
-            raise ValueError("students: needs at least one arm besides `defaults`")
-        return self
 
     def arms(self) -> dict[str, Arm]:
         """Teachers, then students, by name."""

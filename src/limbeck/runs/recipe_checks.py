@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from .errors import LimbeckError, did_you_mean
-from .lookup import Entry, check_options, find
+from .lookup import Entry, check_options, check_unplaced_options, find
 from .recipe import Arm, Functions, LossTerm, Recipe
+from .sweep_checks import check_sweep
 
 Complaint = tuple[tuple[str | int, ...], str]
+OF_EACH_LOSS = ("weight", "warmup_epochs")
 # What a loss's signature cannot say, and training would not notice.
 RANGES = {
     "temperature": (lambda value: value > 0, "above 0"),
@@ -25,6 +27,10 @@ RANGES = {
 def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list[Complaint]:
     """Everything that names something which is not there or does not take what it is given."""
     found = list(_data(recipe))
+    if not recipe.students:
+        found.append((("students",), "needs at least one arm besides `defaults`"))
+    if recipe.sweep is not None:
+        found += [(("sweep", *path), message) for path, message in check_sweep(recipe.sweep)]
     alike: dict[str, str] = {}
     for group, arms in (("teachers", recipe.teachers), ("students", recipe.students)):
         for name, arm in arms.items():
@@ -39,18 +45,18 @@ def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list
             found += [((*at, *path), message) for path, message in _losses(arm, losses)]
             found += [((*at, *path), message) for path, message in _relations(recipe, name, arm, group)]
             found += [((*at, *path), message) for path, message in _stored_answers(recipe, arm, losses)]
-    if not found:
-        found += _cycles(recipe)
-    return found
+    return [*found, *_cycles(recipe)]
 
 
 def _data(recipe: Recipe) -> Iterator[Complaint]:
+    own = ("source", "validation", "train_images")
     try:
         entry = find("data", recipe.data.source)
     except LimbeckError as error:
         yield ("data", "source"), str(error)
+        for option, message in check_unplaced_options("data", recipe.data.options, also=own):
+            yield ("data", option), message
         return
-    own = ("source", "validation", "train_images")
     for option, message in check_options(entry, recipe.data.options, also=own):
         yield ("data", option), message
 
@@ -68,6 +74,9 @@ def _model(arm: Arm, models: Functions) -> Iterator[Complaint]:
         entry = find("models", arm.model.name, models)
     except LimbeckError as error:
         yield ("model",), str(error)
+        if ":" not in arm.model.name:
+            for option, message in check_unplaced_options("models", arm.model.options, models):
+                yield ("model", option), message
         return
     for option, message in check_options(entry, arm.model.options):
         yield ("model", option), message
@@ -91,11 +100,13 @@ def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
         entry = _find_loss(term, losses)
         if isinstance(entry, str):
             yield (*at, "name"), entry
+            for option, message in check_unplaced_options("losses", term.options, losses, OF_EACH_LOSS):
+                yield (*at, option), message
             continue
         if term.name in seen:
             yield (*at, "name"), f"{term.name!r} stands twice in this arm; give each loss once, with its weight"
         seen.add(term.name)
-        for option, message in check_options(entry, term.options, also=("weight", "warmup_epochs")):
+        for option, message in check_options(entry, term.options, also=OF_EACH_LOSS):
             yield (*at, option), message
         for option, (fits, takes) in RANGES.items():
             value = term.options.get(option)
@@ -153,12 +164,27 @@ def _what_it_becomes(recipe: Recipe, name: str) -> tuple[object, ...]:
 
 
 def _cycles(recipe: Recipe) -> list[Complaint]:
-    arms = recipe.arms()
-    listening = TopologicalSorter({name: [voice.name for voice in arm.teacher] for name, arm in arms.items()})
-    try:
-        listening.prepare()
-    except CycleError as error:
-        name = next(name for name in arms if name in error.args[1])
-        group = "teachers" if name in recipe.teachers else "students"
-        return [((group, name, "teacher"), f"{name!r} would end up as its own teacher")]
-    return []
+    """Each ring of arms that would teach themselves, told at its first arm."""
+    arms = {
+        name: arm for name, arm in recipe.arms().items() if not (name in recipe.teachers and name in recipe.students)
+    }
+    groups = dict.fromkeys(recipe.teachers, "teachers") | dict.fromkeys(recipe.students, "students")
+    listening = {
+        name: {
+            v.name for v in arm.teacher if v.name in arms and (groups[name], groups[v.name]) != ("teachers", "students")
+        }
+        for name, arm in arms.items()
+    }
+    found: list[Complaint] = []
+    while True:
+        order = TopologicalSorter(listening)
+        try:
+            order.prepare()
+        except CycleError as error:
+            ring = set(error.args[1])
+        else:
+            return found
+        name = next(name for name in arms if name in ring)
+        found.append(((groups[name], name, "teacher"), f"{name!r} would end up as its own teacher"))
+        for one in ring:
+            listening[one] -= ring

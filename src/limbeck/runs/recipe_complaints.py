@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag
+from pydantic.fields import FieldInfo
 
 from .errors import did_you_mean, nearest
 from .recipe import Recipe
@@ -13,39 +14,48 @@ from .recipe_checks import Complaint
 from .recipe_values import Named, shortened
 
 
-def complaints_of(error: ValidationError) -> list[Complaint]:
-    """One complaint for each mistake."""
-    found = []
-    for item in error.errors(include_url=False):
-        path, model = _follow(item["loc"])
-        found.append((path, _words(item, path, model)))
-    return found
+class Place(NamedTuple):
+    """Where in a recipe an error lies.
+
+    path: its keys and indices. holder: the model that holds the last key, if one does. annotation: what belongs there.
+    """
+
+    path: tuple[str | int, ...]
+    holder: type[BaseModel] | None
+    annotation: Any
+
+    @property
+    def field(self) -> FieldInfo | None:
+        """The field of the holder, if it has one of this name."""
+        return self.holder.model_fields.get(str(self.path[-1])) if self.holder and self.path else None
 
 
-def meant(error: ValidationError) -> list[tuple[str | int, ...]]:
-    """The places that unknown keys were probably meant for."""
-    found: list[tuple[str | int, ...]] = []
-    for item in error.errors(include_url=False):
-        path, holder = _follow(item["loc"])
-        if item["type"] == "extra_forbidden" and holder:
-            found += [(*path[:-1], word) for word in nearest(str(path[-1]), holder.model_fields)]
-    return found
+def complaint_of(item: Any, place: Place) -> Complaint:
+    """What is wrong, from one of pydantic's errors."""
+    return place.path, _words(item, place.path, place.holder)
 
 
-def _follow(loc: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], type[BaseModel] | None]:
-    """A location without the tags that pydantic adds for unions, and the model that holds its last key."""
+def meant(item: Any, place: Place) -> list[tuple[str | int, ...]]:
+    """The place that an unknown key was probably meant for."""
+    if item["type"] != "extra_forbidden" or place.holder is None:
+        return []
+    return [(*place.path[:-1], word) for word in nearest(str(place.path[-1]), place.holder.model_fields)]
+
+
+def place_of(loc: tuple[str | int, ...]) -> Place:
+    """A location without the tags that pydantic adds for unions."""
     path: list[str | int] = []
     here: Any = Recipe
     holder: type[BaseModel] | None = Recipe
     for part in loc:
         if part == "[key]":  # the complaint is about the key itself
             continue
-        choices = _choices(here)
-        if part in choices:  # the tag of a union, not a key of the recipe
-            here = choices[part]
+        named = choices(here)
+        if part in named:  # the tag of a union, not a key of the recipe
+            here = named[part]
             continue
         path.append(part)
-        here = _bare(here)
+        here = bare(here)
         if isinstance(here, type) and issubclass(here, BaseModel):
             holder = here
             field = here.model_fields.get(str(part))
@@ -54,27 +64,29 @@ def _follow(loc: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], type[Bas
             holder = None
             arguments = [a for a in get_args(here) if a is not Ellipsis]
             here = arguments[-1] if arguments else None
-    return tuple(path), holder
+    return Place(tuple(path), holder, here)
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
+    """An annotation without its metadata, and without None as a choice."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
         kinds = [a for a in get_args(annotation) if a is not type(None)]
         if len(kinds) == 1:
-            return _bare(kinds[0])
+            return bare(kinds[0])
     return annotation
 
 
-def _choices(annotation: Any) -> dict[str | int, type[BaseModel]]:
-    """The models of a union by the `name` that tells them apart."""
-    kinds = get_args(_bare(annotation))
-    named: dict[str | int, type[BaseModel]] = {}
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, BaseModel) and "name" in kind.model_fields:
-            for name in get_args(kind.model_fields["name"].annotation):
-                named[name] = kind
+def choices(annotation: Any) -> dict[str | int, Any]:
+    """The kinds of a union by the `name`, or the tag, that tells them apart."""
+    named: dict[str | int, Any] = {}
+    for kind in get_args(bare(annotation)):
+        inner = bare(kind)
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and "name" in inner.model_fields:
+            for name in get_args(inner.model_fields["name"].annotation):
+                named[name] = inner
+        named |= {extra.tag: inner for extra in getattr(kind, "__metadata__", ()) if isinstance(extra, Tag)}
     return named
 
 
@@ -149,7 +161,7 @@ def _takes(path: tuple[str | int, ...], holder: type[BaseModel] | None) -> str:
     if path and isinstance(path[-1], int):  # lists of a fixed length hold numbers
         return "a number"
     field = holder.model_fields.get(str(path[-1])) if holder and path else None
-    kind = _bare(field.annotation) if field else None
+    kind = bare(field.annotation) if field else None
     if kind in KINDS:
         return KINDS[kind]
     if get_origin(kind) is Literal:

@@ -16,7 +16,7 @@ from .overrides import GROUPS, apply_override, shared_by_arms, split_override
 from .recipe import Functions, Recipe
 from .recipe_mistakes import mistakes
 from .recipe_values import shortened
-from .yaml_file import DEEPEST, MOST_BYTES, Lines, parse
+from .yaml_file import DEEPEST, MOST_BYTES, Lines, parse_with_slips
 from .yaml_file import Path as Path_
 
 SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
@@ -52,11 +52,15 @@ def find_recipe(word: str) -> Path:
 
 @dataclass(frozen=True)
 class Written:
-    """A recipe as it was written. where: its file. tree: plain data, unchecked. lines: of each key."""
+    """A recipe as it was written.
+
+    where: its file. tree: plain data, unchecked. lines: of each key. slips: what reading it has found, as lines.
+    """
 
     where: str
     tree: Any
     lines: Lines
+    slips: Sequence[str] = ()
 
 
 def read_recipe(source: str | Path | Mapping[str, Any]) -> Written:
@@ -84,28 +88,60 @@ def load_recipe(
     Raises RecipeError with all mistakes, each `file:line: key: what is wrong`.
     """
     written = source if isinstance(source, Written) else read_recipe(source)
-    where, tree, lines = written.where, copy.deepcopy(written.tree), written.lines
+    where, tree, lines, slips = written.where, copy.deepcopy(written.tree), written.lines, written.slips
     if not isinstance(tree, dict):
-        raise RecipeError(f"{where}: takes a mapping, as in `name: …`; got {shortened(tree)}")
+        raise RecipeError("\n".join([*slips, f"{where}: takes a mapping, as in `name: …`; got {shortened(tree)}"]))
+    overrides, told = _readable(overrides)
     early = [override for override in overrides if shared_by_arms(override)]
-    for override in early:
-        apply_override(tree, override)
+    applied, refused = _apply(tree, early)
     for group in GROUPS:
         merge_defaults(tree, group)
-    for override in overrides:
-        if override not in early:
-            apply_override(tree, override)
+    late, also_refused = _apply(tree, [override for override in overrides if override not in early])
     for group in GROUPS:
         complete_views(tree, group)
-    return check(tree, where, lines, losses=losses, models=models, overrides=overrides)
+    return check(
+        tree,
+        where,
+        lines,
+        losses=losses,
+        models=models,
+        overrides=[*applied, *late],
+        slips=[*slips, *told, *refused, *also_refused],
+    )
 
 
-def _read(path: Path) -> tuple[str, Any, Lines]:
+def _readable(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The overrides that are `key=value`, and what is wrong with the others."""
+    readable, told = [], []
+    for override in overrides:
+        try:
+            split_override(override)
+        except RecipeError as error:
+            told.append(str(error))
+        else:
+            readable.append(override)
+    return readable, told
+
+
+def _apply(tree: dict[str, Any], overrides: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Set the values in place. Returns the overrides that were set, and what is wrong with the others."""
+    applied, refused = [], []
+    for override in overrides:
+        try:
+            apply_override(tree, override)
+        except RecipeError as error:
+            refused += str(error).split("\n")
+        else:
+            applied.append(override)
+    return applied, refused
+
+
+def _read(path: Path) -> tuple[str, Any, Lines, list[str]]:
     where = str(path)
     try:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
-        return where, *parse(content.decode("utf-8-sig"), where)
+        return where, *parse_with_slips(content.decode("utf-8-sig"), where)
     except UnicodeDecodeError as error:
         raise RecipeError(f"{where}: takes text in UTF-8; byte {error.start} is none") from error
     except OSError as error:
@@ -142,14 +178,20 @@ def check(
     losses: Functions = NONE,
     models: Functions = NONE,
     overrides: Sequence[str] = (),
+    slips: Sequence[str] = (),
 ) -> Recipe:
-    """A recipe of plain data, or RecipeError with all that is wrong with it."""
+    """A recipe of plain data, or RecipeError with all that is wrong with it.
+
+    slips: what reading it has found already, as lines.
+    """
     recipe, complaints = mistakes(tree, losses=losses, models=models)
-    if recipe is not None:
+    if recipe is not None and not slips:
         return recipe
     told = {split_override(override)[0] for override in overrides}
-    report: list[tuple[float, str]] = []
+    report: list[tuple[float, str]] = [(_line_of(slip, where), slip) for slip in slips]
     for path, message in complaints:
+        if path not in lines and (_of_the_run(path), message) in complaints:
+            continue
         shown, line = _origin(path, lines, told)
         key = printable(".".join(map(str, shown)))
         key = key if len(key) <= 120 else f"{key[:119]}…"
@@ -158,6 +200,12 @@ def check(
         report.append((math.inf if line is None else line, said))
     report.sort(key=lambda pair: pair[0])  # as the file has them; what has no line first, the command line last
     raise RecipeError("\n".join(dict.fromkeys(line for _, line in report)))
+
+
+def _line_of(slip: str, where: str) -> float:
+    """The line of the file that a line of complaint names; those of the command line come last."""
+    number = slip.removeprefix(f"{where}:").split(":")[0]
+    return int(number) if slip.startswith(f"{where}:") and number.isdecimal() else math.inf
 
 
 def _origin(path: Path_, lines: Lines, told: Set[str]) -> tuple[Path_, int | None]:
@@ -181,6 +229,11 @@ def _origin(path: Path_, lines: Lines, told: Set[str]) -> tuple[Path_, int | Non
 def _shared(path: Path_) -> Path_:
     """Where `defaults` would say it for all arms."""
     return (path[0], "defaults", *path[2:]) if len(path) > 2 and path[0] in GROUPS else path
+
+
+def _of_the_run(path: Path_) -> Path_ | None:
+    """Where the run's views would say what an arm's own views have taken over from them."""
+    return path[2:] if path[:1] in (("students",), ("teachers",)) and path[2:3] == ("views",) and path[3:] else None
 
 
 def copy_shipped(name: str, to: Path | None = None) -> Path:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from .recipe_values import Count, Flag, Number, Part, Seed, shortened
 
@@ -30,10 +30,13 @@ class Range(Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
+        wrong: list[str] = []
         if not self.low < self.high:
-            raise ValueError(f"low must lie below high; got {self.low:g} and {self.high:g}")
+            wrong.append(f"low must lie below high; got {self.low:g} and {self.high:g}")
         if self.log and self.low <= 0:
-            raise ValueError(f"log takes a low above 0; got {self.low:g}")
+            wrong.append(f"log takes a low above 0; got {self.low:g}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
 
     def values(self) -> list[float | int]:
@@ -54,7 +57,14 @@ class Range(Part):
         return round(value) if self.whole else float(f"{value:.12g}")
 
 
-Axis = Annotated[tuple[Value, ...], Field(min_length=1)] | Range
+def _form(value: object) -> str:
+    return "range" if isinstance(value, dict | Range) else "list"
+
+
+Axis = Annotated[
+    Annotated[tuple[Value, ...], Field(min_length=1), Tag("list")] | Annotated[Range, Tag("range")],
+    Discriminator(_form),
+]
 
 
 class Sweep(Part):
@@ -82,29 +92,6 @@ class Sweep(Part):
     seeds: tuple[Seed, ...] | None = None
     cohort: Count | None = None
     storage: str | None = None
-
-    @field_validator("axes")
-    @classmethod
-    def _values_differ(cls, axes: dict[str, Axis]) -> dict[str, Axis]:
-        for key, axis in axes.items():
-            if not isinstance(axis, Range) and len({repr(value) for value in axis}) != len(axis):
-                raise ValueError(f"{key}: takes each value once; got {shortened(list(axis))}")
-        return axes
-
-    @model_validator(mode="after")
-    def _fits(self) -> Sweep:
-        if self.strategy == "grid" and self.trials is not None:
-            raise ValueError("trials: a grid tries all of its settings; random and tpe take a number of them")
-        if self.strategy != "grid" and self.trials is None:
-            raise ValueError(f"trials: strategy {self.strategy} takes a number of trials")
-        if self.pruning and self.strategy != "tpe":
-            raise ValueError("pruning: goes with strategy tpe; others try every setting to its end")
-        for key, other in self.complements.items():
-            if other not in self.axes or key in self.axes:
-                raise ValueError(f"complements: {key}: takes the name of an axis, and is none itself; got {other!r}")
-        if self.strategy == "grid" and math.prod(map(len, self.choices().values())) > MOST_SETTINGS:
-            raise ValueError(f"axes: more than {MOST_SETTINGS:,} settings")
-        return self
 
     def choices(self) -> dict[str, list[Value]]:
         """The values that a grid takes on each axis."""

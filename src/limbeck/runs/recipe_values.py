@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
 from .errors import printable
 
@@ -30,7 +30,9 @@ def folder_name(value: str) -> str:
     return value
 
 
-def _arm_name(value: str) -> str:
+def _arm_name(value: str, info: ValidationInfo) -> str:
+    if isinstance(info.context, dict) and value in info.context.get("odd names", ()):
+        return value  # told already; the arm behind the name is checked all the same
     # ARM-seedN is what a trained arm's files are called.
     if re.search(r"-seed\d*$", value):
         raise ValueError(f"{shortened(value)} ends like the name of a trained model; leave out the seed")

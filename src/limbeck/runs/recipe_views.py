@@ -108,6 +108,10 @@ class Views(Part):
 
 
 def _in_order(**ranges: tuple[float, float]) -> None:
-    for name, (low, high) in ranges.items():
-        if low > high:
-            raise ValueError(f"{name} takes the smaller number first, as in [{high}, {low}]; got [{low}, {high}]")
+    wrong = [
+        f"{name} takes the smaller number first, as in [{high}, {low}]; got [{low}, {high}]"
+        for name, (low, high) in ranges.items()
+        if low > high
+    ]
+    if wrong:
+        raise ValueError("; ".join(wrong))

@@ -59,6 +59,17 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
     Raises LimbeckError, one line for each mistake: syntax, duplicate keys, tags, nests that are too large once
     aliases are written out.
     """
+    plain, lines, slips = parse_with_slips(text, where)
+    if slips:
+        raise LimbeckError("\n".join(slips))
+    return plain, lines
+
+
+def parse_with_slips(text: str, where: str) -> tuple[Any, Lines, list[str]]:
+    """The same, with the lines that tell what leaves the rest readable: duplicate keys, tags, unknown aliases.
+
+    Raises LimbeckError where nothing is readable.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise LimbeckError(f"{where}: larger than {MOST_BYTES // 1000} kB, too large for a recipe")
     reader = _Reader(where)
@@ -76,9 +87,7 @@ def parse(text: str, where: str) -> tuple[Any, Lines]:
         raise LimbeckError(f"{where}: not readable as YAML: {problem or type(error).__name__}") from error
     lines: Lines = {}
     plain = reader.plain(node, (), lines)
-    if reader.complaints:
-        raise LimbeckError("\n".join(dict.fromkeys(reader.complaints)))
-    return plain, lines
+    return plain, lines, list(dict.fromkeys(reader.complaints))
 
 
 class _Reader:
