@@ -132,16 +132,37 @@ def _say_how_to_go_on(stopped: Any) -> int:
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A model's folder, as in runs/NAME/models/distilled-seed0.")],
-    data: Annotated[str, typer.Argument(help="A data source, as in cifar10 or folder:photos/.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A model's folder; with --arm a recipe, with --model a safetensors file.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(help="A data source (default: the data that the model was trained on).")
+    ] = None,
     options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the source.")] = None,
     split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
     against: Annotated[Path | None, typer.Option(help="Another model's folder, to compare image by image.")] = None,
+    arm: Annotated[
+        str | None, typer.Option(help="Of a recipe: the arm with `weights:` to measure on its data.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Whose weights a safetensors file holds, as in resnet20.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps.")] = "auto",
 ) -> None:
-    """Measure a saved model on a data set, alone or against another."""
+    """Measure a saved model, or a weights file, alone or against another saved model.
+
+    \b
+    limbeck evaluate runs/quickstart/models/distilled-seed0
+    limbeck evaluate runs/quickstart/models/distilled-seed0 --split validation
+    limbeck evaluate runs/mine/models/distilled-seed0 folder:photos
+    limbeck evaluate runs/mine/models/distilled-seed0 --against runs/mine/models/baseline-seed0
+    limbeck evaluate mine.yaml --arm teacher
+    limbeck evaluate teacher.safetensors folder:photos --model timm:resnet18 image_size=224
+
+    Images are decoded in the model's own size. Its training data are parted as they were in training, or refused.
+    Weights files take model.…, normalise.mean, normalise.sd, classes, resolution and interpolation as key=value.
+    """
     from limbeck.experiment.measure import measure_saved
 
-    found = measure_saved(checkpoint, data, options or (), split, against=against)
+    found = measure_saved(checkpoint, data, options or (), split, against=against, arm=arm, model=model, device=device)
     print("\n".join(f"{what:<28}{value}" for what, value in found))
 
 

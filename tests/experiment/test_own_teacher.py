@@ -141,3 +141,51 @@ def test_a_count_of_classes_that_does_not_fit_the_file(trained: Path, tmp_path: 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(limbeck.LimbeckError, match="no such file"):
         limbeck.run(recipe_with(tmp_path / "none.safetensors"), folder=tmp_path)
+
+
+def measured(lines: list[tuple[str, str]]) -> tuple[str, str]:
+    found = dict(lines)
+    return found["top-1"], found["loss"]
+
+
+def test_it_is_measured_by_evaluate_as_by_a_run(trained: Path, tmp_path: Path) -> None:
+    from limbeck.experiment.measure import measure_saved
+
+    about = json.loads((trained.parent / "model.json").read_text(encoding="utf-8"))
+    normalise = about["normalisation"]
+    bare = tmp_path / "bare.safetensors"
+    bare.write_bytes(trained.read_bytes())
+    recipe = tmp_path / "own.json"
+    recipe.write_text(json.dumps(recipe_with(bare, normalise=normalise)), encoding="utf-8")
+    wanted = measured(measure_saved(trained, "digits", (), "test"))
+    assert measured(measure_saved(str(recipe), None, (), "test", arm="mine")) == wanted
+    options = [f"normalise.{key}={json.dumps(normalise[key])}" for key in ("mean", "sd")]
+    assert measured(measure_saved(bare, "digits", options, "test", model="lightweight_cnn")) == wanted
+    turned = [f"classes={json.dumps(NAMES[::-1])}"]
+    assert measured(measure_saved(bare, "digits", [*options, *turned], "test", model="lightweight_cnn")) != wanted
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"arm": "mien"}, "did you mean 'mine'"),
+        ({"arm": "kd"}, "is trained by the recipe"),
+        ({}, "say which of its arms, as in --arm"),
+        ({"arm": "mine", "source": "digits"}, "the recipe says on which data"),
+        ({"checkpoint": "bare.safetensors"}, "say whose weights, as in --model"),
+        ({"checkpoint": "bare.safetensors", "model": "lightweight_cnn"}, "name them, as in folder:photos"),
+        ({"checkpoint": "bare.safetensors", "model": "lightweight_cn", "source": "digits"}, "did you mean 'lightwei"),
+    ],
+)
+def test_what_evaluate_cannot_measure(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: dict[str, Any], said: str
+) -> None:
+    from limbeck.experiment.measure import measure_saved
+
+    monkeypatch.chdir(tmp_path)
+    Path("bare.safetensors").write_bytes(trained.read_bytes())
+    Path("own.yaml").write_text(json.dumps(recipe_with(Path("bare.safetensors"))), encoding="utf-8")
+    call: dict[str, Any] = {"checkpoint": "own.yaml", "source": None, **words}
+    with pytest.raises(limbeck.LimbeckError, match=said) as error:
+        measure_saved(**call, options=(), split="test")
+    assert "\n" not in str(error.value)

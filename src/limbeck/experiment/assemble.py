@@ -263,7 +263,7 @@ def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
         "model": {"name": arm.model.name, **arm.model.options},
         "class_names": list(images.class_names),
         "normalisation": {"mean": list(form.normalisation.mean), "sd": list(form.normalisation.sd)},
-        "resolution": form.resolution or images.shape[1],
+        "resolution": form.resolution,
         "interpolation": form.interpolation,
         "image_shape": list(images.shape),
         "trained_on": images.name,

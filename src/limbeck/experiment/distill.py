@@ -31,6 +31,8 @@ from .device import choose_device
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .images import Images, load_images, part
+from .measured_images import images_for
+from .saved_model import LoadedModel
 from .stop import PoliteStop
 from .teachers import must_differ
 
@@ -168,16 +170,31 @@ def distill(
 
 
 def evaluate(
-    predict: Predict, data: str | Mapping[str, Any] | Dataset | Split, *, split: str = "test", batch_size: int = 250
+    predict: Predict,
+    data: str | Mapping[str, Any] | Dataset | Split | None = None,
+    *,
+    split: str = "test",
+    batch_size: int = 250,
 ) -> Evaluation:
     """Measure any function from uint8 images `[B, C, H, W]` to logits `[B, K]`: a model, an ensemble, a session.
 
-    data: as in `distill`, or a `Split` (its classes are then counted by the answer).
-    split: `test`, `validation` or `train`.
+    data: as in `distill`, or a `Split` (its classes are then counted by the answer). What `limbeck.load` gives is
+    measured on images of its own size, and on its training data only as they were parted in training; None takes
+    those. split: `test`, `validation` or `train`.
+
+    Raises LimbeckError where the data do not fit, or a split of them was parted otherwise in training.
     """
     if isinstance(data, Split):
         classes = int(predict(data.first(1)).shape[-1])
         return evaluate_split(predict, data, num_classes=classes, batch_size=batch_size)
+    if isinstance(predict, LoadedModel):
+        wanted = data if data is None or isinstance(data, Dataset) else _data(data)
+        images = images_for(predict, wanted, split, "the model")
+        ordered = predict.in_order_of(images.class_names, "the model")
+        classes = len(images.class_names)
+        return evaluate_split(ordered, getattr(images, split), num_classes=classes, batch_size=batch_size)
+    if data is None:
+        raise LimbeckError("data: say on which, as in evaluate(predict, 'cifar10'); only a saved model knows its own")
     images = _images(data)
     if split not in ("train", "validation", "test"):
         raise LimbeckError(f"split takes train, validation or test; got {split!r}")
@@ -187,7 +204,11 @@ def evaluate(
 def _images(data: str | Mapping[str, Any] | Dataset) -> Images:
     if isinstance(data, Dataset):
         return part(data)
-    return load_images(Data(source=data) if isinstance(data, str) else Data(**data))
+    return load_images(_data(data))
+
+
+def _data(data: str | Mapping[str, Any]) -> Data:
+    return Data(source=data) if isinstance(data, str) else Data(**data)
 
 
 def _checked(

@@ -1,86 +1,148 @@
-"""A saved model, measured on a data set of the caller's choice."""
+"""A saved model, or one from a weights file, measured on a data set."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
 from torch import Tensor
 
-from limbeck.evaluation.efficiency import measure
+from limbeck.evaluation.efficiency import Efficiency, measure
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.evaluation.metrics import accuracy
 from limbeck.evaluation.paired import paired_difference
 from limbeck.report.statistics import format_signed
-from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Data
 from limbeck.runs.yaml_file import parse
 from limbeck.types import Split
 
-from .assemble import in_order_of_data
-from .images import load_images
+from .device import choose_device
+from .images import Images
+from .measured_images import check_images, check_split_name, images_for, is_own, was_seen
+from .ready_model import model_of_file, model_of_recipe
 from .saved_model import LoadedModel, load
-
-SPLITS = ("train", "validation", "test")
 
 
 def measure_saved(
-    folder: Path, source: str, options: Sequence[str], split: str, *, against: Path | None = None
+    checkpoint: str | Path,
+    source: str | None,
+    options: Sequence[str],
+    split: str,
+    *,
+    against: Path | None = None,
+    arm: str | None = None,
+    model: str | None = None,
+    device: str = "auto",
 ) -> list[tuple[str, str]]:
-    """Pairs of a measure and its value, as text.
+    """Pairs of a measure and its value, as text. Which splits may be measured: see `measured_images`.
 
-    against: another saved model, which answers the same images.
+    checkpoint: a model's folder; with `arm` a recipe; with `model` a safetensors file of that model.
+    source: of the images; None takes those that the model was trained on, or the recipe's.
+    options: key=value; of the source (of the recipe, with `arm`). against: another saved model's folder; it answers
+    the same images. device: as in a recipe.
 
-    Raises LimbeckError where a model's classes are not the data's, naming both.
+    Raises LimbeckError where the data do not fit the model: other classes, another size, a split cut anew.
     """
-    if split not in SPLITS:
-        raise LimbeckError(f"--split: takes {', '.join(SPLITS)}; got {split!r}{did_you_mean(split, SPLITS)}")
+    check_split_name(split)
+    where = str(checkpoint)
+    if source is not None and "=" in source.partition(":")[0]:
+        source, options = None, [source, *options]  # DATA was left out
+    if arm is not None:
+        if source is not None:
+            raise LimbeckError(f"--arm: the recipe says on which data; got {source!r}; use data.source=… for others")
+        saved, images = model_of_recipe(where, arm, options)
+        where, seen = f"{arm} of {where}", "unknown: nobody says on what it was trained"
+    elif model is not None:
+        if source is None:
+            raise LimbeckError(f"{where}: a weights file does not say on which data; name them, as in folder:photos")
+        saved, images = model_of_file(Path(checkpoint), model, source, options)
+        seen = "unknown: nobody says on what it was trained"
+    else:
+        saved = _load(checkpoint)
+        images = images_for(saved, data_of(source, options), split, where)
+        seen = was_seen(saved, images, split)
+    other = None
+    if against is not None:
+        other = load(against)
+        check_images(other, images, split, str(against), same_source=is_own(other, data_of(source, options)))
+    place = choose_device(device)
+    saved = saved.in_order_of(images.class_names, where).to(place)
+    part = getattr(images, split)
+    logits = logits_of(saved, part)
+    lines = _measures(saved, logits, images, part, split, seen)
+    if other is not None:
+        lines += _compared(logits, other.in_order_of(images.class_names, str(against)).to(place), str(against), part)
+    return lines
+
+
+def data_of(source: str | None, options: Sequence[str]) -> Data | None:
+    """The words of a command line as `data:` of a recipe; None where no source is named.
+
+    Raises LimbeckError for what is no key=value.
+    """
     values = {}
     for option in options:
         key, equals, text = option.partition("=")
         if not equals:
-            raise LimbeckError(f"{option!r}: an option is key=value, as in image_size=64")
+            raise LimbeckError(f"{option!r}: an option is key=value, as in test=0.3")
         values[key] = parse(text, f"command line: {key}")[0]
-    saved, other = load(folder), load(against) if against else None
-    images = load_images(Data(source=source, **values))
-    part = getattr(images, split)
-    saved = _as_the_data(saved, folder, images.class_names)
-    logits = logits_of(saved, part)
+    if source is None:
+        if values:
+            raise LimbeckError(f"{options[0]!r}: an option is of a data source; name it too, as in folder:photos")
+        return None
+    try:
+        return Data(source=source, **values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise LimbeckError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}; got {first['input']!r}") from error
+
+
+def _load(checkpoint: str | Path) -> LoadedModel:
+    path = Path(checkpoint)
+    if path.suffix == ".safetensors" and path.is_file() and not (path.parent / "model.json").is_file():
+        raise LimbeckError(f"{path}: a weights file alone; say whose weights, as in --model resnet20")
+    if path.suffix in (".yaml", ".yml"):
+        raise LimbeckError(f"{path}: a recipe; say which of its arms, as in --arm teacher")
+    return load(path)
+
+
+def _measures(
+    saved: LoadedModel, logits: Tensor, images: Images, part: Split, split: str, seen: str
+) -> list[tuple[str, str]]:
     found = evaluate_logits(logits, part, num_classes=len(images.class_names))
-    cost = measure(saved.model, (images.shape[0], saved.image_size, saved.image_size))
-    top5 = [("top-5", f"{found.top5:.2%}")] if found.top5 is not None else []
+    cost = measure(saved.model, saved.input_shape)
     return [
         ("images", f"{found.n:,} ({split} split of {images.name})"),
+        ("seen in training", seen),
         ("top-1", f"{found.top1:.2%}"),
-        *top5,
+        *([("top-5", f"{found.top5:.2%}")] if found.top5 is not None else []),
         ("balanced accuracy", f"{found.balanced_accuracy:.2%}"),
         ("loss", f"{found.loss:.4f}"),
         ("expected calibration error", f"{found.expected_calibration_error:.4f}"),
+        *([("unanswered", f"{found.unanswered:,} images, whose logits are not finite")] if found.unanswered else []),
+        ("computed in", f"float32 on {cost.device}"),
         ("parameters", f"{cost.parameters:,}"),
         ("size", f"{cost.megabytes:.2f} MB"),
         ("multiply-adds", f"{cost.multiply_adds / 1e6:.1f} M"),
-        ("latency, one image", f"{cost.image_ms_median:.2f} ms (p95 {cost.image_ms_p95:.2f})"),
-        (f"latency, {cost.batch_size} images", f"{cost.batch_ms_median:.2f} ms (p95 {cost.batch_ms_p95:.2f})"),
-        *(
-            _compared(logits, _as_the_data(other, against, images.class_names), against, part)
-            if other and against
-            else ()
-        ),
+        *_latencies(cost),
     ]
 
 
-def _as_the_data(saved: LoadedModel, folder: Path, class_names: Sequence[str]) -> LoadedModel:
-    ordered = in_order_of_data(saved.model, str(folder), saved.class_names, class_names)
-    return dataclasses.replace(saved, model=ordered, class_names=tuple(class_names))
+def _latencies(cost: Efficiency) -> list[tuple[str, str]]:
+    return [
+        ("latency, one image", f"{cost.image_ms_median:.2f} ms (p95 {cost.image_ms_p95:.2f})"),
+        (f"latency, {cost.batch_size} images", f"{cost.batch_ms_median:.2f} ms (p95 {cost.batch_ms_p95:.2f})"),
+    ]
 
 
-def _compared(logits: Tensor, other: LoadedModel, folder: Path, part: Split) -> list[tuple[str, str]]:
+def _compared(logits: Tensor, other: LoadedModel, where: str, part: Split) -> list[tuple[str, str]]:
     labels, theirs = part.labels.cpu().long(), logits_of(other, part)
     found = paired_difference(logits, theirs, labels)
     low, high = (format_signed(100 * bound) for bound in (found.low, found.high))
     return [
-        ("against", str(folder)),
+        ("against", where),
         ("its top-1", f"{accuracy(theirs, labels):.2%}"),
         ("difference", f"{format_signed(100 * found.difference)} points, 95 % {low} to {high} over images like these"),
         ("right alone", f"{found.only_first:,} images, the other {found.only_second:,}"),

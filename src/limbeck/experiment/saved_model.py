@@ -3,44 +3,125 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn import functional
 
 from limbeck.models.weights import load_weights
 from limbeck.runs.errors import LimbeckError
 from limbeck.runs.files import files_below, make_folder, read_json, replace, saying_where, write_json
 from limbeck.runs.recipe import Functions, Named
 from limbeck.runs.recipe_file import NONE
-from limbeck.teaching.predictor import predictor
+from limbeck.teaching.memory import naming_memory
+from limbeck.teaching.teacher import as_outputs
 from limbeck.types import Normalisation
 from limbeck.views.prepare import InputFormat
 
-from .assemble import build_model
+from .assemble import build_model, in_order_of_data
 
 
-@dataclass(frozen=True)
-class LoadedModel:
+class LoadedModel(nn.Module):
     """A model with all it needs. Call it with uint8 images `[B, C, H, W]` for float32 logits `[B, K]`.
 
-    form: its normalisation and resolution. image_size: side of the images it was trained on.
+    It is a module like any other: `.to(device)`, `torch.jit.trace` and `torch.export` work on it, and normalising
+    and resizing are part of it. In eval mode, in which it is loaded, it computes no gradients.
+
+    model: the network inside. class_names: in the order of the logits. form: its normalisation and resolution.
+    image_shape: `(C, H, W)` of the images it was trained on, the only ones that it takes. about: what `model.json`
+    says.
     """
 
-    model: nn.Module
-    class_names: tuple[str, ...]
-    form: InputFormat
-    image_size: int
-    about: Mapping[str, Any]
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        form: InputFormat,
+        image_shape: Sequence[int],
+        about: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = tuple(class_names)
+        self.form = form
+        self.image_shape = tuple(image_shape)
+        self.about = about
+        for name in ("mean", "sd"):
+            values = torch.tensor(getattr(form.normalisation, name), dtype=torch.float32)
+            self.register_buffer(name, values.view(1, -1, 1, 1))
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits of images as they are stored: normalising and resizing is done here."""
-        device = next(self.model.parameters()).device
-        return predictor(self.model, self.form, device=device)(images)
+    @property
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        return self.image_shape[-1]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the network inside gets, after resizing."""
+        channels, height, width = self.image_shape
+        return channels, self.form.resolution or height, self.form.resolution or width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images as they are stored, on the model's own device.
+
+        Raises LimbeckError for anything but uint8 images of the model's channels and size.
+        """
+        self._check(images)
+        if _is_traced() or torch.compiler.is_compiling():
+            return self._logits(images)
+        with (
+            torch.set_grad_enabled(self.training and torch.is_grad_enabled()),
+            naming_memory("model", images.shape[0]),
+        ):
+            return self._logits(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        mean, sd = self.get_buffer("mean"), self.get_buffer("sd")
+        if images.device != mean.device:
+            images = images.to(mean.device)
+        pixels = images.float()
+        size = self.form.resolution
+        if size is not None and self.image_shape[1:] != (size, size):
+            pixels = functional.interpolate(
+                pixels, size=(size, size), mode=self.form.interpolation, antialias=True, align_corners=False
+            )
+        # The arithmetic of views.prepare, to the last bit.
+        pixels = pixels * (1 / (255 * sd)) + -mean / sd
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        like = next((p for p in self.model.parameters() if p.is_floating_point()), pixels)
+        return as_outputs(self.model(pixels.to(like.dtype))).logits.float()
+
+    def _check(self, images: Tensor) -> None:
+        channels, height, width = self.image_shape
+        takes = f"this model takes uint8 images [B, {channels}, {height}, {width}], 0 to 255, as they are stored"
+        if not isinstance(images, Tensor):
+            raise LimbeckError(f"{takes}; got {type(images).__name__}")
+        if images.dtype != torch.uint8:
+            kind = str(images.dtype).removeprefix("torch.")
+            raise LimbeckError(
+                f"{takes}; got {kind}: it normalises by itself, so give bytes; its .model takes prepared pixels"
+            )
+        if images.ndim != 4:
+            hint = "; images[None] makes a batch of one" if images.ndim == 3 else ""
+            raise LimbeckError(f"{takes}; got {list(images.shape)}{hint}")
+        if _is_traced():  # where sizes are part of the graph, and not numbers to compare
+            return
+        if tuple(images.shape[1:]) != self.image_shape:
+            swapped = tuple(images.shape[1:]) == (height, width, channels)
+            hint = "; images.permute(0, 3, 1, 2) puts the channels first" if swapped else ""
+            raise LimbeckError(f"{takes}; got {list(images.shape)}{hint}")
+
+    def in_order_of(self, class_names: Sequence[str], where: str) -> LoadedModel:
+        """The same model, its logits in the order of `class_names`.
+
+        Raises LimbeckError where the classes are others, naming `where` and both.
+        """
+        model = in_order_of_data(self.model, where, self.class_names, class_names)
+        return self if model is self.model else LoadedModel(model, class_names, self.form, self.image_shape, self.about)
 
 
 def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
@@ -70,8 +151,8 @@ def load(path: str | Path, *, models: Functions = NONE) -> LoadedModel:
         named = Named(**about["model"])
         class_names = tuple(about["class_names"])
         norm = Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["sd"]))
-        size, resolution = about["image_shape"][-1], about["resolution"]
-        expected = about["sha256"]
+        channels, height, width = about["image_shape"]
+        resolution, expected = about["resolution"], about["sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise LimbeckError(f"{folder / 'model.json'}: damaged ({error})") from error
     weights = folder / "model.safetensors"
@@ -79,14 +160,20 @@ def load(path: str | Path, *, models: Functions = NONE) -> LoadedModel:
         raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit model.json)")
     model = build_model(named, len(class_names), models, pretrained=False)
     load_weights(model, weights)
-    form = InputFormat(norm, None if resolution == size else resolution, about.get("interpolation", "bilinear"))
-    model = model.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return LoadedModel(model, class_names, form, size, about)
+    # Models of before `data` was kept have the height where nothing is resized; those since then have null.
+    as_stored = resolution is None or (resolution == height and (height == width or "data" not in about))
+    form = InputFormat(norm, None if as_stored else resolution, about.get("interpolation", "bilinear"))
+    model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return LoadedModel(model, class_names, form, (channels, height, width), about).eval()
 
 
 def load_trained(folder: Path, models: Functions) -> nn.Module:
     """The bare model of `load`."""
     return load(folder, models=models).model
+
+
+def _is_traced() -> bool:
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _nearby(folder: Path) -> str:

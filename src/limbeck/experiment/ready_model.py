@@ -1,0 +1,71 @@
+"""A model from somebody's weights file, as a recipe would use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.runs.overrides import apply_override
+from limbeck.runs.recipe import Recipe
+from limbeck.runs.recipe_file import check, load_recipe
+
+from .assemble import input_format, load_ready_teacher
+from .images import Images, load_images
+from .saved_model import LoadedModel
+
+OF_THE_ARM = ("model", "classes", "normalise", "resolution", "interpolation")
+"""What is said of a weights file with key=value; every other key is an option of the data."""
+
+
+def model_of_recipe(recipe: str, arm: str, overrides: Sequence[str]) -> tuple[LoadedModel, Images]:
+    """The arm of a recipe that comes from a file, and the recipe's images, exactly as a run would use both.
+
+    Raises LimbeckError where there is no such arm, or it has no weights of its own.
+    """
+    checked = load_recipe(recipe, overrides)
+    arms = checked.arms()
+    if arm not in arms:
+        raise LimbeckError(f"--arm: {recipe} has no arm called {arm!r}{did_you_mean(arm, arms)}")
+    if arms[arm].trained or not arms[arm].weights:
+        raise LimbeckError(
+            f"--arm: {arm!r} is trained by the recipe; run it, then give the folder of its model "
+            f"(runs/{checked.name}/models/{arm}-seed{checked.seeds[0]})"
+        )
+    return _made(checked, arm)
+
+
+def model_of_file(weights: Path, model: str, source: str, options: Sequence[str]) -> tuple[LoadedModel, Images]:
+    """A safetensors file as a teacher of the model `model`, and the images of a source.
+
+    options: key=value; of the source, or of the file (`model.depth=20`, `normalise={mean: …, sd: …}`, `classes=[…]`).
+    Raises LimbeckError where they do not fit together.
+    """
+    tree: dict[str, Any] = {
+        "name": "evaluate",
+        "data": {"source": source},
+        "teachers": {"file": {"model": {"name": model}, "weights": str(weights)}},
+        # A recipe has a student; nobody trains this one.
+        "students": {
+            "nobody": {
+                "model": "lightweight_cnn",
+                "epochs": 1,
+                "optimizer": {"name": "adam"},
+                "loss": [{"name": "cross_entropy"}],
+            },
+        },
+    }
+    for option in options:
+        apply_override(tree, f"{'teachers.file' if _is_of_the_arm(option) else 'data'}.{option}")
+    return _made(check(tree, "command line", {}), "file")
+
+
+def _is_of_the_arm(option: str) -> bool:
+    return option.partition("=")[0].split(".")[0].strip() in OF_THE_ARM
+
+
+def _made(recipe: Recipe, name: str) -> tuple[LoadedModel, Images]:
+    arm, images = recipe.arms()[name], load_images(recipe.data)
+    model = load_ready_teacher(name, arm, images, {})
+    return LoadedModel(model, images.class_names, input_format(arm, images), images.shape, {}).eval(), images
