@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from real_run import real_run
 from sample_results import BASELINE, DISTILLED, TEACHER, curve
+
+from limbeck.experiment.run import Run
 
 
 @pytest.fixture
@@ -16,3 +19,8 @@ def curves() -> dict[tuple[str, int], list[dict[str, Any]]]:
         for arm, all_ in finals.items()
         for s, final in enumerate(all_)
     }
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return real_run(tmp_path_factory.mktemp("real"))

@@ -16,7 +16,7 @@ from limbeck.teaching.processes import unsynchronised
 from limbeck.teaching.teacher import Teacher
 from limbeck.views.plan import ViewPlanner
 
-from .arm_result import ask_teacher, measure_learner, not_started
+from .arm_result import measure_learner, not_started
 from .assemble import make_learner, view_planner, view_recipe
 from .banks import Say, banked, model_of, plan_banks
 from .bench import Bench
@@ -24,6 +24,7 @@ from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .plan import CohortPlan, LearnerPlan
 from .prune import MedianRule
+from .references import References
 from .stop import PoliteStop
 from .teachers import arm_of, is_usable, load_teacher, must_differ
 
@@ -81,12 +82,13 @@ def run_cohort(
     began = time.monotonic()
     load.cache_clear()  # training is over: what is measured answers in float32, as the saved models do
     teachers = {name: load_teacher(bench, name, "fp32") for name in heard}
-    ask = functools.cache(functools.partial(ask_teacher, bench))
+    references = References(bench, teachers, [plan.voices for plan in plans])
+    took = {"cohort_seconds": round(seconds, 3), "cohort_learners": len(plans)}
     measured = []
     for plan, learner in zip(plans, learners, strict=True):
         stop.obey()
         if bench.processes.first:
-            measured.append(measure_learner(bench, plan, learner, teachers, watcher, ask))
+            measured.append(measure_learner(bench, plan, learner, references, watcher) | took)
     return {"arms": [*measured, *lost], "started": started, "wall_seconds": seconds + time.monotonic() - began}
 
 

@@ -24,6 +24,7 @@ from limbeck.teaching.processes import Processes
 
 from .arm_result import measure_ready
 from .bench import Bench
+from .beside_baseline import beside_baseline
 from .environment import environment
 from .images import load_images
 from .joined import joined, must_be_alike
@@ -149,8 +150,15 @@ def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> 
         "wall_seconds": sum(cohort["wall_seconds"] for cohort in of_cohorts),
         "class_names": list(bench.images.class_names),
         "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
-        "arms": [*ready, *arms],
+        "arms": beside_baseline(in_recipes_order(bench.recipe, [*ready, *arms])),
     }
+
+
+def in_recipes_order(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Results of learners as the recipe names their arms and seeds, whatever the order in which they were trained."""
+    places = {name: place for place, name in enumerate(recipe.arms())}
+    seeds = {seed: place for place, seed in enumerate(recipe.seeds)}
+    return sorted(arms, key=lambda arm: (places[arm["arm"]], seeds.get(arm["seed"], 0)))
 
 
 def curves(bench: Bench, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 from limbeck.runs.directory import RunDirectory
+from limbeck.runs.files import finite
 
 from .board import Board
 from .plan import CohortPlan
@@ -32,7 +36,7 @@ def taught_once(
             found = teach()
             logs = {learner.name: directory.cohort(cohort.key).metrics(learner.name) for learner in cohort.learners}
             parts = {f"rows of {name}": log.rows() for name, log in logs.items()}
-            parts |= {f"arm {number}": arm for number, arm in enumerate(found["arms"])}
+            parts |= {f"arm {number}": _small(arm) for number, arm in enumerate(found["arms"])}
             there = board.agree(key, parts | {"rest": {k: v for k, v in found.items() if k != "arms"}})
         return _laid_down(directory, cohort, there)
 
@@ -44,5 +48,14 @@ def _laid_down(directory: RunDirectory, cohort: CohortPlan, there: dict[str, Any
             log.cut(0)
             for row in rows:
                 log.append(row)
-    arms = [there[f"arm {number}"] for number in range(sum(name.startswith("arm ") for name in there))]
+    arms = [_whole(there[f"arm {number}"]) for number in range(sum(name.startswith("arm ") for name in there))]
     return {**there["rest"], "arms": arms}
+
+
+def _small(arm: dict[str, Any]) -> str:
+    """A learner's result as a text that fits into 64 kB, what MySQL takes: confusion matrices are mostly zeros."""
+    return base64.b64encode(zlib.compress(json.dumps(finite(arm)).encode(), 9)).decode()
+
+
+def _whole(text: str | dict[str, Any]) -> dict[str, Any]:
+    return text if isinstance(text, dict) else json.loads(zlib.decompress(base64.b64decode(text)))
