@@ -242,13 +242,17 @@ def check_forward(
             answer = model(pixels)
     except Exception as error:
         raise does_not_take(name, model, pixels.shape[1:], error, model_name) from error
+    check_logits(name, answer, len(class_names), class_names)
+
+
+def check_logits(name: str, answer: Any, count: int, class_names: Sequence[str]) -> None:
+    """Raises LimbeckError where a model's answer to one image is not `[1, count]`. class_names: to say whose."""
     logits = as_outputs(answer).logits
     if logits.ndim != 2 or logits.shape[0] != 1:
         raise LimbeckError(f"{name}: the model must answer one image with logits [1, K]; got {list(logits.shape)}")
-    if logits.shape[-1] != len(class_names):
+    if logits.shape[-1] != count:
         raise LimbeckError(
-            f"{name}: the model answers for {logits.shape[-1]} classes, the data has {len(class_names)} "
-            f"({_some(class_names)})"
+            f"{name}: the model answers for {logits.shape[-1]} classes, the data has {count} ({_some(class_names)})"
         )
 
 

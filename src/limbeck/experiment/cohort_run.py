@@ -107,8 +107,9 @@ def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher])
 
 
 def checkpoint_settings(arm: Arm) -> dict[str, Any]:
-    """An arm as checkpoints know it; those of a time before `seed` have none."""
-    return arm.model_dump(mode="json", exclude={"baseline"} | ({"seed"} if arm.seed is None else set()))
+    """An arm as checkpoints know it; those of a time before `seed` have none. What is said of files is not theirs."""
+    left_out = {"baseline", "outputs", "allow_near_chance"} | ({"seed"} if arm.seed is None else set())
+    return arm.model_dump(mode="json", exclude=left_out)
 
 
 def _computed_with(bench: Bench, plans: Sequence[LearnerPlan]) -> dict[str, Any]:

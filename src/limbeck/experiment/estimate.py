@@ -26,6 +26,7 @@ from .bench import Bench
 from .device import choose_device
 from .images import Images, load_images
 from .plan import make_plan
+from .preflight import check_before_training
 
 IMAGES_TO_TIME = 16
 OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 2, None: 0}
@@ -66,6 +67,7 @@ def describe_plan(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     images = load_images(recipe.data)
+    check_before_training(recipe, images, models, published=False)
     device = choose_device(recipe.device)
     plan = make_plan(recipe)
     costs = {name: arm_cost(arm, name, images, device, recipe, models, timed) for name, arm in recipe.arms().items()}

@@ -29,6 +29,7 @@ from .environment import environment
 from .images import load_images
 from .joined import joined, must_be_alike
 from .plan import Plan, make_plan
+from .preflight import check_before_training
 from .stop import PoliteStop
 from .work import MakeWatcher, work_through
 
@@ -88,6 +89,9 @@ def run(
                 torch.set_num_threads(recipe.threads)
             bench = _bench(recipe, directory, device, processes, losses, models)
             stop.obey()
+            if processes.first:
+                check_before_training(recipe, bench.images, models)
+            processes.wait()
             plan = make_plan(recipe)
             done = work_through(bench, plan, make_watcher if processes.first else None, stop)
             if processes.first:

@@ -17,6 +17,7 @@ from .capacity import learners_at_once
 from .choose import Outcome, outcomes
 from .hall import Hall, take_teachers_over
 from .plan import CohortPlan, make_plan
+from .preflight import check_before_training
 from .propose import Study
 from .prune import MedianRule
 from .run import curves
@@ -113,6 +114,8 @@ def _decided(hall: Hall, found: Found, number: int) -> tuple[list[Setting], int]
                 if not settings:
                     return None
                 _, recipe = _recipe_of(hall, found, number, settings)
+                if number:  # what is tried first was looked at when the sweep began
+                    check_before_training(recipe, hall.images, hall.source.models)
                 decided = {"settings": settings, "learners_at_once": _most(hall, recipe, batch)}
                 decided = hall.board.agree(key, decided) if hall.board else decided
             with saying_where(batch.root):

@@ -27,6 +27,7 @@ from .hall import Hall, take_teachers_over
 from .images import Images, load_images
 from .joined import under_torchrun
 from .plan import make_plan
+from .preflight import check_before_training
 from .run import checked_name, curves, results
 from .search import Found, first_settings, search, untested
 from .settings import Source, as_written, combine
@@ -86,6 +87,8 @@ def sweep(
         board = _board(directory, whole, images)
         hall = Hall(directory, source, whole.sweep, images, choose_device(whole.device), board, ray)
         stop.obey()
+        tried = combine(source, whole.sweep, first_settings(source, whole.sweep)).recipe
+        check_before_training(tried, images, models)
         found = search(hall, make_watcher, stop)
         result = _choose_and_test(hall, found, make_watcher, stop, command)
         with directory.deciding():
@@ -107,6 +110,7 @@ def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[s
     settings = first_settings(source, whole.sweep)
     combined = combine(source, whole.sweep, settings)
     searched = untested(combined.recipe, whole.sweep)
+    check_before_training(searched, load_images(whole.data), NONE, published=False)
     lines = [f"{whole.name}: {len(settings)} settings of {', '.join(whole.sweep.axes)}", ""]
     for number, setting in enumerate(settings):
         lines.append(f"{number:>5}  " + ", ".join(f"{axis} {value}" for axis, value in setting.items()))

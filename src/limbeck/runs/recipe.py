@@ -92,7 +92,9 @@ class Arm(Part):
     """One model and how it is trained. Training starts from `weights`, if given; a teacher with `weights` and without
     `loss` is not trained.
 
-    classes: the class names in the order of the file's outputs. resolution: side of the model's input, to which
+    classes: the class names in the order of the file's outputs. outputs: what a model from a file answers with;
+    of probabilities the logarithm is taken. allow_near_chance: a model from a file is used even if it is hardly ever
+    right. resolution: side of the model's input, to which
     the view is resized (interpolation says how; antialiased).
     views: what differs from the run's views; arms that see different views are taught apart.
     seed: of the arm's own random numbers (first weights, dropout), beside the run's seeds, which go on telling its
@@ -104,6 +106,8 @@ class Arm(Part):
     model: Model
     weights: str | None = None
     classes: tuple[str, ...] | None = None
+    outputs: Literal["logits", "probabilities"] = "logits"
+    allow_near_chance: Flag = False
     normalise: NormalisationOf | None = None
     resolution: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"

@@ -83,6 +83,10 @@ def _model(arm: Arm, models: Functions) -> Iterator[Complaint]:
 
 
 def _training(arm: Arm) -> Iterator[Complaint]:
+    if arm.trained and arm.outputs != "logits":
+        yield ("outputs",), "is for a model from a file; one that is trained here must answer with logits"
+    if arm.trained and arm.allow_near_chance:
+        yield ("allow_near_chance",), "is for a model from a file; this one is trained here"
     if not arm.trained:
         if arm.weights is None:
             yield ("loss",), "is missing: what to minimise, as in [{name: cross_entropy}]"
