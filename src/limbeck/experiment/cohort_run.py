@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from limbeck.runs.directory import CohortDirectory
+from limbeck.runs.files import read_json
 from limbeck.runs.recipe import Arm
 from limbeck.teaching.loop import Answers
 from limbeck.teaching.processes import unsynchronised
@@ -95,11 +96,12 @@ def run_cohort(
 def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher]) -> dict[str, Any]:
     """What a checkpoint of this cohort may not be continued without."""
     arms = bench.recipe.arms()
+    cohort_arms = [learner.arm for learner in cohort.learners]
     return {
         "images": bench.images.fingerprint,
         "teachers": {name: teacher.fingerprint for name, teacher in teachers.items()},
         "learners": [learner.name for learner in cohort.learners],
-        "settings": [checkpoint_settings(arms[learner.arm]) for learner in cohort.learners],
+        "settings": [checkpoint_settings(arms[arm]) | _weights(bench, arm) for arm in cohort_arms],
         "views": [cohort.views.model_dump(mode="json"), cohort.view_seed],
         "precision": bench.recipe.precision,
         **({"outputs_bank": "float16"} if teachers and bench.recipe.outputs_bank is not None else {}),
@@ -110,6 +112,16 @@ def checkpoint_settings(arm: Arm) -> dict[str, Any]:
     """An arm as checkpoints know it; those of a time before `seed` have none. What is said of files is not theirs."""
     left_out = {"baseline", "outputs", "allow_near_chance"} | ({"seed"} if arm.seed is None else set())
     return arm.model_dump(mode="json", exclude=left_out)
+
+
+def _weights(bench: Bench, arm: str) -> dict[str, str]:
+    """The path of an arm's first weights as the run directory keeps it: from wherever the run is called, it is one."""
+    written = bench.recipe.arms()[arm].weights
+    if written is None:
+        return {}
+    claimed = read_json(bench.directory.recipe) if bench.directory.recipe.exists() else {}
+    groups = [claimed.get(group) or {} for group in ("teachers", "students")]
+    return {"weights": next((group[arm]["weights"] for group in groups if arm in group), written)}
 
 
 def _computed_with(bench: Bench, plans: Sequence[LearnerPlan]) -> dict[str, Any]:

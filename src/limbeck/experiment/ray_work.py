@@ -25,6 +25,7 @@ from limbeck.runs.directory import RunDirectory
 from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.runs.files import make_folder, read_json, replace, saying_where
 from limbeck.runs.recipe import Functions, Recipe
+from limbeck.runs.recipe_paths import with_whole_paths
 from limbeck.types import Normalisation, Split
 
 from .bench import Bench
@@ -60,6 +61,7 @@ def work_through_cluster(
     ray = _connected(address)
     task = ray.remote(num_cpus=_cpus(bench), num_gpus=int(bench.device.type == "cuda"), max_retries=-1)(_taught)
     images = ray.put(_plain(bench.images))
+    recipe = with_whole_paths(bench.recipe.to_dict())  # a worker has a working directory of its own
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done = {cohort.key: known for cohort in plan.cohorts if (known := bench.directory.cohort(cohort.key).finished())}
     running: dict[Any, CohortPlan] = {}
@@ -68,7 +70,7 @@ def work_through_cluster(
             for cohort in plan.cohorts:
                 waiting = cohort.key not in done and cohort not in running.values()
                 if waiting and is_ready(cohort, trained_in, done):
-                    about = (bench.recipe.to_dict(), most, cohort.key, _needed(bench, cohort), make_rule(cohort))
+                    about = (recipe, most, cohort.key, _needed(bench, cohort), make_rule(cohort))
                     running[task.remote(images, *about, dict(bench.losses), dict(bench.models))] = cohort
             ended, _ = ray.wait(list(running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
             for reference in ended:

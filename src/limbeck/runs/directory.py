@@ -1,7 +1,7 @@
 """A run directory: which files there are, and in what order they come.
 
 run.lock            held while a process works here
-recipe.json         the recipe as it runs, every default filled in
+recipe.json         the recipe as it runs, every default filled in and every path whole
 cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, when it is complete, done.json
 models/LEARNER/     model.safetensors and model.json of each learner that ended
 report.md, figures/ for people
@@ -35,6 +35,7 @@ from .files import (
 )
 from .lock import Held, held
 from .recipe import Recipe
+from .recipe_paths import with_whole_paths
 from .recipe_values import shortened
 
 
@@ -104,6 +105,7 @@ class RunDirectory:
         To be called by who works here alone.
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
+        recipe = with_whole_paths(dict(recipe))
         if not self._has_trained():
             if not self.recipe.exists() or read_json(self.recipe) != json.loads(json.dumps(recipe)):
                 for decided in ("search", "chosen"):  # settings of a sweep by another recipe, and nothing was trained
@@ -124,8 +126,12 @@ class RunDirectory:
             )
 
     def changed(self, recipe: Mapping[str, Any]) -> list[str]:
-        """Every difference between the recipe that this directory was made by and `recipe`, a line each."""
-        return differences(_completed(read_json(self.recipe)), json.loads(json.dumps(recipe)))
+        """Every difference between the recipe that this directory was made by and `recipe`, a line each.
+
+        Paths are compared as whole ones: earlier versions kept them as they were written.
+        """
+        before, now = _completed(read_json(self.recipe)), json.loads(json.dumps(recipe))
+        return differences(with_whole_paths(before), with_whole_paths(now))
 
     def _has_trained(self) -> bool:
         """Whether there is anything that training has left."""

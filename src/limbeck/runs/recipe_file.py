@@ -15,6 +15,7 @@ from .errors import LimbeckError, RecipeError, did_you_mean, printable
 from .overrides import GROUPS, apply_override, shared_by_arms, split_override
 from .recipe import Functions, Recipe
 from .recipe_mistakes import mistakes
+from .recipe_paths import follow_file
 from .recipe_values import shortened
 from .yaml_file import DEEPEST, MOST_BYTES, Lines, parse_with_slips
 from .yaml_file import Path as Path_
@@ -66,11 +67,15 @@ class Written:
 def read_recipe(source: str | Path | Mapping[str, Any]) -> Written:
     """Read a recipe once; what becomes of its file or its dict afterwards changes nothing.
 
+    Relative paths follow the file's folder; those of a dict, and of overrides, the working directory.
+
     Raises RecipeError where there is no such file, or where it cannot be parsed.
     """
     if isinstance(source, Mapping):
         return Written("recipe", plain(source), {})
-    return Written(*_read(find_recipe(str(source))))
+    file = find_recipe(str(source))
+    where, tree, lines, slips = _read(file)
+    return Written(where, follow_file(tree, file), lines, slips)
 
 
 def load_recipe(
