@@ -41,6 +41,15 @@ class Targets(NamedTuple):
     share: Tensor
 
 
+class UnmixedTargets(Targets):
+    """Targets of a view in which no image is mixed. That every share is 1 is known without asking the device."""
+
+    __slots__ = ()
+
+    def _replace(self, **changed: Tensor) -> Targets:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Targets(*self)._replace(**changed)
+
+
 class Split:
     """Decoded images and their labels, in a fixed order.
 

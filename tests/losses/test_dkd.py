@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import float64_references as reference
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.overrides import TorchFunctionMode
 
 from limbeck.losses import dkd, soft_targets
 from limbeck.runs.errors import LimbeckError
-from limbeck.types import Outputs, Targets
+from limbeck.types import Outputs, Targets, UnmixedTargets
 
 weights = st.floats(0.0, 16.0)
+
+
+class Logsumexps(TorchFunctionMode):
+    """Counts calls of torch.logsumexp."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += function is torch.logsumexp
+        return function(*args, **(kwargs or {}))
 
 
 def parts(student: reference.Array, teacher: reference.Array, labels: np.ndarray, temperature: float) -> tuple:
@@ -142,6 +157,31 @@ def test_an_unmixed_batch_is_the_same_with_its_labels_named_once_or_twice() -> N
     labels, ones = torch.randint(0, 5, (8,), generator=g), torch.ones(8)
     once, twice = Targets(labels, labels, ones), Targets(labels, labels.clone(), ones)
     assert torch.equal(dkd(student, teacher, once), dkd(student, teacher, twice))
+
+
+def test_that_nothing_is_mixed_is_known_after_a_move_to_another_device() -> None:
+    """Told by the type, which `_make` keeps: labels that were copied twice are two objects."""
+    labels = torch.tensor([0, 3, 1])
+    moved = UnmixedTargets(labels, labels, torch.ones(3))
+    moved = moved._make(t.clone() for t in moved)
+    assert moved.partner_labels is not moved.labels
+    student, teacher = (torch.randn(3, 5, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
+    found = {}
+    for targets in (moved, Targets(*moved)):
+        leaf = student.clone().requires_grad_()
+        with Logsumexps() as calls:
+            loss = dkd(Outputs(leaf), Outputs(teacher), targets)
+        loss.sum().backward()
+        found[type(targets)] = loss.detach(), leaf.grad, calls.count
+    (loss, gradient, calls), (whole, whole_gradient, whole_calls) = found[UnmixedTargets], found[Targets]
+    assert torch.equal(loss, whole) and torch.equal(gradient, whole_gradient), "the same to the last bit"
+    assert 2 * calls == whole_calls, "at half the work"
+
+
+def test_a_part_that_is_replaced_may_be_mixed() -> None:
+    labels = torch.tensor([0, 3])
+    changed = UnmixedTargets(labels, labels, torch.ones(2))._replace(share=torch.tensor([0.5, 1.0]))
+    assert type(changed) is Targets
 
 
 def test_distributions_have_no_target_class() -> None:

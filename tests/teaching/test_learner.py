@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from digit_cohorts import BATCH, CROSS_ENTROPY, STEPS, follow, learner, photogra
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from limbeck.losses import cross_entropy
 from limbeck.teaching import optimizers, schedules
@@ -98,6 +101,45 @@ def test_a_long_epoch_is_not_waited_for() -> None:
     second.restore(unpack("x", pack("x", first.state())))
     follow([second], Position(0, 20), planner=planner)
     assert photograph(second) == photograph(one)
+
+
+class CountStacked(TorchFunctionMode):
+    """Counts the tensors that are stacked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.stack:
+            self.count += len(args[0])
+        return function(*args, **(kwargs or {}))
+
+
+@given(st.lists(st.integers(1, 60), max_size=6), st.data())
+def test_checks_read_every_value_once_and_find_the_first_that_is_not_finite(parts: list[int], data: Any) -> None:
+    total = sum(parts)
+    bad = data.draw(st.none() | st.integers(0, total - 1)) if total else None
+    term = data.draw(st.integers(0, 1))
+    values = [torch.tensor([1.0, 2.0, 0.5]) for _ in range(total)]
+    if bad is not None:
+        values[bad][term] = math.inf
+        values[-1][1 - term] = math.nan
+    one = learner(terms=[CROSS_ENTROPY, replace(CROSS_ENTROPY, name="again")], teachers=())
+    one.begin_epoch()
+    done = 0
+    with CountStacked() as stacked:
+        for count in parts:
+            one.trace += values[done : done + count]
+            done += count
+            one.check(4)
+            one.check(4)
+    assert stacked.count <= total, "the whole epoch was read again at each check"
+    if bad is None:
+        assert one.ended is None and one.failure is None
+    else:
+        name = one.term_names[term if bad < total - 1 or term == 0 else 0]
+        assert one.failure == Failure(5, bad + 1, name, "nan" if name != one.term_names[term] else "inf")
 
 
 def test_a_failure_survives_a_resume() -> None:

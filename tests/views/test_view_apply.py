@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from limbeck.types import Split
+from limbeck.types import Split, UnmixedTargets
 from limbeck.views.apply import View, make_view
 from limbeck.views.plan import ViewPlan, ViewPlanner, ViewRecipe
 
@@ -61,6 +61,7 @@ def check_form(view: View, height: int, width: int) -> None:
     assert torch.equal(view.targets.labels, view.targets.partner_labels)
     assert torch.equal(view.targets.share, torch.ones(batch))
     assert view.targets.share.dtype == torch.float32
+    assert isinstance(view.targets, UnmixedTargets)
 
 
 @pytest.mark.parametrize("top", [0, 4, 8])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,19 +15,21 @@ from limbeck.views.apply import make_view
 
 from .assemble import make_learner, view_planner, view_recipe
 from .bench import Bench
+from .free_memory import free_memory, kernel_says
 from .plan import LearnerPlan
 
 SHARE_OF_WHAT_IS_FREE = 0.8
+STATUS = Path("/proc/self/status")
 
 
-def learners_at_once(bench: Bench, plan: LearnerPlan, views: Views) -> int:
+def learners_at_once(bench: Bench, plan: LearnerPlan, views: Views, *, free: int | None = None) -> int:
     """How many learners like this one fit into the memory that is free now, beside one that takes its step.
 
     A learner keeps weights, gradients, momenta and averages as long as it is taught; what a step needs besides is
-    given back before the next one's. At least 1.
+    given back before the next one's. free: bytes, where not those that are free now. At least 1.
     """
     kept, transient = _one_step(bench, plan, views)
-    room = SHARE_OF_WHAT_IS_FREE * _free(bench.device) - transient
+    room = SHARE_OF_WHAT_IS_FREE * (_free(bench.device) if free is None else free) - transient
     return max(1, int(room // max(kept, 1)))
 
 
@@ -65,10 +66,7 @@ def _free(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    try:
-        return _proc("/proc/meminfo", "MemAvailable")
-    except (OSError, LookupError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return free_memory()
 
 
 def _begin_peak(device: torch.device) -> int:
@@ -77,7 +75,7 @@ def _begin_peak(device: torch.device) -> int:
         return torch.cuda.memory_allocated(device)
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # Linux counts the peak from here
-        return _proc("/proc/self/status", "VmRSS")
+        return kernel_says(STATUS, "VmRSS")
     except (OSError, LookupError):
         return 0
 
@@ -86,14 +84,6 @@ def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     try:
-        return _proc("/proc/self/status", "VmHWM")
+        return kernel_says(STATUS, "VmHWM")
     except (OSError, LookupError):
         return 0
-
-
-def _proc(path: str, what: str) -> int:
-    """Bytes of one line of a file of the kernel's. Raises LookupError where it is not there."""
-    for line in Path(path).read_text(encoding="ascii").splitlines():
-        if line.startswith(f"{what}:"):
-            return int(line.split()[1]) * 1024
-    raise LookupError(what)

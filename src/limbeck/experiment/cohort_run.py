@@ -6,7 +6,6 @@ import contextlib
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from limbeck.runs.directory import CohortDirectory
@@ -25,6 +24,7 @@ from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .plan import CohortPlan, LearnerPlan
 from .prune import MedianRule
+from .spans import summed
 from .references import References
 from .stop import PoliteStop
 from .teachers import arm_of, is_usable, load_teacher, must_differ
@@ -44,12 +44,11 @@ def run_cohort(
     """
     recipe, images = bench.recipe, bench.images
     arms = recipe.arms()
-    started = datetime.now(UTC).isoformat(timespec="seconds")
     missing = [name for name in cohort.teachers if not is_usable(bench, name)]
     plans = [plan for plan in cohort.learners if not set(missing) & {name for name, _ in plan.voices}]
     lost = [not_started(bench, plan, missing) for plan in cohort.learners if plan not in plans]
     if not plans:
-        return {"arms": lost, "started": started, "wall_seconds": 0.0}
+        return {"arms": lost, "spans": []}
     heard = [name for name in cohort.teachers if name not in missing]
     load = functools.cache(functools.partial(load_teacher, bench))
     for plan in plans:
@@ -75,22 +74,23 @@ def run_cohort(
     with _answering(bench, cohort, load, heard, planner, watcher.say) as (answering, all_stored):
         if all_stored:
             load.cache_clear()  # nobody will ask them before they are measured with
-        seconds = follow(
+        spans = follow(
             learners, answering, images, planner,
             train=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping,
             stop=stop, prune=prune,
         )  # fmt: skip
-    began = time.monotonic()
+    clock, began = time.time(), time.monotonic()
     load.cache_clear()  # training is over: what is measured answers in float32, as the saved models do
     teachers = {name: load_teacher(bench, name, "fp32") for name in heard}
     references = References(bench, teachers, [plan.voices for plan in plans])
-    took = {"cohort_seconds": round(seconds, 3), "cohort_learners": len(plans)}
+    took = {"cohort_seconds": round(summed(spans), 3), "cohort_learners": len(plans)}
     measured = []
     for plan, learner in zip(plans, learners, strict=True):
         stop.obey()
         if bench.processes.first:
             measured.append(measure_learner(bench, plan, learner, references, watcher) | took)
-    return {"arms": [*measured, *lost], "started": started, "wall_seconds": seconds + time.monotonic() - began}
+    measuring = [clock, clock + time.monotonic() - began]
+    return {"arms": [*measured, *lost], "spans": [*spans, measuring]}
 
 
 def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher]) -> dict[str, Any]:

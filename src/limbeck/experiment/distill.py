@@ -33,6 +33,7 @@ from .follow import Keeping, Watcher, follow
 from .images import Images, load_images, part
 from .measured_images import images_for
 from .saved_model import LoadedModel
+from .spans import summed
 from .stop import PoliteStop
 from .teachers import must_differ
 
@@ -143,7 +144,7 @@ def distill(
         if not ours:
             raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")
         answering = stored.teachers if banks else frozen
-        seconds = follow(
+        spans = follow(
             [learner], answering, images, planner, train=train, watcher=watcher, keeping=keeping, stop=stop
         )  # fmt: skip
     if learner.failure:
@@ -165,7 +166,7 @@ def distill(
         evaluate_split(predict, images.validation, num_classes=classes, reference=reference),
         evaluate_split(predict, images.test, num_classes=classes, reference=reference),
         history,
-        seconds,
+        summed(spans),
     )
 
 

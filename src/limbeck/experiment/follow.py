@@ -23,6 +23,7 @@ from limbeck.views.plan import ViewPlanner
 from .heap import give_back
 from .images import Images
 from .prune import MedianRule
+from .spans import Span
 from .stop import PoliteStop
 
 Row = dict[str, Any]
@@ -70,30 +71,34 @@ def follow(
     keeping: Keeping | None = None,
     stop: PoliteStop | None = None,
     prune: MedianRule | None = None,
-) -> float:
-    """Teach a cohort to the end, from its newest checkpoint where there is one; returns the seconds it took.
+) -> list[Span]:
+    """Teach a cohort to the end, from its newest checkpoint where there is one; returns when it was worked on.
 
     train: the training images on the device, where they are there already. prune: ends those that fall behind.
     """
     watcher = watcher or Watcher()
-    position, before = _resume(learners, keeping, watcher) if keeping else (Position(), 0.0)
+    position, before = _resume(learners, keeping, watcher) if keeping else (Position(), [])
     if prune and keeping:
         for learner in learners:
             rows = keeping.directory.metrics(learner.name).rows()
             prune.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in rows])
-    started = saved = epoch_began = time.monotonic()
+    clock, started = time.time(), time.monotonic()
+    saved = epoch_began = started
     processes = learners[0].processes
     steps = planner.steps_per_epoch
     longest = max(learner.training.epochs for learner in learners)
 
     kept = position if before else None
 
+    def spans() -> list[Span]:
+        return [*before, [clock, clock + time.monotonic() - started]]
+
     def save() -> None:
         nonlocal saved, kept
         if keeping and position != kept and processes.first:
             keeping.directory.must_still_be_ours()
             kept = position
-            _save(learners, keeping, position, steps, before + time.monotonic() - started)
+            _save(learners, keeping, position, steps, spans())
             give_back()
         saved = time.monotonic()
 
@@ -118,7 +123,7 @@ def follow(
         if stop and (processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0):
             stop.obey(save)
     save()
-    return before + time.monotonic() - started
+    return spans()
 
 
 def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:
@@ -134,7 +139,7 @@ def _validate(learner: Learner, row: dict[str, float], images: Images, batch: in
     return {"epoch": learner.epochs_done, **row, "validation_loss": loss, "validation_accuracy": accuracy}
 
 
-def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, steps: int, seconds: float) -> None:
+def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, steps: int, spans: Sequence[Span]) -> None:
     files: dict[str, bytes] = {}
     for learner in learners:
         files |= pack(learner.name, learner.state())
@@ -145,7 +150,7 @@ def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, ste
         "epoch": position.epoch,
         "step": position.step,
         "logs": logs,
-        "seconds": seconds,
+        "spans": spans,
     }
     # The end of an epoch before its validation and after it are two states, and so two numbers: no save takes the place
     # of another.
@@ -153,13 +158,13 @@ def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, ste
     checkpoint.write(keeping.directory.checkpoints, number, files, info, keep=keeping.keep)
 
 
-def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> tuple[Position, float]:
+def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> tuple[Position, list[Span]]:
     found = checkpoint.newest(keeping.directory.checkpoints)
     if found is None:
         for learner in learners:
             if learner.processes.first:
                 keeping.directory.metrics(learner.name).cut(0)
-        return Position(), 0.0
+        return Position(), []
     for complaint in found.passed_over:
         watcher.say(f"passed over: {complaint}")
     if found.info["identity"] != fingerprint(keeping.identity):
@@ -176,7 +181,8 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
             keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     watcher.say(f"continuing from {found.path.name}: epoch {position.epoch + 1}, step {position.step + 1}")
-    return position, float(found.info["seconds"])
+    now = time.time()  # earlier versions kept no more than how long it took
+    return position, found.info["spans"] if "spans" in found.info else [[now - found.info["seconds"], now]]
 
 
 def _changed(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,8 @@ from .images import load_images
 from .joined import joined, must_be_alike
 from .plan import Plan, make_plan
 from .preflight import check_before_training
+from .python_call import python_call
+from .spans import times
 from .stop import PoliteStop
 from .work import MakeWatcher, work_through
 
@@ -68,6 +68,7 @@ def run(
 
     Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
     """
+    given = recipe
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, losses=losses, models=models)
     if recipe.sweep:
@@ -96,7 +97,8 @@ def run(
             done = work_through(bench, plan, make_watcher if processes.first else None, stop)
             if processes.first:
                 result = results(bench, plan, done)
-                result["command"] = command or " ".join(["limbeck", "run", *sys.argv[2:]])
+                call = None if losses or models else {"folder": folder, "name": name, "fresh": fresh}
+                result["command"] = command or python_call("run", given, overrides, call)
                 write_report(directory.root, result, curves(bench, plan))
                 write_json(directory.result, result)
             processes.wait()
@@ -148,10 +150,7 @@ def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> 
     return {
         "recipe": bench.recipe.to_dict(),
         "environment": environment(bench.device, bench.processes.count),
-        "started": min(
-            (cohort["started"] for cohort in of_cohorts), default=datetime.now(UTC).isoformat(timespec="seconds")
-        ),
-        "wall_seconds": sum(cohort["wall_seconds"] for cohort in of_cohorts),
+        **times(of_cohorts, processes=bench.processes.count),
         "class_names": list(bench.images.class_names),
         "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
         "arms": beside_baseline(in_recipes_order(bench.recipe, [*ready, *arms])),

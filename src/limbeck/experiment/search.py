@@ -22,6 +22,7 @@ from .propose import Study
 from .prune import MedianRule
 from .run import curves
 from .settings import Setting, Settings, Source, as_written, combine, drawn, only
+from .spans import Span, spans_of
 from .stop import PoliteStop
 from .work import MakeWatcher
 
@@ -34,7 +35,7 @@ class Found:
     outcomes: list[dict[str, Outcome]] = field(default_factory=list)
     accuracies: list[list[float]] = field(default_factory=list)
     swept: list[str] = field(default_factory=list)
-    seconds: float = 0.0
+    spans: list[Span] = field(default_factory=list)
 
 
 def search(hall: Hall, make_watcher: MakeWatcher | None, stop: PoliteStop) -> Found:
@@ -74,7 +75,7 @@ def _try(
         [row.get("validation_accuracy", 0.0) for row in rows[of[found.swept[0]], recipe.seeds[0]]]
         for of in combined.variants
     ]
-    found.seconds += sum(cohort["wall_seconds"] for cohort in done.values())
+    found.spans += [span for cohort in done.values() for span in spans_of(cohort)]
 
 
 def _recipe_of(hall: Hall, found: Found, number: int, settings: Sequence[Setting]) -> tuple[Settings, Recipe]:

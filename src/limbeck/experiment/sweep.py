@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,9 +27,11 @@ from .images import Images, load_images
 from .joined import under_torchrun
 from .plan import make_plan
 from .preflight import check_before_training
+from .python_call import python_call
 from .run import checked_name, curves, results
 from .search import Found, first_settings, search, untested
 from .settings import Source, as_written, combine
+from .spans import covered, summed
 from .stop import PoliteStop
 from .work import MakeWatcher
 
@@ -85,6 +86,9 @@ def sweep(
             torch.set_num_threads(whole.threads)
         images = load_images(whole.data)
         board = _board(directory, whole, images)
+        if command is None and not (losses or models):
+            options = {"folder": folder, "name": name, "fresh": fresh, "ray": ray}
+            command = python_call("sweep", recipe, overrides, options)
         hall = Hall(directory, source, whole.sweep, images, choose_device(whole.device), board, ray)
         stop.obey()
         tried = combine(source, whole.sweep, first_settings(source, whole.sweep)).recipe
@@ -95,7 +99,11 @@ def sweep(
             if directory.result.exists():  # another process was the last
                 result = read_json(directory.result)
             else:
-                result |= {"recipe": whole.to_dict(), "search_seconds": found.seconds}
+                result |= {
+                    "recipe": whole.to_dict(),
+                    "search_seconds": covered(found.spans),
+                    "search_compute_seconds": summed(found.spans),
+                }
                 write_sweep_report(directory.root, result)
                 write_json(directory.result, result)
     return Swept(directory.root, result, directory.root / "report.md")
@@ -155,7 +163,7 @@ def _choose_and_test(
     take_teachers_over(hall.directory.batch(0), directory, recipe, make_plan(recipe))
     plan, done = hall.work(bench, None, make_watcher, stop)
     result = results(bench, plan, done)
-    result["command"] = command or " ".join(["limbeck", "sweep", *sys.argv[2:]])
+    result["command"] = command
     with hall.directory.deciding():
         if not directory.result.exists():
             write_report(directory.root, result, curves(bench, plan))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from limbeck.runs.errors import LimbeckError
-from limbeck.types import Outputs, Targets
+from limbeck.types import Outputs, Targets, UnmixedTargets
 
 from .log_space import widened
 from .plain_tensors import takes_tensors
@@ -49,7 +49,7 @@ def dkd(
         return target_weight * target + non_target_weight * non_target
 
     own = of(targets.labels)
-    if targets.partner_labels is targets.labels:  # nothing was mixed: known without asking the device
+    if isinstance(targets, UnmixedTargets):  # known without asking the device
         return temperature**2 * own
     share = targets.share.to(own.dtype)
     return temperature**2 * (share * own + (1 - share) * of(targets.partner_labels))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
-from limbeck.types import Outputs, Targets
+from limbeck.types import Outputs, Targets, UnmixedTargets
 
 Options = ParamSpec("Options")
 
@@ -90,7 +90,7 @@ def _targets(name: str, given: Any, logits: Tensor) -> Targets:
     elif isinstance(given, Tensor):
         labels = given
         share = torch.ones(labels.shape[:1], device=labels.device)
-        given = Targets(labels, labels, share)
+        given = UnmixedTargets(labels, labels, share)
     else:
         raise LimbeckError(
             f"{name}: targets takes labels [B] int64 as a tensor, or limbeck.Targets; got {type(given).__name__}"

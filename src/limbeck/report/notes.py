@@ -19,11 +19,15 @@ def provenance(result: Mapping[str, Any]) -> str:
     command = str(result.get("command") or "")
     fence = "```" if "```" not in command else "`" * 8
     facts = {"Recipe": recipe_name(result), "Started": result.get("started")}
-    facts |= {"Wall time": duration(result["wall_seconds"])} if result.get("wall_seconds") is not None else {}
+    wall, compute = result.get("wall_seconds"), result.get("compute_seconds")
+    facts |= {"Wall time": duration(wall)} if wall is not None else {}
+    if wall is not None and compute is not None and compute > 1.05 * wall:
+        facts["Time of all processes"] = duration(compute)
     words = {"cpu": "Processor", "torch": "PyTorch"}
     facts |= {words.get(k, k.replace("_", " ").capitalize()): v for k, v in (result.get("environment") or {}).items()}
     lines = "\n".join(f"- {cell(name)}: {cell(value)}" for name, value in facts.items() if value not in (None, ""))
-    return f"{fence}sh\n{command}\n{fence}\n\n{lines}" if command else lines
+    language = "python" if command.startswith("python: ") else "sh"
+    return f"{fence}{language}\n{command.removeprefix('python: ')}\n{fence}\n\n{lines}" if command else lines
 
 
 def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:

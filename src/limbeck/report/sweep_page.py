@@ -108,13 +108,14 @@ def _every(result: Mapping[str, Any], arm: str, figures: Mapping[str, bytes]) ->
 def _notes(result: Mapping[str, Any]) -> str:
     seeds = result["search_seeds"]
     tested = [arm["seed"] for arm in result["chosen"]["arms"]]
+    work = duration(result.get("search_compute_seconds", result["search_seconds"]))
     lines = [
         f"- Settings were tried with seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))} and compared on "
         "validation images alone; the test split was read once, for the chosen setting, the setting as written and the "
         f"arms that no axis touches, with seeds {', '.join(map(str, sorted(set(tested))))}.",
         "- The best of many settings on validation is better there than it is: its test figure is the one to quote.",
-        f"- The search took {duration(result['search_seconds'])} of work; settings that see the same views shared each "
-        "teacher's pass, and every one ended as it would have alone (bit for bit on a CPU).",
+        f"- The search took {work} of work; settings that see the same views shared each teacher's pass, and "
+        "every one ended as it would have alone (bit for bit on a CPU).",
     ]
     if result["views_seed"] is not None:
         lines.append("- All seeds saw the same views (`views.seed`): their spread is over learners only.")

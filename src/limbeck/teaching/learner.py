@@ -91,6 +91,7 @@ class Learner:
         self.failure: Failure | None = None
         self.rate = 0.0
         self.trace: list[Tensor] = []
+        self.checked = 0
         self.lowest_loss, self.epochs_since_lowest = math.inf, 0
         self.best_accuracy, self.best_epoch = -math.inf, 0
         self.best_weights: dict[str, Tensor] | None = None
@@ -102,7 +103,7 @@ class Learner:
 
     def begin_epoch(self) -> None:
         """Forget the last epoch's values; batch norms learn again."""
-        self.trace = []
+        self.trace, self.checked = [], 0
         self.model.train()
 
     def step(
@@ -144,15 +145,16 @@ class Learner:
         self.trace.append(torch.cat([values.detach(), _accuracy(outputs.logits, targets)]))
 
     def check(self, epoch: int) -> None:
-        """Read the values of the epoch so far; the learner ends at the first that is not finite."""
-        if not self.trace or self.ended:
+        """Read the values since the last check; the learner ends at the first that is not finite."""
+        if self.checked == len(self.trace) or self.ended:
             return
-        values = torch.stack(self.trace)[:, :-1].cpu()
+        before, self.checked = self.checked, len(self.trace)
+        values = torch.stack(self.trace[before:])[:, :-1].cpu()
         bad = (~values.isfinite()).nonzero()
         if bad.numel():
             step, term = (int(i) for i in bad[0])
             value = repr(float(values[step, term]))
-            self.failure = Failure(epoch + 1, step + 1, self.term_names[term], value)
+            self.failure = Failure(epoch + 1, before + step + 1, self.term_names[term], value)
             self.ended = "failed"
 
     def finish_epoch(self, epoch: int) -> dict[str, float]:
@@ -235,6 +237,7 @@ class Learner:
             self.average.model.load_state_dict(state["average"])
             self.average.updates = state["updates"]
         self.trace = list(state["trace"].to(self.device)) if state["trace"] is not None else []
+        self.checked = 0
         self.failure = Failure(**state["failure"]) if state["failure"] else None
         for name in ("epochs_done", "ended", "rate", "lowest_loss", "epochs_since_lowest"):
             setattr(self, name, state[name])

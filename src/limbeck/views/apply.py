@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.types import Normalisation, Split, Targets
+from limbeck.types import Normalisation, Split, Targets, UnmixedTargets
 
 from . import erasing, mixing, operations, resized_crop
 from .plan import ViewPlan, ViewRecipe, joined
@@ -75,7 +75,7 @@ def _mixed(images: Tensor, labels: Tensor, plan: ViewPlan) -> View:
     if plan.mix is not None:
         images, targets = mixing.mix(images, labels, plan.mix)
     else:
-        targets = Targets(labels, labels, torch.ones(labels.shape[0], device=labels.device))
+        targets = UnmixedTargets(labels, labels, torch.ones(labels.shape[0], device=labels.device))
     return View(images.permute(0, 3, 1, 2), targets)
 
 
