@@ -24,8 +24,8 @@ from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .plan import CohortPlan, LearnerPlan
 from .prune import MedianRule
-from .spans import summed
 from .references import References
+from .spans import summed
 from .stop import PoliteStop
 from .teachers import arm_of, is_usable, load_teacher, must_differ
 
