@@ -14,8 +14,9 @@ from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
 def main() -> None:
     """The entry point.
 
-    Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 130 stopped
-    by Ctrl-C with all saved; 137 a second signal, at once; 1 a defect of Limbeck's own, or a reader of its
+    Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 3 a run
+    or a sweep that finished, but in which a learner failed (it diverged, or its teacher did), said last; 130 stopped by
+    Ctrl-C with all saved; 137 a second signal, at once; 1 a defect of Limbeck's own, or a reader of its
     output that went away. `--debug` shows the trace of any error.
     """
     debug = "--debug" in sys.argv

@@ -18,6 +18,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
+EXIT_CODES = (
+    "Exit codes: 0 done, or stopped by SIGTERM with all saved; 2: what you can mend, in one line; "
+    "3: finished, but a learner failed (it diverged, or its teacher did); 130: stopped by Ctrl-C with all saved."
+)
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="key=value …", help="Values to use instead, as in views.batch_size=64.")
 ]
@@ -38,7 +42,7 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
         raise typer.Exit
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def run(
     recipe: Recipe,
     overrides: Overrides = None,
@@ -58,6 +62,7 @@ def run(
         return
     from limbeck.experiment.joined import leave_together, speaks
     from limbeck.experiment.progress import RunDisplay
+    from limbeck.experiment.run import failures
     from limbeck.experiment.run import run as run_recipe
     from limbeck.experiment.stop import Stopped
     from limbeck.report.summary import summary_lines
@@ -77,10 +82,12 @@ def run(
             print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
         print("\n".join(summary_lines(done.result)))
         print(f"\nreport: {done.report}")
-    leave_together(0)
+    code = _say_what_failed(failures(done.result)) if speaks() else 3 * bool(done.failed)
+    leave_together(code)
+    raise typer.Exit(code)
 
 
-@app.command()
+@app.command(epilog=EXIT_CODES)
 def sweep(
     recipe: Recipe,
     overrides: Overrides = None,
@@ -101,6 +108,7 @@ def sweep(
         print("\n".join(describe_sweep(recipe, overrides or ())))
         return
     from limbeck.experiment.progress import RunDisplay
+    from limbeck.experiment.run import failures
     from limbeck.experiment.stop import Stopped
     from limbeck.report.summary import summary_lines
     from limbeck.report.sweep_page import summary_lines as sweep_lines
@@ -118,6 +126,18 @@ def sweep(
         print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
     print("\n".join([*sweep_lines(done.result), "", *summary_lines(done.result["chosen"])]))
     print(f"\nreport: {done.report}")
+    raise typer.Exit(_say_what_failed(failures(done.result["chosen"])))
+
+
+def _say_what_failed(failed: dict[str, str]) -> int:
+    """Say last which learners failed; returns the exit code."""
+    if failed:
+        sys.stdout.flush()
+        print(
+            f"limbeck: finished, but {'; '.join(f'{who} failed: {how}' for who, how in failed.items())}",
+            file=sys.stderr,
+        )
+    return 3 if failed else 0
 
 
 def _say_how_to_go_on(stopped: Any) -> int:

@@ -43,6 +43,22 @@ class Run:
     report: Path
     was_finished: bool = False
 
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the learners that failed: they diverged, or their teacher did."""
+        return tuple(failures(self.result))
+
+
+def failures(result: Mapping[str, Any]) -> dict[str, str]:
+    """What became of each learner of a result that failed, by its name."""
+    return {
+        f"{arm['arm']}-seed{arm['seed']}": "{term} was {value} at epoch {epoch}, step {step}".format(**failure)
+        if failure["epoch"]
+        else str(failure["value"])
+        for arm in result["arms"]
+        if (failure := arm.get("failure"))
+    }
+
 
 def run(
     recipe: str | Path | Mapping[str, Any] | Recipe,

@@ -28,7 +28,7 @@ from .joined import under_torchrun
 from .plan import make_plan
 from .preflight import check_before_training
 from .python_call import python_call
-from .run import checked_name, curves, results
+from .run import checked_name, curves, failures, results
 from .search import Found, first_settings, search, untested
 from .settings import Source, as_written, combine
 from .spans import covered, summed
@@ -47,6 +47,11 @@ class Swept:
     result: dict[str, Any]
     report: Path
     was_finished: bool = False
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the learners of what was chosen that failed: they diverged, or their teacher did."""
+        return tuple(failures(self.result["chosen"]))
 
 
 def sweep(
