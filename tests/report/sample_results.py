@@ -18,6 +18,7 @@ def evaluation(top1: float, classes: int = 10, **more: Any) -> dict[str, Any]:
         "per_class": [max(0.0, top1 - 0.01 * place) for place in range(classes)],
         "agreement": None,
         "kl_to_reference": None,
+        "confusion": [[100 * (row == column) for column in range(classes)] for row in range(classes)],
     } | more
 
 
@@ -44,14 +45,19 @@ def learner(arm: str, seed: int, top1: float, classes: int = 10, **more: Any) ->
         "arm": arm,
         "role": "student",
         "seed": seed,
-        "teacher": None,
+        "teacher": [],
         "baseline": None,
+        "epochs": 15,
         "epochs_run": 15,
+        "ended": "finished",
         "chosen_epoch": 14,
         "failure": None,
         "validation": evaluation(top1 + 0.003, classes),
         "test": evaluation(top1, classes),
-        "wall_seconds": 125.0,
+        "measured_precision": "float32",
+        "correct": {},
+        "cohort_seconds": 125.0,
+        "cohort_learners": 2,
         **(large if more.get("role") == "teacher" else small),
         **more,
     }
@@ -97,8 +103,20 @@ def three_arms(seeds: int = 3, classes: int = 10) -> list[dict[str, Any]]:
     arms += [learner("baseline", s, BASELINE[s], classes) for s in range(seeds)]
     told = {"agreement": 0.8712, "kl_to_reference": 0.234}
     arms += [
-        learner("distilled", s, DISTILLED[s], classes, teacher="resnet", baseline="baseline")
+        learner("distilled", s, DISTILLED[s], classes, teacher=["resnet"], baseline="baseline")
         | {"test": evaluation(DISTILLED[s], classes, **told)}
         for s in range(seeds)
     ]
     return arms
+
+
+def two_teachers(**more: Any) -> list[dict[str, Any]]:
+    """`kd` is taught by `a` and `b`; `agreement` is how often they give the same answer."""
+    together = {"teachers": ["a-seed0", "b-seed0"], "weights": [0.5, 0.5], "validation": evaluation(0.9)}
+    together |= {"test": evaluation(0.88), "agreement": {"validation": [[1.0, 0.9], [0.9, 1.0]]}} | more
+    together["agreement"] = {**together["agreement"], "test": [[1.0, 0.81], [0.81, 1.0]]}
+    return [
+        learner("a", 0, 0.86, role="teacher"),
+        learner("b", 0, 0.84, role="teacher"),
+        learner("kd", 0, 0.792, teacher=["a", "b"]) | {"ensemble": together},
+    ]

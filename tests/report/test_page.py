@@ -11,14 +11,16 @@ from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from sample_results import BASELINE, curve, evaluation, learner, result_of, three_arms
+from sample_results import BASELINE, curve, evaluation, learner, result_of, three_arms, two_teachers
 
 from limbeck.report.arms import arms_of
 from limbeck.report.bars import draw_bars
 from limbeck.report.curves import draw
 from limbeck.report.diagram import wiring
+from limbeck.report.drawing import looks
 from limbeck.report.page import write_report
 from limbeck.report.summary import summary_lines
+from limbeck.report.sweep_page import summary_lines as sweep_lines
 from limbeck.runs.errors import LimbeckError
 
 Curves = dict[tuple[str, int], list[dict[str, Any]]]
@@ -212,3 +214,160 @@ def test_how_the_views_and_the_answers_came_is_said(tmp_path: Path) -> None:
     assert not any(words in page(tmp_path, result) for words in told)
     result["recipe"] |= {"outputs_bank": {"limit_gb": 10.0}, "views": {"distinct_epochs": 30}}
     assert all(words in page(tmp_path, result) for words in told)
+
+
+def test_the_reference_of_an_ensemble_is_the_ensemble(tmp_path: Path) -> None:
+    text = page(tmp_path, result_of(two_teachers()))
+    assert "retains 90.0 % of its 2 teachers' test accuracy: 79.20 (n = 1) percent against 88.00" in text
+    assert "81.0 % of the test images" in text
+    assert "9,329,940" in text, "together they cost what both cost"
+    (row,) = [line for line in text.splitlines() if line.startswith("| kd") and "a, b" in line]
+    assert "8.80" in row, "the gap to both together"
+    assert "best of them" not in text
+    assert any("a + b" in line and "88.00" in line and "81.00" in line for line in text.splitlines())
+
+
+def test_unequal_weights_are_in_an_ensembles_name(tmp_path: Path) -> None:
+    assert "0.75 a + 0.25 b" in page(tmp_path, result_of(two_teachers(weights=[0.75, 0.25])))
+
+
+def test_results_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    arms = two_teachers()
+    arms[2]["teacher"] = "a, b"
+    del arms[2]["ensemble"]
+    for arm in arms[:2]:
+        arm["teacher"] = None
+    text = page(tmp_path, result_of(arms))
+    assert "**kd** (lightweight_cnn) reaches a test accuracy of 79.20" in text
+    assert any(line.startswith("| kd") and "a, b" in line for line in text.splitlines())
+    old = three_arms()
+    for arm in old:
+        arm["teacher"] = ", ".join(arm["teacher"]) or None
+    assert "retains 96.7 % of its teacher's test accuracy" in page(tmp_path, result_of(old))
+    odd = [learner("a, b", 0, 0.9, role="teacher"), learner("kd", 0, 0.8, teacher="a, b")]
+    assert arms_of(result_of(odd))[1].teachers == ("a, b",), "a name is a name"
+
+
+def test_taught_teachers_and_students_of_students_are_drawn_as_taught() -> None:
+    def arm(*teachers: str) -> dict[str, Any]:
+        return {"model": {"name": "cnn"}, "loss": [], "teacher": [{"name": name, "weight": 1.0} for name in teachers]}
+
+    recipe = {"teachers": {"a": arm(), "b": arm("a")}, "students": {"c": arm("d", "b"), "d": arm("b"), "e": arm()}}
+    edges = [line.strip() for line in wiring(recipe).splitlines() if "-->" in line]
+    found = {edge.split("[")[0] for edge in edges}
+    assert found == {"view --> t0", "t0 --> t1", "s1 --> s0", "t1 --> s0", "t1 --> s1", "view --> s2"}
+
+
+def test_arms_stand_as_the_recipe_has_them(tmp_path: Path) -> None:
+    result = result_of(three_arms())
+    result["recipe"] |= {"teachers": {"resnet": {}}, "students": {"distilled": {}, "baseline": {}}}
+    assert [arm.name for arm in arms_of(result)] == ["resnet", "distilled", "baseline"]
+
+
+def test_an_arm_has_one_colour_in_all_figures(curves: Curves) -> None:
+    arms = arms_of(result_of(three_arms()))
+    colours = [look.colour for look in looks(arms).values()]
+    assert len(set(colours)) == len(arms)
+    bars = draw_bars(arms, "t")["arms.svg"].decode()
+    hatched = dict(re.findall(r'<pattern id="(\w+)".*?<rect [^>]*fill="(#[0-9a-f]{6})"', bars, flags=re.DOTALL))
+    fills = re.findall(r'style="fill: (?:url\(#)?(#?\w+)\)?; opacity: 0.85', bars)
+    drawn = [hatched.get(fill, fill) for fill in fills]
+    assert drawn == [colour.lower() for colour in (*colours, colours[2])], "every arm, then the one with a teacher"
+    for name in ("accuracy.svg", "loss.svg", "last-epochs.svg"):
+        lines = draw(arms, curves, "t")[name].decode()
+        for arm, colour in zip(arms, colours, strict=True):
+            assert re.search(rf"<!-- {arm.name} -->\s*<g style=\"fill: {colour.lower()}\"", lines), (name, arm.name)
+
+
+def against(low: float, high: float) -> dict[str, Any]:
+    numbers = {"n": 1000, "only_first": 30, "only_second": 20, "difference": 0.01, "low": low, "high": high}
+    return {"validation": numbers | {"low": -0.5}, "test": numbers}
+
+
+def test_two_seeds_have_no_interval_but_each_pair_has_one_over_images(tmp_path: Path) -> None:
+    arms = three_arms(seeds=2)
+    for arm in arms:
+        if arm["arm"] == "distilled":
+            arm["against_baseline"] = against(0.003, 0.021 + 0.01 * arm["seed"])
+    text = page(tmp_path, result_of(arms))
+    assert "n = 2 does not show whether another seed would say the same, which takes 3 seeds at least" in text
+    assert "+0.30 to +2.10 points with seed 0 and +0.30 to +3.10 points with seed 1" in text
+    assert "it gains" not in text
+    assert "| +1.25 (n = 2) |" in re.sub(" +", " ", text), "no bounds in the table either"
+    assert "[" not in "".join(line for line in summary_lines(result_of(arms)))
+    trials = result_of(arms)
+    trials["recipe"]["evaluation"] = {"test": False}
+    assert "like those of the validation split is −50.00 to" in page(tmp_path, trials)
+
+
+def test_two_models_at_chance_are_no_success(tmp_path: Path) -> None:
+    arms = [learner("t", 0, 0.108, role="teacher"), learner("kd", 0, 0.09, teacher=["t"])]
+    text = page(tmp_path, result_of(arms))
+    assert "**kd** and **t** are not clearly better than guessing (10.0 % of 10 classes)" in text
+    assert "83" not in re.sub(r"\d\d:\d\d|0\.83", "", text.split("## What it costs")[0])
+    weak = [learner("t", 0, 0.16, role="teacher"), learner("kd", 0, 0.15, teacher=["t"])]
+    assert "guessing" not in page(tmp_path, result_of(weak)), "150 of 1,000 is more than chance gives"
+    constant = [learner("t", 0, 0.8, role="teacher"), learner("kd", 0, 0.7, teacher=["t"])]
+    constant[1]["test"] = evaluation(0.7, balanced_accuracy=0.1)
+    assert "**kd** is not clearly better than guessing" in page(tmp_path, result_of(constant))
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "test", "words"),
+    [
+        (0.99, 0.985, 0.80, "trained on the whole training split"),
+        (0.99, 0.80, 0.98, "do not rely"),
+        (0.99, 0.80, 0.81, "no sign of either"),
+        (0.81, 0.80, 0.79, "no sign of either"),
+        (0.99, 0.90, 0.80, "no sign of either"),
+        (None, 0.99, 0.80, "trained on the whole training split"),
+        (None, 0.80, 0.81, "not known here"),
+    ],
+)
+def test_a_teacher_from_a_file_is_not_trusted(
+    tmp_path: Path, train: float | None, validation: float, test: float, words: str
+) -> None:
+    mine = learner("mine", 0, test, role="teacher", ended="from a file", validation=evaluation(validation))
+    if train is not None:
+        mine["train_sample"] = evaluation(train)
+    text = page(tmp_path, result_of([mine, learner("kd", 0, 0.7, teacher=["mine"])]))
+    (paragraph,) = re.findall(r"\*\*mine\*\* comes from a file.*", text)
+    assert "nor whether the test images were among them" in paragraph
+    assert words in paragraph
+    signs = ("trained on the whole training split", "do not rely", "no sign of either")
+    assert sum(sign in paragraph for sign in signs) == (words in signs), paragraph
+
+
+def test_the_most_confused_pairs(tmp_path: Path) -> None:
+    arms = three_arms(seeds=2)
+    for arm in arms[-2:]:
+        matrix = evaluation(0.8)["confusion"]
+        matrix[3][3], matrix[3][5], matrix[3][7] = 60, 30 + 2 * arm["seed"], 10 - 2 * arm["seed"]
+        arm["test"]["confusion"] = matrix
+    table = page(tmp_path, result_of(arms)).split("## What is taken for what")[1].split("##")[0]
+    rows = [re.sub(" +", " ", line) for line in table.splitlines() if line.startswith("| class")]
+    assert rows == ["| class-3 | class-5 | 31.0 | 31.0 |", "| class-3 | class-7 | 9.0 | 9.0 |"]
+    assert "**distilled**" in table
+    many = three_arms(seeds=1, classes=201)
+    many[-1]["test"]["confusion"] = [[0, 0, 90], [0, 200, 10]]
+    assert "class-200" in page(tmp_path, result_of(many, 201)).split("## What is taken for what")[1].split("##")[0]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 100])
+def test_tables_are_read_at_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    arms = [*three_arms(), learner("an-arm-with-a-name-that-is-long", 0, 0.8)]
+    lines = summary_lines(result_of(arms))
+    assert max(map(len, lines)) <= columns
+    text = "\n".join(lines)
+    for told in ("83.41 ± 0.11 (n = 3)", "96.7", "106,826", "0.50", "+1.20 [", "retention %", "distilled"):
+        assert told in text, (columns, told)
+
+
+def test_a_sweeps_summary_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    axes = ["students.*.loss.0.temperature", "students.*.optimizer.lr"]
+    result = {"swept": ["distilled"], "best": {"distilled": 0}, "settings": [dict.fromkeys(axes, 0.5)], "axes": axes}
+    lines = sweep_lines(result | {"validation": {"distilled": [[0.8, 0.81]]}})
+    assert max(map(len, lines)) <= 60
+    assert " ".join(line.strip() for line in lines).endswith("top-1 80.50 ± 0.71 (n = 2) %")

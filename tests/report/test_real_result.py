@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
+from sample_results import learner, two_teachers
 
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import agreement
@@ -73,4 +75,37 @@ def test_the_time_of_a_learner_is_that_of_its_cohort(finished: Run) -> None:
     counts = {row["arm"]: row["cohort_learners"] for row in finished.result["arms"]}
     assert counts["large"] == 1
     assert counts["baseline"] >= 1
-    assert "wall_seconds" not in row_of(finished, "baseline")
+
+
+def test_what_the_other_tests_of_the_page_read_is_what_a_run_writes(finished: Run) -> None:
+    real, made = row_of(finished, "baseline"), learner("baseline", 0, 0.8)
+    assert set(made) == set(real) - {"against_baseline"}
+    assert set(made["test"]) == set(real["test"])
+    assert set(made["efficiency"]) == set(real["efficiency"])
+    together = row_of(finished, "distilled")["ensemble"]
+    assert set(two_teachers()[2]["ensemble"]) == set(together)
+    assert {type(real[key]) for key in made if key not in ("baseline", "failure")} == {
+        type(made[key]) for key in made if key not in ("baseline", "failure")
+    }
+
+
+def test_the_page_of_a_run(finished: Run) -> None:
+    text = finished.report.read_text(encoding="utf-8")
+    told = row_of(finished, "distilled")
+    share = 100 * sum(row_of(finished, "distilled", s)["ensemble"]["agreement"]["test"][0][1] for s in (0, 1)) / 2
+    assert f"agree with each other on {share:.1f} % of the test images" in text
+    assert "**0.75 large + 0.25 other**" in text
+    rows = [row_of(finished, "distilled", seed) for seed in (0, 1)]
+    gap = 50 * sum(row["ensemble"]["test"]["top1"] - row["test"]["top1"] for row in rows)
+    assert re.search(rf"\| distilled +\| large, other \|.* {abs(gap):.2f} ±", text)
+    low = 100 * told["against_baseline"]["test"]["low"]
+    assert f"{abs(low):.2f} to" in text
+    for edge in ("t0 --> t2", "s1 --> s0", "t0 --> s1", "t1 --> s1", "view --> s2"):
+        assert f"    {edge}\n" in text
+    accuracy = text.split("## Accuracy on the test split")[1].split("##")[0]
+    rows = [line.split("|")[1].strip() for line in accuracy.splitlines() if line.startswith("| ")][2:]
+    assert rows == [*ARMS[:3], "0.75 large + 0.25 other", *ARMS[3:]]
+    assert re.search(r"\| baseline +\| +0 \|.*learners? \|", text), "how long the cohort took"
+    for section in ("Teachers together", "What is taken for what"):
+        assert f"## {section}\n" in text
+    assert "Models from files" not in text

@@ -52,3 +52,10 @@ def test_numbers_in_words() -> None:
     assert statistics.format_number(-0.001) == "0.00", "no negative zero"
     assert statistics.format_signed(-1.5) == "−1.50"
     assert statistics.format_interval(statistics.Interval(1.5, 1.0, 2.0, 3)) == "+1.50 [+1.00, +2.00] (n = 3)"
+
+
+@given(st.integers(1, 400), st.floats(0.01, 0.9), st.floats(0, 1))
+def test_how_often_chance_does_as_well(n: int, share: float, place: float) -> None:
+    successes = round(place * n)
+    expected = stats.binom.sf(successes - 1, n, share)
+    assert statistics.binomial_tail(successes, n, share) == pytest.approx(expected, rel=1e-6, abs=1e-12)

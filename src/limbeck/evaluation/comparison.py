@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def retention(student: float, teacher: float) -> float:
-    """Share of the teacher's accuracy that the student keeps (1.0: all); NaN if the teacher has none."""
+    """Student's accuracy / teacher's (1.0: all of it is retained); NaN if the teacher has none."""
     return student / teacher if teacher else float("nan")
 
 
@@ -14,7 +14,7 @@ def gap(student: float, teacher: float) -> float:
 
 
 def gain(student: float, baseline: float) -> float:
-    """Distilled student minus the same student on labels alone, in the unit of the accuracies."""
+    """Distilled student minus the same student trained on labels only, in the unit of the accuracies."""
     return student - baseline
 
 

@@ -1,19 +1,21 @@
-"""All arms side by side: accuracy, and what is left of the teacher's."""
+"""All arms side by side: accuracy, and retention of the teacher's."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .arms import Arm, standing
-from .drawing import COLOURS, drawn, shortened
+from .arms import Arm
+from .drawing import Look, drawn, looks, shortened
+from .ensembles import with_ensembles
+from .standing import standing
 from .statistics import format_number, mean, standard_deviation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-TEACHER, STUDENT, LABELS = COLOURS[6], COLOURS[0], COLOURS[4]
+TEACHERS_HATCH = "////"
 
 
 def draw_bars(arms: Sequence[Arm], title: str) -> dict[str, bytes]:
@@ -21,35 +23,39 @@ def draw_bars(arms: Sequence[Arm], title: str) -> dict[str, bytes]:
 
     A dot stands for each seed, a line for the standard deviation. Axes begin at 0. Empty where nothing was measured.
     """
-    measured = [arm for arm in arms if arm.values("test", "top1")]
+    measured = [arm for arm in with_ensembles(arms) if arm.values("test", "top1")]
     return drawn("arms", lambda: _figure(measured, arms, title)) if measured else {}
 
 
 def _figure(measured: Sequence[Arm], arms: Sequence[Arm], title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    kept = {arm.name: standing(arm, arms).retention for arm in measured}
-    taught = [arm for arm in measured if kept[arm.name]]
+    retention = {arm.name: standing(arm, arms).retention for arm in arms}
+    taught = [arm for arm in measured if retention.get(arm.name)]
+    look_of = looks([*arms, *(arm for arm in measured if arm not in arms)])
     rows = len(measured)
     figure = Figure(figsize=(9.6 if taught else 5.6, 1.1 + 0.27 * rows), layout="constrained")
     panels = figure.subplots(1, 2 if taught else 1, squeeze=False)[0]
     split = measured[0].split
-    _bars(panels[0], measured, [arm.values("test", "top1", 100) for arm in measured], f"{split} top-1, %")
+    _bars(panels[0], measured, [arm.values("test", "top1", 100) for arm in measured], f"{split} top-1, %", look_of)
     if taught:
-        _bars(panels[1], taught, [kept[arm.name] for arm in taught], "kept of the teacher's accuracy, %")
+        _bars(panels[1], taught, [retention[arm.name] for arm in taught], "retention: % of the teacher's", look_of)
     figure.suptitle(shortened(title, 60), x=0.01, ha="left", parse_math=False)
-    said = ["black: teacher, dark: taught, light: on labels alone"]
+    said = ["hatched: teacher"] if any(arm.role != "student" for arm in measured) else []
     said.append("dot: a seed, line: standard deviation" if any(len(a.learners) > 1 for a in arms) else "n = 1")
     figure.text(0.01, -0.01, "   ·   ".join(said), ha="left", va="top", fontsize=8, color="#444444")
     return figure
 
 
-def _bars(panel: Axes, arms: Sequence[Arm], values: Sequence[Sequence[float]], title: str) -> None:
+def _bars(
+    panel: Axes, arms: Sequence[Arm], values: Sequence[Sequence[float]], title: str, look_of: Mapping[str, Look]
+) -> None:
     middles = [mean(of_arm) for of_arm in values]
     reach = 1.16 * max(max(of_arm) for of_arm in values) or 1.0
     for place, (arm, of_arm, middle) in enumerate(zip(arms, values, middles, strict=True)):
-        colour = TEACHER if arm.role == "teacher" else STUDENT if arm.teachers else LABELS
-        panel.barh(place, middle, height=0.62, color=colour, alpha=0.85, zorder=2)
+        hatch = None if arm.role == "student" else TEACHERS_HATCH
+        colour = look_of[arm.name].colour
+        panel.barh(place, middle, height=0.62, color=colour, alpha=0.85, zorder=2, hatch=hatch, edgecolor="white")
         spread = standard_deviation(of_arm)
         if spread is not None:
             panel.plot([middle - spread, middle + spread], [place, place], color="#666666", linewidth=1.4, zorder=3)

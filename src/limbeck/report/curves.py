@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .arms import Arm
-from .drawing import COLOURS, drawn, shortened
+from .drawing import Look, drawn, looks, shortened
 from .statistics import mean
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 Curves = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
 """(arm, seed) to one row of metrics an epoch."""
 
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-TEACHER_LINE = (0, (5, 2))
-STUDENT_LINES = ("solid", (0, (1, 1)), (0, (4, 1, 1, 1)))  # the next one when colours begin again
 TITLES = {
     "train_accuracy": "On training views (%)",
     "validation_accuracy": "On validation images (%)",
@@ -64,19 +61,13 @@ def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: s
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=all(key.endswith("accuracy") for key in keys))
     ends: list[tuple[float, str, str]] = []
-    teachers = [arm for arm in arms if arm.role == "teacher"]
-    students = [arm for arm in arms if arm.role != "teacher"]
-    for kind in (teachers, students):
-        for number, arm in enumerate(kind):
-            colour = COLOURS[number % len(COLOURS)]
-            again = number // len(COLOURS)
-            line = TEACHER_LINE if kind is teachers else STUDENT_LINES[again % len(STUDENT_LINES)]
-            marker = MARKERS[(number + again) % len(MARKERS)]
-            look = colour, line, marker
-            _line(panels[0], arm, curves, keys[0], look, first)
-            end = _line(panels[1], arm, curves, keys[1], look, first)
-            if end is not None:
-                ends.append((end, arm.name, colour))
+    look_of = looks(arms)
+    for arm in arms:
+        look = look_of[arm.name]
+        _line(panels[0], arm, curves, keys[0], look, first)
+        end = _line(panels[1], arm, curves, keys[1], look, first)
+        if end is not None:
+            ends.append((end, arm.name, look.colour))
     figure.suptitle(heading, x=0.01, ha="left", parse_math=False)
     reach = 0.02 * (last - first + 1)
     for panel, key in zip(panels, keys, strict=True):
@@ -93,7 +84,7 @@ def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: s
     return figure
 
 
-def _line(panel: Axes, arm: Arm, curves: Curves, key: str, look: tuple[str, Any, str], first: int) -> float | None:
+def _line(panel: Axes, arm: Arm, curves: Curves, key: str, look: Look, first: int) -> float | None:
     """Draw one arm in its colour, line and marker; returns the height of its last finite mean, where the label goes."""
     colour, line, marker = look
     per_seed = {

@@ -19,12 +19,15 @@ def wiring(recipe: Mapping[str, Any]) -> str:
         return ""
     lines = ["flowchart LR", '    view["one view of each batch"]']
     place = {name: f"t{number}" for number, name in enumerate(teachers)}
-    for name, arm in teachers.items():
-        lines.append(f'    view --> {place[name]}["{_text(name)}<br>{_model(arm)}{_objective(arm)}"]')
-    for number, (name, arm) in enumerate(students.items()):
-        lines.append(f'    s{number}["{_text(name)}<br>{_model(arm)}{_objective(arm)}"]')
-        voices = [voice for voice in arm.get("teacher") or () if voice["name"] in place]
-        lines += [f"    {place[voice['name']]} --> s{number}" for voice in voices] or [f"    view --> s{number}"]
+    place |= {name: f"s{number}" for number, name in enumerate(students)}
+    for name, arm in {**teachers, **students}.items():
+        voices = [voice["name"] for voice in arm.get("teacher") or () if voice["name"] in place]
+        box = f'{place[name]}["{_text(name)}<br>{_model(arm)}{_objective(arm)}"]'
+        if name in teachers and not voices:
+            lines.append(f"    view --> {box}")
+            continue
+        lines.append(f"    {box}")
+        lines += [f"    {place[voice]} --> {place[name]}" for voice in voices] or [f"    view --> {place[name]}"]
     return "\n".join(["```mermaid", *lines, "```"])
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .arms import Arm
+from .ensembles import ENSEMBLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +29,30 @@ STYLE: dict[Any, Any] = {
     "ytick.color": "#444444",
     "svg.hashsalt": "limbeck",
 }
+
+
+class Look(NamedTuple):
+    """How an arm is drawn, in every figure of a report."""
+
+    colour: str
+    line: Any
+    marker: str
+
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+TEACHER_LINE = (0, (5, 2))
+STUDENT_LINES = ("solid", (0, (1, 1)), (0, (4, 1, 1, 1)))  # the next one when colours begin again
+ENSEMBLE_COLOUR = "#777777"
+
+
+def looks(arms: Sequence[Arm]) -> dict[str, Look]:
+    """Colour, line and marker of each arm by name; an ensemble, which has no curve, takes none of the colours."""
+    found: dict[str, Look] = {}
+    for number, arm in enumerate(arm for arm in arms if arm.role != ENSEMBLE):
+        again, place = divmod(number, len(COLOURS))
+        line = TEACHER_LINE if arm.role == "teacher" else STUDENT_LINES[again % len(STUDENT_LINES)]
+        found[arm.name] = Look(COLOURS[place], line, MARKERS[(number + again) % len(MARKERS)])
+    return found | {arm.name: Look(ENSEMBLE_COLOUR, TEACHER_LINE, "o") for arm in arms if arm.role == ENSEMBLE}
 
 
 def drawn(name: str, make: Callable[[], Figure], **style: Any) -> dict[str, bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .arms import Arm, judged_split, standing
+from .arms import Arm, judged_split
+from .standing import standing
 from .table import cell, duration
 
 
@@ -43,6 +44,13 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
     ]
     if seeds == 1:
         said.append("n = 1: one seed shows neither spread nor finding. Run three or more to compare arms.")
+    if seeds == 2:
+        said.append("n = 2: two seeds give no interval that tells anything. Run three or more to compare arms.")
+    if seeds <= 2 and any(standing(arm, arms).over_images for arm in arms):
+        said.append(
+            "Intervals over images are of Bonett and Price (2012), for the two models of one seed on the same images: "
+            "they say how other images could turn out, not how other seeds could."
+        )
     views = (result.get("recipe") or {}).get("views") or {}
     if seeds > 1 and isinstance(views, Mapping) and views.get("seed") is not None:
         said.append("The recipe holds the views' seed fixed: the spread is over learners only.")
@@ -53,7 +61,13 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
     if (result.get("recipe") or {}).get("outputs_bank") is not None:
         said.append("Teachers' answers were stored, and students learned from them as rounded to float16.")
     if any(len(arm.teachers) > 1 for arm in arms):
-        said.append("An arm with several teachers is compared with the best of them.")
+        said.append(
+            "An arm with several teachers is compared with their ensemble: the mean of their probabilities at "
+            "temperature 1, by their weights. It costs what its members cost one after the other; they agree where two "
+            "of them give the same class."
+        )
+    if any(learner.get("cohort_seconds") is not None for arm in arms for learner in arm.learners):
+        said.append("Learners of a cohort share its time: what one of them took alone is not known.")
     if any(standing(arm, arms).transfer is not None for arm in arms):
         said.append("Transfer is (student − its baseline) / (teacher − the baseline's teacher), of means over seeds.")
     said += [

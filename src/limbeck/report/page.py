@@ -14,6 +14,7 @@ from .bars import draw_bars
 from .curves import Curves, draw
 from .diagram import wiring
 from .headline import failure_line, findings
+from .ready import from_files
 from .table import cell
 
 FIGURES = {
@@ -49,12 +50,15 @@ def _page(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]
         f"# {cell(notes.recipe_name(result))}",
         "\n\n".join(findings(arms)) or "This run has no learner.",
         _section("What failed", "\n".join(f"- {cell(line)}" for line in failures)),
+        _section("Models from files", "\n\n".join(from_files(arms))),
         _section(f"Accuracy on the {judged_split(result)} split", tables.accuracy_table(arms)),
+        _section("Teachers together", tables.ensemble_table(arms)),
         _section("Beside the teacher and the baseline", tables.standing_table(arms)),
         _section("What it costs", tables.cost_table(arms)),
         _section("Figures", "\n\n".join(f"![{FIGURES[name[:-4]]}](figures/{name})" for name in figures)),
         _section("Who teaches whom", wiring(result.get("recipe") or {})),
         _section("The hardest classes", tables.class_table(arms, result.get("class_names") or [])),
+        _section("What is taken for what", tables.confusion_table(arms, result.get("class_names") or [])),
         _section("Every run", tables.run_table(arms)),
         _section("What was run", notes.provenance(result)),
         _section("How to read this", notes.notes(result, arms)),

@@ -83,6 +83,17 @@ def paired_interval(differences: Sequence[float]) -> Interval:
     return Interval(centre, centre - reach, centre + reach, n)
 
 
+@functools.cache
+def binomial_tail(successes: int, n: int, share: float) -> float:
+    """P(X >= successes) of n independent draws that each succeed with probability `share`, in (0, 1)."""
+    whole, success, miss = math.lgamma(n + 1), math.log(share), math.log1p(-share)
+    chances = (
+        math.exp(whole - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * success + (n - k) * miss)
+        for k in range(max(successes, 0), n + 1)
+    )
+    return min(1.0, math.fsum(chances))
+
+
 def format_spread(values: Sequence[float], digits: int = 2) -> str:
     """`84.61 ± 0.12 (n = 3)`; `84.61 (n = 1)` for a single value; `–` for none.
 

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from .arms import arms_of, judged_split, standing
+from .arms import arms_of, judged_split
+from .ensembles import with_ensembles
 from .headline import failure_line
+from .standing import standing
 from .statistics import format_interval, format_number, format_spread, mean
 from .table import DASH, plain_table
 
 WIDTH = 100
 
 
+def terminal_width() -> int:
+    """Of the terminal, at most 100 characters; 100 where there is none."""
+    return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """A compact table of the arms on the test split, at most 100 characters wide, then what failed."""
-    arms = arms_of(result)
+    """A compact table of the arms on the test split, as wide as the terminal or 100 characters, then what failed."""
+    arms, width = arms_of(result), terminal_width()
     rows: list[list[str]] = []
-    for arm in arms:
+    for arm in with_ensembles(arms):
         place = standing(arm, arms)
         size, time = arm.average("efficiency", "parameters"), arm.average("efficiency", "image_ms_median")
         rows.append(
@@ -32,11 +40,11 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
             ]
         )
     lines = plain_table(
-        [f"{judged_split(result)} split", "top-1 %", "kept %", "gain, 95 % interval", "parameters", "ms/image"],
+        [f"{judged_split(result)} split", "top-1 %", "retention %", "gain, 95 % interval", "parameters", "ms/image"],
         rows,
-        WIDTH,
+        width,
     )
     for arm in arms:
         for learner in arm.failed:
-            lines += textwrap.wrap(f"! {failure_line(learner)}", WIDTH, subsequent_indent="  ")
+            lines += textwrap.wrap(f"! {failure_line(learner)}", width, subsequent_indent="  ")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .arms import arms_of
 from .headline import findings
 from .heat_map import axis_name, draw_heat_map
 from .statistics import format_spread, mean
+from .summary import terminal_width
 from .table import DASH, cell, duration, markdown_table
 
 MOST_ROWS = 200
@@ -46,12 +48,13 @@ def write_sweep_report(folder: Path, result: Mapping[str, Any]) -> Path:
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """What came out, in lines for a terminal."""
+    """What came out, in lines for a terminal, as wide as it is or 100 characters."""
     lines = []
     for arm in result["swept"]:
         best = result["best"][arm]
         tried = f"best of {len(result['settings'])} settings on validation"
-        lines.append(f"{arm}: {tried}: {_words(result, best)}, top-1 {_top1(result, arm, best)} %")
+        line = f"{arm}: {tried}: {_words(result, best)}, top-1 {_top1(result, arm, best)} %"
+        lines += textwrap.wrap(line, terminal_width(), subsequent_indent="  ")
     return lines
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 
 DASH = "–"
+FEWEST_OF_A_NAME, NAME_BEFORE_COLUMNS = 8, 16
+"""Characters of the first column: what is always shown, and what it may take before another column goes below."""
 _SPECIAL = re.compile(r"([\\|*<>\[\]`$]|(?<!\w)_|_(?!\w))")
 
 
@@ -34,9 +36,28 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]], width: int = 100) -> list[str]:
-    """The same for a terminal, at most `width` characters a line: the first column is shortened to fit."""
+    """The same for a terminal, at most `width` characters a line.
+
+    Columns that do not fit beside the first are put below, with the first one again; the first is shortened last.
+    """
+    widths = [max(len(line[i]) for line in (header, *rows)) for i in range(len(header))]
+    names = min(widths[0], NAME_BEFORE_COLUMNS)
+    blocks: list[list[int]] = [[]]
+    for column in range(1, len(header)):
+        taken = names + sum(2 + widths[i] for i in blocks[-1])
+        if blocks[-1] and taken + 2 + widths[column] > width:
+            blocks.append([])
+        blocks[-1].append(column)
+    lines: list[str] = []
+    for block in blocks:
+        part = [[line[i] for i in (0, *block)] for line in (header, *rows)]
+        lines += ([""] if lines else []) + _block(part[0], part[1:], width)
+    return lines
+
+
+def _block(header: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
     numbers = [max(len(line[i]) for line in (header, *rows)) for i in range(1, len(header))]
-    room = max(8, width - sum(numbers) - 2 * len(numbers))
+    room = max(FEWEST_OF_A_NAME, width - sum(numbers) - 2 * len(numbers))
     first = min(room, max(len(line[0]) for line in (header, *rows)))
 
     def drawn(line: Sequence[str]) -> str:

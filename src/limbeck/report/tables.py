@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .arms import Arm, efficiency_scores, standing
+from .arms import Arm, Learner
+from .ensembles import ENSEMBLE, agreement_of_members, with_ensembles
+from .standing import efficiency_scores, standing
 from .statistics import format_interval, format_number, format_spread, mean
 from .table import DASH, cell, duration, markdown_table
 
 WORST_CLASSES = 10
 ARMS_BY_CLASS = 6
+MOST_PAIRS = 8
 
 
 def accuracy_table(arms: Sequence[Arm]) -> str:
@@ -22,7 +25,9 @@ def accuracy_table(arms: Sequence[Arm]) -> str:
     if _classes_are_uneven(arms):
         columns["Balanced %"] = spread("balanced_accuracy")
     columns |= {"Loss": spread("loss", 1.0, 3), "ECE %": spread("expected_calibration_error")}
-    rows = [[cell(arm.name), cell(arm.model), *(column(arm) for column in columns.values())] for arm in arms]
+    rows = [
+        [cell(arm.name), cell(arm.model), *(column(arm) for column in columns.values())] for arm in with_ensembles(arms)
+    ]
     return markdown_table(["Arm", "Model", *columns], rows) if arms else ""
 
 
@@ -72,10 +77,10 @@ def cost_table(arms: Sequence[Arm]) -> str:
         return DASH if value is None else format_number(value, digits)
 
     def pair(arm: Arm, median: str, p95: str) -> str:
-        own = number(arm, median, 2)
-        return own if own == DASH else f"{own} / {number(arm, p95, 2)}"
+        own, slow = number(arm, median, 2), number(arm, p95, 2)
+        return own if slow == DASH else f"{own} / {slow}"
 
-    measured = [arm for arm in arms if arm.values("efficiency", "parameters")]
+    measured = [arm for arm in with_ensembles(arms) if arm.values("efficiency", "parameters")]
     rows: list[list[str]] = []
     for arm in measured:
         ratio, scores = standing(arm, arms).compression, efficiency_scores(arm)
@@ -95,6 +100,56 @@ def cost_table(arms: Sequence[Arm]) -> str:
     header = ["Arm", "Parameters", "MB", "Multiply-adds (M)", "Image, ms (median / p95)"]
     header += ["Batch, ms (median / p95)", "Score", "Compression"]
     return markdown_table(header, rows) if rows else ""
+
+
+def ensemble_table(arms: Sequence[Arm]) -> str:
+    """Teachers that are heard together: how good they are alone and together, and how often two of them agree."""
+    rows: list[list[str]] = []
+    for together in with_ensembles(arms):
+        if together.role != ENSEMBLE:
+            continue
+        members = [arm for arm in arms if arm.name in together.members]
+        best = max(members, key=lambda arm: arm.average("test", "top1") or 0.0)
+        rows.append(
+            [
+                cell(together.name),
+                format_spread(together.values("test", "top1", 100)),
+                f"{format_spread(best.values('test', 'top1', 100))}, {cell(best.name)}",
+                format_spread(agreement_of_members(together)),
+            ]
+        )
+    return markdown_table(["Ensemble", "Top-1 %", "Its best member", "Members agree %"], rows) if rows else ""
+
+
+def confusion_table(arms: Sequence[Arm], class_names: Sequence[str]) -> str:
+    """What the first distilled arm takes for what, the most frequent first; images of all its seeds together."""
+    focus = next((arm for arm in arms if arm.role != "teacher" and arm.teachers and arm.confusion), None)
+    if focus is None:
+        return ""
+    counts = focus.confusion
+    images: dict[int, int] = {}
+    for (true, _), count in counts.items():
+        images[true] = images.get(true, 0) + count
+    wrong = {pair: count for pair, count in counts.items() if pair[0] != pair[1]}
+    if not wrong:
+        return ""
+    pairs = sorted(wrong, key=lambda pair: (-wrong[pair], pair))[:MOST_PAIRS]
+    seeds = sum(1 for learner in focus.learners if learner.get("test"))
+
+    def named(number: int) -> str:
+        return cell(class_names[number]) if number < len(class_names) else f"class {number}"
+
+    rows = [
+        [
+            named(true),
+            named(taken),
+            format_number(wrong[true, taken] / seeds, 0 if seeds == 1 else 1),
+            format_number(100 * wrong[true, taken] / images[true], 1),
+        ]
+        for true, taken in pairs
+    ]
+    table = markdown_table(["Class", "Taken for", "Images", "% of its images"], rows)
+    return f"Of **{cell(focus.name)}** on the {focus.split} split{', mean over seeds' if seeds > 1 else ''}.\n\n{table}"
 
 
 def class_table(arms: Sequence[Arm], class_names: Sequence[str]) -> str:
@@ -140,7 +195,6 @@ def run_table(arms: Sequence[Arm]) -> str:
     for arm in arms:
         for learner in arm.learners:
             accuracies = [(learner.get(part) or {}).get("top1") for part in parts]
-            seconds = learner.get("wall_seconds")
             rows.append(
                 [
                     cell(arm.name),
@@ -148,7 +202,7 @@ def run_table(arms: Sequence[Arm]) -> str:
                     _or_dash(learner.get("epochs_run")),
                     _or_dash(learner.get("chosen_epoch")),
                     *(DASH if value is None else format_number(100 * value) for value in accuracies),
-                    DASH if seconds is None else duration(seconds),
+                    _training(learner),
                     "ended early: loss not finite" if learner.get("failure") else DASH,
                 ]
             )
@@ -158,10 +212,18 @@ def run_table(arms: Sequence[Arm]) -> str:
         "Epochs run",
         "Chosen epoch",
         *(f"{part.capitalize()} top-1 %" for part in parts),
-        "Time",
+        "Training of its cohort",
         "Remark",
     ]
     return markdown_table(header, rows) if rows else ""
+
+
+def _training(learner: Learner) -> str:
+    """How long the learners of a cohort, which share every step's view, were taught together."""
+    seconds, learners = learner.get("cohort_seconds"), learner.get("cohort_learners")
+    if seconds is None:
+        return DASH
+    return f"{duration(seconds)}, {learners} learner{'s' if learners != 1 else ''}"
 
 
 def _or_dash(value: object) -> str:
