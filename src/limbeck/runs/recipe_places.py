@@ -54,11 +54,11 @@ def belongs(path: Path) -> str | None:
 def _said(place: Path, path: Path) -> str:
     common = _common(place, path)
     at = [*path[:common], *place[common:]]
-    key, holder = str(place[-1]), place[-2] if len(place) > 1 else None
-    if holder == ARM and common == len(place) - 1:
+    key, group, holder = str(place[-1]), place[0], place[-2:-1]
+    if holder == (ARM,) and common == len(place) - 1:
         return f"`{key}` belongs to the arm itself: {'.'.join(map(str, at))}"
-    if holder == ARM:
-        return f"`{key}` belongs to an arm: {place[0]}.defaults.{key} for all, {place[0]}.NAME.{key} for one"
+    if holder == (ARM,):
+        return f"`{key}` belongs to an arm: {group}.defaults.{key} for all, {group}.NAME.{key} for one"
     shown = ".".join("defaults" if part == ARM else "N" if part == ITEM else str(part) for part in at)
     within = next((str(part) for part in reversed(place[:-1]) if isinstance(part, str) and part != ARM), None)
     return f"`{key}` belongs to `{within}`: {shown}" if within else f"`{key}` belongs to the recipe itself: {shown}"
