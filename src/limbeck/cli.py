@@ -225,9 +225,8 @@ def views(
 def list_(room: Annotated[str, typer.Argument(help="losses, models, data or recipes.")]) -> None:
     """List losses, models, data sources or recipes, with their options."""
     from limbeck.runs.listing import listing
-    from limbeck.runs.wrapping import width_of
 
-    print("\n".join(listing(room, width_of(sys.stdout))))
+    print("\n".join(listing(room)))
 
 
 @app.command()
@@ -272,16 +271,24 @@ def cache(
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="A safetensors file, or a .pth/.pt/.bin of weights.")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the model.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write (default: FILE with .safetensors, here).")] = None,
     key: Annotated[str | None, typer.Option(help="Where in the file the weights are, as in state_dict.")] = None,
+    model: Annotated[str | None, typer.Option(help="A model that the weights must fit, as in resnet20.")] = None,
+    classes: Annotated[int | None, typer.Option(min=1, help="Its number of classes (default: the file's).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is in it and fits, and write nothing.")] = False,
 ) -> None:
-    """Turn others' weights into safetensors, the one form that recipes read (`weights:`)."""
-    from limbeck.models.foreign_weights import import_weights
+    """Turn others' weights into safetensors, the one form that recipes read (`weights:`).
 
-    done = import_weights(file, out or Path(f"{file.stem}.safetensors"), key=key)
-    print(f"{done.path}: {done.tensors} tensors, {done.parameters:,} parameters")
-    for name in done.left_out[:5]:
-        print(f"  left out: {name}")
+    \b
+    limbeck import checkpoint.pth
+    limbeck import checkpoint.pth --dry-run --model resnet20 --classes 100
+    limbeck import dino.pth --key teacher --out teacher.safetensors
+    """
+    from limbeck.experiment.import_file import import_file
+
+    said = import_file(file, out, key=key, model=model, options=options or (), classes=classes, dry_run=dry_run)
+    print("\n".join(said))
 
 
 @app.command()

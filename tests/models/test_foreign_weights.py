@@ -9,6 +9,7 @@ import ast
 import contextlib
 import os
 import pickle
+import re
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -176,6 +177,51 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     path.rmdir()
     os.mkfifo(path)
     assert "no ordinary file" in refuse(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><html><head>", "is a web page"),
+        (b"<html lang='en'>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n", "is a Git LFS pointer.*git lfs pull"),
+        (b"\x1f\x8b\x08" + bytes(30), "compressed by gzip"),
+        (b"c.pth".ljust(257, b"\0") + b"ustar\x0000" + bytes(250), "is a tar archive"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(30), "Keras or TensorFlow"),
+        (b"\x93NUMPY\x01\x00" + bytes(30), "is a NumPy array"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0" + bytes(30), "is an ONNX model"),
+        (b"\x1c\x00\x00\x00TFL3" + bytes(30), "TensorFlow Lite"),
+        (b'{"metadata": {"total_size": 3}, "weight_map": {}}', "index of weights in several files"),
+        (b"Access denied. Please log in.\n", "is text that begins 'Access denied. Please log in.'"),
+    ],
+)
+def test_what_people_take_for_a_checkpoint_is_named(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "c.pth").write_bytes(content)
+    assert re.search(said, refuse(tmp_path / "c.pth"))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["a/model.pth", "a/readme.txt"], "an archive that holds a/model.pth: unpack it"),
+        (["w.npy"], "NumPy arrays"),
+        (["config.json", "model.weights.h5"], "archive of Keras"),
+        (["a.txt"], "damaged or not one of torch's"),
+    ],
+)
+def test_archives_that_torch_did_not_write_are_named(names: list[str], said: str, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "c.pth", "w") as archive:
+        for name in names:
+            archive.writestr(name, "text")
+    with pytest.raises(reader.UnfitError, match=said):
+        reader.read(str(tmp_path / "c.pth"))
+
+
+def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "c.pt"))
+    with pytest.raises(reader.UnfitError, match="TorchScript program, not a checkpoint"):
+        reader.read(str(tmp_path / "c.pt"))
 
 
 def test_a_place_that_is_not_there(weights) -> None:

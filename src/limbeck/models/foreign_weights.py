@@ -10,20 +10,33 @@ import stat
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, printable
+from limbeck.runs.files import flush_folder
+
+from .file_kind import FIRST_BYTES, file_kind
 
 MEBIBYTE = 2**20
 MOST_BYTES = 16 * 2**30
 MOST_SECONDS = 300
 SPARE_MEMORY = 1024 * MEBIBYTE  # what reading may take beside four times the file
-READER = str(Path(__file__).with_name("foreign_weights_reader.py"))
 PASSED_ON = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "PATH")  # what loading torch may need
+PACKAGE = Path(__file__).resolve().parents[1] / "__init__.py"
+READER = """
+import importlib.util, json, sys
+spec = importlib.util.spec_from_file_location("limbeck", sys.argv[1])
+sys.modules["limbeck"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["limbeck"])
+from limbeck.models.foreign_weights_reader import main
+print(json.dumps(main(*sys.argv[2:])))
+"""  # isolated, a process finds no package by its usual ways: it is told where this one is
 
 
 @dataclass(frozen=True)
@@ -32,49 +45,102 @@ class Imported:
 
     path: the safetensors file.
     tensors, parameters: how many, and how many numbers in them (buffers included).
-    left_out: names of entries that were no plain tensors.
+    left_out: names of entries that were no plain tensors, or none of the weights (a loss's, an accuracy).
+    key: where in the checkpoint the weights were ("" is the top).
+    others: other weights in it, such as a moving average, each a `key`.
+    prefix: what was taken off the beginning of all names.
+    dropped: classes that are not known, whose objects were passed over.
+    precisions: how many tensors there are of each precision, as in `{"F32": 62}`.
+    names: the names of all tensors.
     """
 
     path: Path
     tensors: int
     parameters: int
     left_out: tuple[str, ...] = ()
+    key: str = ""
+    others: tuple[str, ...] = ()
+    prefix: str = ""
+    dropped: tuple[str, ...] = ()
+    precisions: Mapping[str, int] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
 
 
-def import_weights(path: str | Path, out: str | Path, *, key: str | None = None) -> Imported:
+def import_weights(
+    path: str | Path,
+    out: str | Path,
+    *,
+    key: str | None = None,
+    check: Callable[[Path], None] | None = None,
+    dry_run: bool = False,
+) -> Imported:
     """Write the weights in `path` (safetensors, or torch's pickled checkpoint) to the new file `out`.
 
-    A pickle is read with `weights_only` in a process of its own, with limits on memory, time and files. The
-    weights are found at the top or in a usual place (`state_dict`, `model`, …), or at `key` (dots lead
-    inwards). `out` appears whole or not at all.
+    A pickle is read with `weights_only` in a process of its own, with limits on memory, time and files. The one place
+    in it that is surely meant is taken (checkpoint_layout.py), or `key` (dots lead inwards, "." is the top). Numbers
+    keep their precision. `out` appears whole or not at all.
+
+    check: called with the written file before it gets its name; what it raises is passed on, and nothing is left.
+    dry_run: write nothing that stays.
 
     Raises LimbeckError for a file that is missing, damaged, no checkpoint, larger than 16 GiB, or that asks
-    to run code; and where `out` exists or cannot be written.
+    to run code; for one in which several weights may be meant; and where `out` exists or cannot be written.
     """
     source, target = Path(path), Path(out)
     kind, size = _kind(source)
+    if kind == "safetensors" and key is not None:
+        raise LimbeckError(f"{source}: a safetensors file has no places within it, so no key {key!r}")
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="limbeck-import-") as folder:
+            return _write(source, target, Path(folder) / "weights.safetensors", kind, size, key, check)
     if target.exists():
         raise LimbeckError(f"{target}: exists already; remove it or name another file")
     if not target.parent.is_dir():
         raise LimbeckError(f"{target}: no such folder: {target.parent}")
-    if kind == "safetensors" and key is not None:
-        raise LimbeckError(f"{source}: a safetensors file has no places within it, so no key {key!r}")
     temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        if kind == "safetensors":
-            shutil.copyfile(source, temporary)
-            left_out: tuple[str, ...] = ()
-        else:
-            left_out = _read_apart(source, temporary, size, key)
-        tensors, parameters = _verified(temporary, source)
+        done = _write(source, target, temporary, kind, size, key, check)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, target)
+        flush_folder(target.parent)
     except OSError as error:
         raise LimbeckError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Imported(target, tensors, parameters, left_out)
+    return done
+
+
+def _write(
+    source: Path,
+    target: Path,
+    written: Path,
+    kind: str,
+    size: int,
+    key: str | None,
+    check: Callable[[Path], None] | None,
+) -> Imported:
+    """Write `written`, which is to become `target`."""
+    answer: dict[str, Any] = {}
+    if kind == "safetensors":
+        shutil.copyfile(source, written)
+    else:
+        answer = _read_apart(source, written, size, key)
+    names, precisions, parameters = _verified(written, source)
+    if check is not None:
+        check(written)
+    return Imported(
+        target,
+        len(names),
+        parameters,
+        left_out=tuple(answer.get("left_out", ())),
+        key=answer.get("key", ""),
+        others=tuple(answer.get("others", ())),
+        prefix=answer.get("prefix", ""),
+        dropped=tuple(answer.get("dropped", ())),
+        precisions=precisions,
+        names=names,
+    )
 
 
 def _kind(source: Path) -> tuple[Literal["safetensors", "pickle"], int]:
@@ -84,27 +150,26 @@ def _kind(source: Path) -> tuple[Literal["safetensors", "pickle"], int]:
         if not stat.S_ISREG(status.st_mode):  # a pipe would block the read, a folder has none
             raise LimbeckError(f"{source}: is no ordinary file")
         with open(source, "rb") as file:
-            start = file.read(16)
+            start = file.read(FIRST_BYTES)
     except OSError as error:
         raise LimbeckError(f"{source}: {(error.strerror or str(error)).lower()}") from None
     size = status.st_size
     if size > MOST_BYTES:
         raise LimbeckError(f"{source}: {size / 2**30:.1f} GiB is more than the {MOST_BYTES >> 30} GiB taken")
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
-        return "safetensors", size
-    if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
-        return "pickle", size
-    raise LimbeckError(f"{source}: neither safetensors nor a checkpoint of torch (.pth, .pt, .bin)")
+    try:
+        return file_kind(start, size), size
+    except LimbeckError as error:
+        raise LimbeckError(f"{source}: {printable(str(error))}") from None
 
 
-def _read_apart(source: Path, target: Path, size: int, key: str | None) -> tuple[str, ...]:
-    """Have the reader turn `source` into `target` in a process that gives up what it does not need."""
+def _read_apart(source: Path, target: Path, size: int, key: str | None) -> dict[str, Any]:
+    """Have the reader turn `source` into `target` in a process that gives up what it does not need; its answer."""
     limits = {
         "memory": 4 * size + SPARE_MEMORY,
         "seconds": MOST_SECONDS,
         "file_size": 4 * size + 64 * MEBIBYTE,
     }
-    command = [sys.executable, "-I", READER, str(source.absolute()), str(target.absolute())]
+    command = [sys.executable, "-I", "-c", READER, str(PACKAGE), str(source.absolute()), str(target.absolute())]
     with tempfile.TemporaryDirectory(prefix="limbeck-import-") as folder:
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         environment |= {"HOME": folder, "TMPDIR": folder, "OMP_NUM_THREADS": "1"}
@@ -122,21 +187,23 @@ def _read_apart(source: Path, target: Path, size: int, key: str | None) -> tuple
             raise LimbeckError(f"{source}: refused: not read within {MOST_SECONDS} s") from None
     try:
         answer = json.loads(done.stdout)
-        refused, left_out = answer.get("refused"), answer.get("left_out", [])
+        refused = answer.get("refused")
     except (ValueError, AttributeError):
         raise LimbeckError(f"{source}: refused: its reader broke off (exit status {done.returncode})") from None
     if refused is not None:
-        raise LimbeckError(f"{source}: refused: {' '.join(str(refused).split())}")
-    return tuple(map(str, left_out))
+        raise LimbeckError(f"{source}: refused: {printable(' '.join(str(refused).split()))}")
+    return answer
 
 
-def _verified(written: Path, source: Path) -> tuple[int, int]:
-    """Numbers of tensors and of parameters in what was written."""
+def _verified(written: Path, source: Path) -> tuple[tuple[str, ...], Mapping[str, int], int]:
+    """Names, precisions and number of parameters in what was written."""
     try:
         with safe_open(written, framework="pt", device="cpu") as file:
-            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118 (not a dict)
+            headers = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            shapes = [header.get_shape() for header in headers.values()]
+            precisions = Counter(header.get_dtype() for header in headers.values())
     except SafetensorError as error:
         raise LimbeckError(f"{source}: damaged safetensors file: {' '.join(str(error).split())[:160]}") from None
     if not shapes:
         raise LimbeckError(f"{source}: holds no tensors")
-    return len(shapes), sum(math.prod(shape) for shape in shapes)
+    return tuple(headers), dict(precisions), sum(math.prod(shape) for shape in shapes)

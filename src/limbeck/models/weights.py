@@ -33,11 +33,13 @@ class Fit:
     names: from the file's names to the model's.
     problem: what does not fit, or None.
     new_head: tensors of a head that differs only in its number of classes.
+    classes: how many classes that head answers for.
     """
 
     names: Mapping[str, str]
     problem: str | None
     new_head: tuple[str, ...] = ()
+    classes: int | None = None
 
 
 def load_weights(model: nn.Module, path: str | Path, *, new_head: bool = False) -> tuple[str, ...]:
@@ -67,6 +69,14 @@ def mismatch(model: nn.Module, path: str | Path, *, new_head: bool = False) -> s
     Raises LimbeckError for a file that cannot be read.
     """
     return _fit(model, Path(path), new_head).problem
+
+
+def classes_of_head(model: nn.Module, path: str | Path) -> int | None:
+    """For how many classes a fitting file answers; None where it is as many as `model` does, or where it does not fit.
+
+    Raises LimbeckError for a file that cannot be read.
+    """
+    return _fit(model, Path(path), new_head=True).classes
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -108,9 +118,9 @@ def _fit(model: nn.Module, path: Path, new_head: bool) -> Fit:
     if shapes and not (missing or unexpected or numbers):
         head = _head(own, stored, shapes)
         if head is not None:
-            if new_head:
-                return Fit(names, None, tuple(shapes))
             asked, classes = own[head].shape[0], stored[head].shape[0]
+            if new_head:
+                return Fit(names, None, tuple(shapes), classes)
             return Fit(names, f"its head ({head}) answers for {classes} classes, the model is asked for {asked}")
     return Fit(names, f"does not fit the model: {_explain(own, stored, missing, unexpected, shapes, numbers)}")
 

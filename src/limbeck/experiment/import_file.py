@@ -1,0 +1,102 @@
+"""`limbeck import`: others' weights into safetensors, what was taken, and whether it fits a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from limbeck.models.foreign_weights import Imported, import_weights
+from limbeck.models.weights import classes_of_head, mismatch
+from limbeck.runs import lookup
+from limbeck.runs.errors import LimbeckError, printable
+from limbeck.runs.overrides import apply_override
+from limbeck.runs.recipe import Named
+
+from .assemble import build_model
+
+MOST_NAMES = 4
+ANY_CLASSES = 2  # what a model is built with where the number of classes is the file's affair
+PRECISIONS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def import_file(
+    file: Path,
+    out: Path | None,
+    *,
+    key: str | None = None,
+    model: str | None = None,
+    options: Sequence[str] = (),
+    classes: int | None = None,
+    dry_run: bool = False,
+) -> list[str]:
+    """Import a file and say what was taken, in lines.
+
+    out: the file to write; None is the file's name with `.safetensors`, in the working directory.
+    model: a model's name, which the weights must fit. options: its own, as in `depth=20`. classes: how many it answers
+    for; None takes the file's number. dry_run: say it and write nothing.
+
+    Raises LimbeckError, with nothing written, for what `import_weights` refuses and where the weights do not fit.
+    """
+    if model is None and (options or classes is not None):
+        given = options[0] if options else f"--classes {classes}"
+        raise LimbeckError(f"{given}: is of a model; name it too, as in --model resnet20")
+    said: list[str] = []
+    check = None if model is None else _check(file, model, options, classes, said)
+    target = out or Path(f"{file.stem}.safetensors")
+    done = import_weights(file, target, key=key, check=check, dry_run=dry_run)
+    return [printable(line) for line in [*_described(done, dry_run), *said]]
+
+
+def _described(done: Imported, dry_run: bool) -> list[str]:
+    precisions = ", ".join(
+        f"{PRECISIONS.get(name, name)}" + (f" ({count})" if len(done.precisions) > 1 else "")
+        for name, count in sorted(done.precisions.items(), key=lambda item: -item[1])
+    )
+    lines = [
+        f"{done.path}: {done.tensors} tensors, {done.parameters:,} parameters, {precisions}"
+        + ("; not written (--dry-run)" if dry_run else "")
+    ]
+    if done.key:
+        lines.append(f"  taken: {done.key}")
+    lines += [f"  also in it: {other} (--key {other} takes it instead)" for other in done.others]
+    if done.prefix:
+        lines.append(f"  taken off all names: {done.prefix}")
+    lines.append(f"  names: {_some(done.names, MOST_NAMES)}")
+    if done.left_out:
+        lines.append(f"  left out: {_some(done.left_out, 5)}")
+    if done.dropped:
+        lines.append(f"  passed over, of no known class: {_some(done.dropped, 5)}")
+    return lines
+
+
+def _check(
+    file: Path, model: str, options: Sequence[str], classes: int | None, said: list[str]
+) -> Callable[[Path], None]:
+    """A check of the written file against a model, which adds what it found to `said`."""
+    built = _built(model, options, classes or ANY_CLASSES)
+
+    def check(written: Path) -> None:
+        wrong = mismatch(built, written, new_head=classes is None)
+        if wrong:
+            raise LimbeckError(f"{file}: {model}: {wrong}")
+        found = classes_of_head(built, written) or classes or ANY_CLASSES
+        said.append(f"  fits: {model}, {found} classes")
+
+    return check
+
+
+def _built(model: str, options: Sequence[str], classes: int) -> nn.Module:
+    given: dict[str, Any] = {}
+    for option in options:
+        apply_override(given, option)
+    wrong = lookup.check_options(lookup.find("models", model), given)
+    if wrong:
+        raise LimbeckError(f"--model {model}: {wrong[0][0]}: {wrong[0][1]}")
+    return build_model(Named(name=model, **given), classes, {}, pretrained=False)
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
