@@ -80,7 +80,9 @@ def test_students_from_files_alone_are_measured(trained: Path, tmp_path: Path) -
     (arm,) = done.result["arms"]
     saved = json.loads((trained.parents[2] / "result.json").read_text())["arms"][0]
     assert (arm["role"], arm["epochs_run"], arm["test"]) == ("student", 0, saved["test"])
-    assert "Nothing was distilled" in done.report.read_text(encoding="utf-8")
+    text = done.report.read_text(encoding="utf-8")
+    assert "Nothing was distilled" in text
+    assert "**mine** comes from a file: on which images it was trained is not known here" in text
     assert limbeck.run(recipe, folder=tmp_path).was_finished
 
 

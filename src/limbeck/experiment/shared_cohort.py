@@ -36,7 +36,7 @@ def taught_once(
             found = teach()
             logs = {learner.name: directory.cohort(cohort.key).metrics(learner.name) for learner in cohort.learners}
             parts = {f"rows of {name}": log.rows() for name, log in logs.items()}
-            parts |= {f"arm {number}": _small(arm) for number, arm in enumerate(found["arms"])}
+            parts |= {f"arm {number}": packed_result(arm) for number, arm in enumerate(found["arms"])}
             there = board.agree(key, parts | {"rest": {k: v for k, v in found.items() if k != "arms"}})
         return _laid_down(directory, cohort, there)
 
@@ -48,14 +48,14 @@ def _laid_down(directory: RunDirectory, cohort: CohortPlan, there: dict[str, Any
             log.cut(0)
             for row in rows:
                 log.append(row)
-    arms = [_whole(there[f"arm {number}"]) for number in range(sum(name.startswith("arm ") for name in there))]
+    arms = [unpacked_result(there[f"arm {number}"]) for number in range(sum(name.startswith("arm ") for name in there))]
     return {**there["rest"], "arms": arms}
 
 
-def _small(arm: dict[str, Any]) -> str:
+def packed_result(arm: dict[str, Any]) -> str:
     """A learner's result as a text that fits into 64 kB, what MySQL takes: confusion matrices are mostly zeros."""
     return base64.b64encode(zlib.compress(json.dumps(finite(arm)).encode(), 9)).decode()
 
 
-def _whole(text: str | dict[str, Any]) -> dict[str, Any]:
+def unpacked_result(text: str | dict[str, Any]) -> dict[str, Any]:
     return text if isinstance(text, dict) else json.loads(zlib.decompress(base64.b64decode(text)))
