@@ -58,4 +58,5 @@ def packed_result(arm: dict[str, Any]) -> str:
 
 
 def unpacked_result(text: str | dict[str, Any]) -> dict[str, Any]:
+    """What `packed_result` was given; what an earlier version left is taken as it is."""
     return text if isinstance(text, dict) else json.loads(zlib.decompress(base64.b64decode(text)))
