@@ -104,9 +104,13 @@ def test_another_class_order_is_put_right(trained: Path, tmp_path: Path) -> None
     shuffled = tmp_path / "shuffled.safetensors"
     save_file(tensors, shuffled)
     told = limbeck.run(recipe_with(shuffled, classes=[names[i] for i in order]), folder=tmp_path, name="told")
-    untold = limbeck.run(recipe_with(shuffled), folder=tmp_path, name="untold")
     assert teacher_accuracy(told.result) > 0.9
+    allowed = recipe_with(shuffled, allow_near_chance=True)
+    untold = limbeck.run(allowed, folder=tmp_path, name="untold")
     assert teacher_accuracy(untold.result) < 0.5, "the order matters, or this test says nothing"
+    with pytest.raises(limbeck.LimbeckError, match="another order of classes") as caught:
+        limbeck.run(recipe_with(shuffled), folder=tmp_path, name="refused")
+    assert json.dumps([names[i] for i in order]) in str(caught.value)
 
 
 @pytest.mark.parametrize(

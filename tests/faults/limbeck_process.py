@@ -58,16 +58,17 @@ class Observer:
         take_step = loop.take_step
         steps, began, last, longest, before = 0, 0.0, 0.0, 0.0, (0, -1)
 
-        def observed(*args: object, epoch: int, step: int, **keywords: object) -> None:
+        def observed(*args: object, epoch: int, step: int, **keywords: object) -> object:
             nonlocal steps, began, last, longest, before
             if (epoch, step) <= before or not began:  # another cohort begins, or the process does
                 began = time.time()
             before = epoch, step
-            take_step(*args, epoch=epoch, step=step, **keywords)  # type: ignore[arg-type]
+            answer = take_step(*args, epoch=epoch, step=step, **keywords)  # type: ignore[arg-type]
             now = time.time()
             longest = max(longest, now - (last or began))
             steps, last = steps + 1, now
             TRAINED.pack_into(self._page, 0, steps, epoch, step, began, now, longest, _own_megabytes())
+            return answer
 
         loop.take_step = observed  # type: ignore[assignment]
 

@@ -167,6 +167,8 @@ def load_ready_teacher(name: str, arm: Arm, images: Images, models: Functions) -
     with naming_build(name, arm.model.name):
         model = build_model(arm.model, count, models, pretrained=False)
     load_weights(model, path)
+    if arm.outputs == "probabilities":
+        model = LogOfProbabilities(model)
     model = in_order_of_data(model, f"teachers.{name}", arm.classes, images.class_names)
     check_answer(name, model, images, input_format(arm, images), arm.model.name)
     return model
@@ -206,6 +208,20 @@ class Reordered(nn.Module):
         """`Outputs` with the columns of the logits put in order."""
         outputs = as_outputs(self.model(pixels))
         return outputs._replace(logits=outputs.logits[:, self.order])  # pyright: ignore[reportArgumentType]
+
+
+class LogOfProbabilities(nn.Module):
+    """A model that ends in a softmax, with the logarithm of its answers as logits; of 0 that of the smallest number."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> Any:
+        """`Outputs` with logits whose softmax is what the model answers."""
+        outputs = as_outputs(self.model(pixels))
+        probabilities = outputs.logits.float()
+        return outputs._replace(logits=probabilities.clamp_min(torch.finfo(torch.float32).tiny).log())
 
 
 def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat, model_name: str = "") -> None:

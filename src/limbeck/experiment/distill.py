@@ -149,7 +149,9 @@ def distill(
         )  # fmt: skip
     if learner.failure:
         at = learner.failure
-        raise LimbeckError(f"student: {at.term} was {at.value} at epoch {at.epoch}, step {at.step}; try a lower lr")
+        of_teacher = at.term.startswith("teacher ")
+        advice = "check its weights and its normalisation, or try precision='fp32'" if of_teacher else "try a lower lr"
+        raise LimbeckError(f"student: {at.term} was {at.value} at epoch {at.epoch}, step {at.step}; {advice}")
     if keeping:
         history = keeping.directory.metrics("student").rows()
     chosen, _ = learner.chosen()

@@ -27,6 +27,7 @@ from .device import choose_device
 from .images import Images, load_images
 from .plan import make_plan
 from .preflight import check_before_training
+from .ready_check import check_ready_arms
 
 IMAGES_TO_TIME = 16
 OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 2, None: 0}
@@ -88,6 +89,9 @@ def describe_plan(
             f"{costs[name].multiply_adds / 1e6:>13.1f} M{epochs:>8}"
         )
     lines += _starting_points(recipe)
+    measured: list[str] = []
+    check_ready_arms(recipe, images, device, models, measured.append)
+    lines += ["", *measured] if measured else []
     lines += ["", f"{'cohort':<32}{'learners':<34}{'steps':>8}{'time':>12}{'memory':>10}"]
     total, most = 0.0, 0
     for cohort in plan.cohorts:

@@ -15,7 +15,7 @@ from .assemble import input_format, load_ready_teacher
 from .images import Images, load_images
 from .saved_model import LoadedModel
 
-OF_THE_ARM = ("model", "classes", "normalise", "resolution", "interpolation")
+OF_THE_ARM = ("model", "classes", "outputs", "normalise", "resolution", "interpolation")
 """What is said of a weights file with key=value; every other key is an option of the data."""
 
 
@@ -51,7 +51,7 @@ def model_of_file(weights: Path, model: str, source: str, options: Sequence[str]
             "nobody": {
                 "model": "lightweight_cnn",
                 "epochs": 1,
-                "optimizer": {"name": "adam"},
+                "optimizer": {"name": "adam", "lr": 1e-3},
                 "loss": [{"name": "cross_entropy"}],
             },
         },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from .joined import joined, must_be_alike
 from .plan import Plan, make_plan
 from .preflight import check_before_training
 from .python_call import python_call
+from .ready_check import check_ready_arms
 from .spans import times
 from .stop import PoliteStop
 from .work import MakeWatcher, work_through
@@ -108,6 +109,8 @@ def run(
             stop.obey()
             if processes.first:
                 check_before_training(recipe, bench.images, models)
+                if not directory.has_trained():
+                    check_ready_arms(recipe, bench.images, device, models, say_of_files(recipe, make_watcher))
             processes.wait()
             plan = make_plan(recipe)
             done = work_through(bench, plan, make_watcher if processes.first else None, stop)
@@ -148,6 +151,12 @@ def _bench(
             raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.count} processes")
     train = images.train.to(device)
     return Bench(recipe, images, train, device, directory, losses, models, processes)
+
+
+def say_of_files(recipe: Recipe, make_watcher: MakeWatcher | None) -> Callable[[str], None]:
+    """Where lines about arms from files go, if there are any."""
+    ready = [name for name, arm in recipe.arms().items() if not arm.trained]
+    return make_watcher("ready", ready).say if make_watcher and ready else lambda line: None
 
 
 def checked_name(name: str) -> str:

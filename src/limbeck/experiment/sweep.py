@@ -28,7 +28,8 @@ from .joined import under_torchrun
 from .plan import make_plan
 from .preflight import check_before_training
 from .python_call import python_call
-from .run import checked_name, curves, failures, results
+from .ready_check import check_ready_arms
+from .run import checked_name, curves, failures, results, say_of_files
 from .search import Found, first_settings, search, untested
 from .settings import Source, as_written, combine
 from .spans import covered, summed
@@ -98,6 +99,8 @@ def sweep(
         stop.obey()
         tried = combine(source, whole.sweep, first_settings(source, whole.sweep)).recipe
         check_before_training(tried, images, models)
+        if not directory.batch(0).has_trained():
+            check_ready_arms(tried, images, hall.device, models, say_of_files(tried, make_watcher))
         found = search(hall, make_watcher, stop)
         result = _choose_and_test(hall, found, make_watcher, stop, command)
         with directory.deciding():
@@ -123,7 +126,10 @@ def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[s
     settings = first_settings(source, whole.sweep)
     combined = combine(source, whole.sweep, settings)
     searched = untested(combined.recipe, whole.sweep)
-    check_before_training(searched, load_images(whole.data), NONE, published=False)
+    images = load_images(whole.data)
+    check_before_training(searched, images, NONE, published=False)
+    measured: list[str] = []
+    check_ready_arms(searched, images, choose_device(whole.device), NONE, measured.append)
     lines = [f"{whole.name}: {len(settings)} settings of {', '.join(whole.sweep.axes)}", ""]
     for number, setting in enumerate(settings):
         lines.append(f"{number:>5}  " + ", ".join(f"{axis} {value}" for axis, value in setting.items()))
@@ -131,7 +137,7 @@ def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[s
     for cohort in make_plan(searched, whole.sweep.cohort).cohorts:
         epochs = max(searched.arms()[learner.arm].epochs or 0 for learner in cohort.learners)
         lines.append(f"{cohort.key:<32}{len(cohort.learners):>9}{epochs:>8}")
-    return lines
+    return [*lines, *([""] if measured else []), *measured]
 
 
 def _board(directory: SweepDirectory, whole: Recipe, images: Images) -> Board | None:

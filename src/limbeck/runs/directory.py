@@ -106,7 +106,7 @@ class RunDirectory:
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
         recipe = with_whole_paths(dict(recipe))
-        if not self._has_trained():
+        if not self.has_trained():
             if not self.recipe.exists() or read_json(self.recipe) != json.loads(json.dumps(recipe)):
                 for decided in ("search", "chosen"):  # settings of a sweep by another recipe, and nothing was trained
                     shutil.rmtree(self.root / decided, ignore_errors=True)
@@ -133,7 +133,7 @@ class RunDirectory:
         before, now = _completed(read_json(self.recipe)), json.loads(json.dumps(recipe))
         return differences(with_whole_paths(before), with_whole_paths(now))
 
-    def _has_trained(self) -> bool:
+    def has_trained(self) -> bool:
         """Whether there is anything that training has left."""
 
         def left_by_training(path: Path) -> bool:

@@ -7,7 +7,7 @@ validation and progress bars are the body of the caller's `for`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -73,6 +73,7 @@ def teach(
     split: the training images, on the CPU or already on the device.
     """
     steps = planner.steps_per_epoch
+    sound: dict[tuple[str, int], Tensor] = {}  # were a teacher's answers of a step finite? Read when a loss is not
     for epoch in range(position.epoch, max(learner.training.epochs for learner in learners)):
         active = [learner for learner in learners if learner.ended is None]
         if not active:
@@ -81,24 +82,42 @@ def teach(
         for learner in active:
             learner.model.train() if first else learner.begin_epoch()
         for step, view in epoch_of_views(split, planner, epoch, first):
-            take_step(active, teachers, view, epoch=epoch, step=step, steps=steps)
+            finite = take_step(active, teachers, view, epoch=epoch, step=step, steps=steps)
+            sound |= {(name, step): answer for name, answer in finite.items()}
             if (step + 1) % STEPS_BETWEEN_CHECKS == 0:
                 for learner in active:
                     learner.check(epoch)
+                    _blame_teachers(learner, sound)
+                sound.clear()
                 active = [learner for learner in active if learner.ended is None]
             yield Stepped(Position(epoch, step + 1))
             if not active:
                 return
         rows = {learner.name: learner.finish_epoch(epoch) for learner in active}
+        for learner in active:
+            _blame_teachers(learner, sound)
+        sound.clear()
         yield EpochEnded(Position(epoch + 1, 0), rows)
+
+
+def _blame_teachers(learner: Learner, sound: Mapping[tuple[str, int], Tensor]) -> None:
+    """Name the teacher in a learner's failure where it was the teacher's answers that were not finite."""
+    if learner.failure is None:
+        return
+    step = learner.failure.step - 1
+    for name in learner.training.teachers:
+        if (name, step) in sound and not bool(sound[name, step]):
+            learner.failure = replace(learner.failure, term=f"teacher {name} outputs")
+            return
 
 
 def take_step(
     active: Sequence[Learner], teachers: Mapping[str, Answers], view: View, *, epoch: int, step: int, steps: int
-) -> None:
+) -> dict[str, Tensor]:
     """One view for all, prepared once for each way in which a model wants it; this process's part of its images.
 
-    Of a teacher whose features no loss compares, the logits alone are kept.
+    Of a teacher whose features no loss compares, the logits alone are kept. Returns of each teacher whether all its
+    logits are finite, on the device.
     """
     device, processes = active[0].device, active[0].processes
     size = view.images.shape[0]
@@ -124,3 +143,4 @@ def take_step(
         heard = [answers[name] for name in learner.training.teachers]
         with naming_memory(learner.name, batch):
             learner.step(pixels(learner.form, learner.dtype), targets, heard, epoch=epoch, step=step, steps=steps)
+    return {name: answer.logits.isfinite().all() for name, answer in answers.items()}
