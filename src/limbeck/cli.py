@@ -49,6 +49,9 @@ def run(
     name: Annotated[str | None, typer.Option(help="Name of the run's directory (default: the recipe's).")] = None,
     folder: Annotated[Path, typer.Option(help="Where run directories lie.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete what this run has so far and start anew.")] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Keep what is there and add the seeds, arms and epochs that are new.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and train nothing.")] = False,
 ) -> None:
     """Train teachers, distil students, measure them and report. Run again to continue."""
@@ -71,7 +74,13 @@ def run(
     try:
         with RunDisplay() if speaks() else contextlib.nullcontext() as display:
             done = run_recipe(
-                checked, folder=folder, name=name, fresh=fresh, make_watcher=display and display.watch, command=command
+                checked,
+                folder=folder,
+                name=name,
+                fresh=fresh,
+                extend=extend,
+                make_watcher=display and display.watch,
+                command=command,
             )
     except Stopped as stopped:
         code = _say_how_to_go_on(stopped) if speaks() else 0

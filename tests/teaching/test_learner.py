@@ -142,6 +142,43 @@ def test_checks_read_every_value_once_and_find_the_first_that_is_not_finite(part
         assert one.failure == Failure(5, bad + 1, name, "nan" if name != one.term_names[term] else "inf")
 
 
+@pytest.mark.parametrize("fails_at", [None, 2 * STEPS + 1])
+def test_learners_that_ended_apart_are_given_more_epochs(fails_at: int | None) -> None:
+    """Each goes on from its own last epoch; one that is further on waits, also where the first fails meanwhile."""
+
+    def cohort(*epochs: int) -> list[Learner]:
+        first = learner("first", epochs=epochs[0], schedule=schedules.constant())
+        if fails_at is not None:
+            first = learner(
+                "first", epochs=epochs[0], schedule=schedules.constant(), teachers=(),
+                terms=[CROSS_ENTROPY, Term("fuse", fused, 0.5)], states={"fuse": Fuse(fails_at, math.nan)},
+            )  # fmt: skip
+        return [first, learner("second", seed=1, epochs=epochs[1], schedule=schedules.constant())]
+
+    whole, short, longer = cohort(5, 5), cohort(2, 4), cohort(5, 5)
+    follow(whole)
+    follow(short)
+    assert [one.epochs_done for one in short] == [2, 4]
+    for one, before in zip(longer, short, strict=True):
+        one.restore(unpack("x", pack("x", before.state())))
+        assert one.ended is None
+    follow(longer, Position(2, 0))
+    assert [photograph(one) for one in longer] == [photograph(one) for one in whole]
+    assert whole[0].ended == ("finished" if fails_at is None else "failed") and whole[1].ended == "finished"
+
+
+def test_one_that_had_run_out_of_patience_stays_ended() -> None:
+    """At once it would have ended there too."""
+    for lowest, ended in ((3, None), (2, "patience")):
+        short, longer = learner(epochs=2, patience=2), learner(epochs=5, patience=2)
+        short.ended, short.epochs_done, short.epochs_since_lowest = "finished", 2, 4 - lowest
+        longer.restore(unpack("x", pack("x", short.state())))
+        assert longer.ended == ended
+        again = learner(epochs=2, patience=2)
+        again.restore(unpack("x", pack("x", short.state())))
+        assert again.ended == "finished"
+
+
 def test_a_failure_survives_a_resume() -> None:
     one, again = failing(1), failing(1)
     follow([one])

@@ -18,7 +18,8 @@ from .images import Images
 @dataclass(frozen=True)
 class Bench:
     """What all cohorts of a run share. processes: that teach them together; the first writes and measures.
-    board: where machines without a common disk share the cohorts of a sweep.
+    board: where machines without a common disk share the cohorts of a sweep. earlier: recipes of the run before it was
+    extended, whose checkpoints it goes on from.
     """
 
     recipe: Recipe
@@ -30,3 +31,4 @@ class Bench:
     models: Functions
     processes: Processes = ALONE
     board: Board | None = None
+    earlier: tuple[Recipe, ...] = ()

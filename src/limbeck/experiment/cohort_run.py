@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +54,14 @@ def run_cohort(
     load = functools.cache(functools.partial(load_teacher, bench))
     for plan in plans:
         must_differ(plan.arm, [load(name) for name, _ in plan.voices])
-    identity = _identity(bench, cohort, {name: load(name) for name in heard})
+    frozen = {name: load(name) for name in heard}
+    identity = _identity(bench, cohort, frozen)
+    also = [
+        _identity(dataclasses.replace(bench, recipe=earlier), cohort, frozen)
+        for earlier in bench.earlier
+        if {plan.arm for plan in cohort.learners} <= set(earlier.arms())
+    ]
+    del frozen
     learners = [
         make_learner(
             arms[plan.arm], plan, images, device=bench.device, precision=recipe.precision,
@@ -70,6 +78,7 @@ def run_cohort(
     keeping = Keeping(
         files, identity, _computed_with(bench, plans),
         seconds=recipe.save_every_seconds, keep=recipe.keep_checkpoints,
+        also=also,
     )  # fmt: skip
     with _answering(bench, cohort, load, heard, planner, watcher.say) as (answering, all_stored):
         if all_stored:

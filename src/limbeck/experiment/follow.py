@@ -48,7 +48,8 @@ class Watcher:
 class Keeping:
     """Where a cohort is saved, how often, and how many checkpoints are kept.
 
-    identity: what must be equal for a checkpoint to be continued. computed_with: what must be equal for it to end
+    identity: what must be equal for a checkpoint to be continued. also: other identities that are continued, of the run
+    before it was extended. computed_with: what must be equal for it to end
     bit for bit as it would have; where it is not, that is said.
     """
 
@@ -57,6 +58,7 @@ class Keeping:
     computed_with: Mapping[str, Any]
     seconds: float = 60.0
     keep: int = 2
+    also: Sequence[Mapping[str, Any]] = ()
 
 
 def follow(
@@ -167,7 +169,7 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
         return Position(), []
     for complaint in found.passed_over:
         watcher.say(f"passed over: {complaint}")
-    if found.info["identity"] != fingerprint(keeping.identity):
+    if found.info["identity"] not in map(fingerprint, (keeping.identity, *keeping.also)):
         raise LimbeckError(
             f"{found.path}: was made with other images, teachers or settings than these; "
             "--fresh starts anew, --name NAME (from Python: another save_to) keeps both"
@@ -180,6 +182,9 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
         if learner.processes.first:
             keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
+    behind = min((one.epochs_done for one in learners if one.ended is None), default=position.epoch)
+    if behind < position.epoch:  # it had ended, and was given more epochs while others had gone on
+        position = Position(behind, 0)
     watcher.say(f"continuing from {found.path.name}: epoch {position.epoch + 1}, step {position.step + 1}")
     now = time.time()  # earlier versions kept no more than how long it took
     return position, found.info["spans"] if "spans" in found.info else [[now - found.info["seconds"], now]]

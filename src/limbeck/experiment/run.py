@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from .arm_result import measure_ready
 from .bench import Bench
 from .beside_baseline import beside_baseline
 from .environment import environment
+from .extend import earlier_recipes, extensions, how_to_extend, plan_of
+from .extend import extend as extend_run
 from .images import load_images
 from .joined import joined, must_be_alike
-from .plan import Plan, make_plan
+from .plan import Plan, baseline_of
 from .preflight import check_before_training
 from .python_call import python_call
 from .ready_check import check_ready_arms
@@ -68,6 +71,7 @@ def run(
     folder: str | Path = "runs",
     name: str | None = None,
     fresh: bool = False,
+    extend: bool = False,
     losses: Functions = NONE,
     models: Functions = NONE,
     make_watcher: MakeWatcher | None = None,
@@ -77,6 +81,8 @@ def run(
 
     recipe: a path, a shipped recipe's name, a dict or a `Recipe`. folder: where run directories lie.
     name: of this run's directory (the recipe's name). fresh: delete what is there and start anew.
+    extend: keep what is there and add what this recipe has besides: seeds, arms, epochs of arms whose schedule allows
+    it (constant, step, multi_step, or a new one).
     losses, models: functions of your own, by the names that the recipe uses.
     make_watcher: gives what is told of each cohort; see `Watcher`.
 
@@ -90,6 +96,8 @@ def run(
         recipe = load_recipe(recipe, overrides, losses=losses, models=models)
     if recipe.sweep:
         raise LimbeckError("sweep: this recipe has settings to try; run it with `limbeck sweep`, or with sweep=null")
+    if fresh and extend:
+        raise LimbeckError("--fresh deletes what --extend keeps; take one of the two")
     directory = RunDirectory(Path(folder) / checked_name(name or recipe.name))
     report = directory.root / "report.md"
     with (
@@ -100,7 +108,7 @@ def run(
         if processes.first:
             if fresh:
                 directory.empty()
-            directory.claim(recipe.to_dict())
+            _claim(directory, recipe, make_watcher, extend=extend)
         (finished,) = processes.first_says([processes.first and directory.result.exists()])
         if not finished:
             if recipe.threads:
@@ -112,16 +120,32 @@ def run(
                 if not directory.has_trained():
                     check_ready_arms(recipe, bench.images, device, models, say_of_files(recipe, make_watcher))
             processes.wait()
-            plan = make_plan(recipe)
+            bench = dataclasses.replace(bench, earlier=earlier_recipes(directory))
+            plan = plan_of(directory, recipe)
             done = work_through(bench, plan, make_watcher if processes.first else None, stop)
             if processes.first:
                 result = results(bench, plan, done)
-                call = None if losses or models else {"folder": folder, "name": name, "fresh": fresh}
+                if added := extensions(directory):
+                    result["extended"] = added
+                options = {"folder": folder, "name": name, "fresh": fresh, "extend": extend}
+                call = None if losses or models else options
                 result["command"] = command or python_call("run", given, overrides, call)
                 write_report(directory.root, result, curves(bench, plan))
                 write_json(directory.result, result)
             processes.wait()
         return Run(directory.root, read_json(directory.result), report, was_finished=bool(finished))
+
+
+def _claim(directory: RunDirectory, recipe: Recipe, make_watcher: MakeWatcher | None, *, extend: bool) -> None:
+    """Make this the directory of the recipe, or see that it is; where asked to, by adding to what is there."""
+    directory.finish_extension()
+    if extend and directory.has_trained() and directory.recipe.exists() and directory.changed(recipe.to_dict()):
+        lines = extend_run(directory, recipe)
+        if make_watcher:
+            say = make_watcher("extended", []).say
+            for line in lines:
+                say(f"extended: {line}")
+    directory.claim(recipe.to_dict(), otherwise=lambda: how_to_extend(directory, recipe))
 
 
 def _bench(
@@ -170,7 +194,10 @@ def checked_name(name: str) -> str:
 def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What `result.json` says of a plan whose cohorts are done: recipe, environment, every arm's measures."""
     of_cohorts = [done[cohort.key] for cohort in plan.cohorts]
-    arms = [arm for cohort in of_cohorts for arm in cohort["arms"]]
+    # What an arm is compared with may have been added after it was measured.
+    arms = [
+        arm | {"baseline": baseline_of(bench.recipe, arm["arm"])} for cohort in of_cohorts for arm in cohort["arms"]
+    ]
     ready = [measure_ready(bench, name) for name in plan.ready]
     return {
         "recipe": bench.recipe.to_dict(),

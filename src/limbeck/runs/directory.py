@@ -2,6 +2,8 @@
 
 run.lock            held while a process works here
 recipe.json         the recipe as it runs, every default filled in and every path whole
+plan.json           of a run that was extended: its cohorts, what it was before, and what was added when
+extension.json      an extension that is being made; a start that finds one finishes it first
 cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, when it is complete, done.json
 models/LEARNER/     model.safetensors and model.json of each learner that ended
 report.md, figures/ for people
@@ -14,7 +16,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,11 @@ class RunDirectory:
     def result(self) -> Path:
         """Written last."""
         return self.root / "result.json"
+
+    @property
+    def plan(self) -> Path:
+        """The cohorts of a run that was extended; else it is not there."""
+        return self.root / "plan.json"
 
     def cohort(self, key: str) -> CohortDirectory:
         """The files of one cohort."""
@@ -99,10 +106,39 @@ class RunDirectory:
                 raise LimbeckError(f"{self.root}: is in use by {lock.holder}; wait for it, or give another --name")
             yield
 
-    def claim(self, recipe: Mapping[str, Any]) -> None:
+    def extend(self, recipe: Mapping[str, Any], plan: Mapping[str, Any], reopened: Sequence[str]) -> None:
+        """Make this the directory of a recipe with more in it. To be called under the lock.
+
+        plan: what `plan.json` will hold. reopened: cohorts that are not complete any more. One file says all that is to
+        be done: until it is there nothing has happened, and from then on `finish_extension` comes to the same end.
+        """
+        whole = with_whole_paths(dict(recipe))
+        write_json(self.root / "extension.json", {"recipe": whole, "plan": plan, "reopened": list(reopened)})
+        self.finish_extension()
+
+    def finish_extension(self) -> None:
+        """Do what an extension that was cut off had left to do. To be called under the lock."""
+        asked = self.root / "extension.json"
+        if not asked.exists():
+            return
+        found = read_json(asked)
+        self._remove(self.result)
+        for key in found["reopened"]:
+            self._remove(self.cohort(key).root / "done.json")
+        write_json(self.plan, found["plan"])
+        write_json(self.recipe, found["recipe"])
+        self._remove(asked)
+
+    def _remove(self, path: Path) -> None:
+        with saying_where(path):
+            path.unlink(missing_ok=True)
+            if path.parent.exists():
+                flush_folder(path.parent)
+
+    def claim(self, recipe: Mapping[str, Any], *, otherwise: Callable[[], str] = str) -> None:
         """Make this the directory of `recipe`, or see that it is. A start that trained nothing binds nobody.
 
-        To be called by who works here alone.
+        To be called by who works here alone. otherwise: what else one could do, for the refusal.
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
         recipe = with_whole_paths(dict(recipe))
@@ -110,11 +146,12 @@ class RunDirectory:
             if not self.recipe.exists() or read_json(self.recipe) != json.loads(json.dumps(recipe)):
                 for decided in ("search", "chosen"):  # settings of a sweep by another recipe, and nothing was trained
                     shutil.rmtree(self.root / decided, ignore_errors=True)
+                self._remove(self.plan)
                 write_json(self.recipe, recipe)
             return
-        self.must_be_of(recipe)
+        self.must_be_of(recipe, otherwise=otherwise)
 
-    def must_be_of(self, recipe: Mapping[str, Any]) -> None:
+    def must_be_of(self, recipe: Mapping[str, Any], *, otherwise: Callable[[], str] = str) -> None:
         """Raises LimbeckError that shows every difference where the directory belongs to another recipe."""
         if not self.recipe.exists():
             raise LimbeckError(f"{self.root}: holds a run whose recipe.json is missing; --fresh starts anew")
@@ -122,7 +159,7 @@ class RunDirectory:
             raise LimbeckError(
                 f"{self.root}: was made by another recipe:\n  "
                 + "\n  ".join(changed)
-                + "\nuse --name NAME to run it elsewhere, or --fresh to start this directory anew"
+                + f"\n{otherwise()}use --name NAME to run it elsewhere, or --fresh to start this directory anew"
             )
 
     def changed(self, recipe: Mapping[str, Any]) -> list[str]:
@@ -181,6 +218,11 @@ class CohortDirectory:
                 yield lock.ours
             finally:
                 self._held = None
+
+    def has_begun(self) -> bool:
+        """Whether training has left anything here."""
+        kept = self.checkpoints.glob("step-*"), (self.root / "metrics").glob("*.jsonl")
+        return (self.root / "done.json").exists() or any(True for paths in kept for _ in paths)
 
     def must_still_be_ours(self) -> None:
         """Raises LimbeckError where the folder has been removed or replaced under a process that works in it."""

@@ -243,6 +243,9 @@ class Learner:
             setattr(self, name, state[name])
         for name in ("best_accuracy", "best_epoch", "best_weights"):
             setattr(self, name, state[name])
+        if self.ended == "finished" and self.epochs_done < self.training.epochs:  # it has been given more since
+            patience = self.training.patience
+            self.ended = "patience" if patience is not None and self.epochs_since_lowest >= patience else None
 
 
 def _accuracy(logits: Tensor, targets: Targets) -> Tensor:

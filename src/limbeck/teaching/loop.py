@@ -68,16 +68,18 @@ def teach(
     planner: ViewPlanner,
     position: Position = Position(),
 ) -> Iterator[Stepped | EpochEnded]:
-    """Teach a cohort from `position` until every learner has ended.
+    """Teach a cohort from `position` until every learner has ended. One that is further on waits for its epoch.
 
     split: the training images, on the CPU or already on the device.
     """
     steps = planner.steps_per_epoch
     sound: dict[tuple[str, int], Tensor] = {}  # were a teacher's answers of a step finite? Read when a loss is not
     for epoch in range(position.epoch, max(learner.training.epochs for learner in learners)):
-        active = [learner for learner in learners if learner.ended is None]
-        if not active:
+        if all(learner.ended for learner in learners):
             return
+        active = [learner for learner in learners if learner.ended is None and learner.epochs_done <= epoch]
+        if not active:
+            continue
         first = position.step if epoch == position.epoch else 0
         for learner in active:
             learner.model.train() if first else learner.begin_epoch()
@@ -92,7 +94,9 @@ def teach(
                 active = [learner for learner in active if learner.ended is None]
             yield Stepped(Position(epoch, step + 1))
             if not active:
-                return
+                break
+        if not active:
+            continue
         rows = {learner.name: learner.finish_epoch(epoch) for learner in active}
         for learner in active:
             _blame_teachers(learner, sound)
