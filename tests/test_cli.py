@@ -115,7 +115,7 @@ def test_lists(home: Path, room: str) -> None:
 def test_doctor(home: Path) -> None:
     done = limbeck(home, "doctor")
     assert done.returncode == 0, done.stderr
-    for words in ("torch", "device", "bfloat16", "threads", "GB free", "cifar-10-binary.tar.gz"):
+    for words in ("torch", "device", "bfloat16", "threads", "optuna", "ray", "GB free", "cifar-10-binary.tar.gz"):
         assert words in done.stdout
 
 

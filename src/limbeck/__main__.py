@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from limbeck.cli import app, commands
 from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
+from limbeck.runs.wrapping import width_of, wrapped
 
 
 def main() -> None:
@@ -26,7 +27,8 @@ def main() -> None:
     except LimbeckError as error:
         if debug:
             raise
-        print(f"limbeck: {error}", file=sys.stderr)
+        lines = wrapped(f"limbeck: {error}".split("\n"), width_of(sys.stderr))
+        print("\n".join(lines), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -234,8 +234,9 @@ def views(
 def list_(room: Annotated[str, typer.Argument(help="losses, models, data or recipes.")]) -> None:
     """List losses, models, data sources or recipes, with their options."""
     from limbeck.runs.listing import listing
+    from limbeck.runs.wrapping import width_of
 
-    print("\n".join(listing(room)))
+    print("\n".join(listing(room, width_of(sys.stdout))))
 
 
 @app.command()

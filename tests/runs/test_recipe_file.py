@@ -30,7 +30,8 @@ SLIPS = [
     ("seeds: [0, 1]", "seeds: [0, true]", "2: seeds.1: takes a whole number; got true"),
     ("seeds: [0, 1]", "precision: bf61",
      "2: precision: takes auto, bf16, fp16 or fp32; got 'bf61'; did you mean 'bf16'?"),
-    ("seeds: [0, 1]", "device: gpu", "2: device: takes auto, cpu, cuda, cuda:0 (or another number) or mps; got 'gpu'"),
+    ("seeds: [0, 1]", "device: gpu",
+     "2: device: takes auto, cpu, cuda, cuda:0 (or another number) or mps; got 'gpu'; did you mean 'cuda'?"),
     ("source: digits", "source: digts", "4: data.source: no data source called 'digts'; did you mean 'digits'?"),
     ("source: digits", "source: digits:x", "4: data.source: 'digits' takes nothing after a colon; got 'x'"),
     ("source: digits", "source: folder", "4: data.source: 'folder' needs a path after a colon, as in folder:PATH"),
@@ -41,7 +42,9 @@ SLIPS = [
     ("batch_size: 32", "flip: yes", "7: views.flip: takes true or false; got 'yes'"),
     ("batch_size: 32", "crop: 4", "7: views.crop: takes a mapping, as in {…}; got 4"),
     ("batch_size: 32", "mixup: 0.2",
-     "7: views.mixup: unknown key; there is batch_size, crop, distinct_epochs, erasing, flip, mixing, policy, "
+     "7: views.mixup: unknown key; `mixup` belongs to `mixing`: views.mixing.mixup (got 0.2)"),
+    ("batch_size: 32", "zebra: 0.2",
+     "7: views.zebra: unknown key; there is batch_size, crop, distinct_epochs, erasing, flip, mixing, policy, "
      "resized_crop, seed (got 0.2)"),
     ("seeds: [0, 1]", "outputs_bank: true", "2: outputs_bank: takes a mapping, as in {limit_gb: 10.0}; got true"),
     ("seeds: [0, 1]", "outputs_bank: {limit_gb: 0}", "2: outputs_bank.limit_gb: takes a number above 0; got 0"),

@@ -20,6 +20,7 @@ from limbeck.views.plan import ViewPlanner
 from .arm_result import measure_learner, not_started
 from .assemble import make_learner, view_planner, view_recipe
 from .banks import Say, banked, model_of, plan_banks
+from .batch_size import batches_larger_than_data
 from .bench import Bench
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
@@ -70,6 +71,8 @@ def run_cohort(
         for plan in plans
     ]  # fmt: skip
     planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
+    for line in batches_larger_than_data([cohort.views], len(images.train)):
+        watcher.say(line)
     if not bench.processes.alone and any(unsynchronised(learner.model) for learner in learners):
         watcher.say(
             f"batch statistics: each of {bench.processes.count} processes takes those of its own part of a batch; "

@@ -15,7 +15,10 @@ from limbeck.teaching.precision import has_fast_bfloat16
 from .device import choose_device
 from .environment import environment
 
-OPTIONAL = {"scikit-learn": "digits", "pyarrow": "parquet", "timm": "timm", "torchvision": "torchvision"}
+OPTIONAL = {
+    "scikit-learn": "digits", "pyarrow": "parquet", "timm": "timm", "torchvision": "torchvision",
+    "optuna": "sweep", "ray": "ray",
+}  # fmt: skip
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz", "tiny-imagenet-200.zip")
 
 

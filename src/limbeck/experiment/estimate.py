@@ -22,6 +22,7 @@ from limbeck.teaching.teacher import as_outputs
 
 from .assemble import build_model, check_answer, input_format
 from .banks import describe_banks
+from .batch_size import batches_larger_than_data
 from .bench import Bench
 from .device import choose_device
 from .images import Images, load_images
@@ -92,6 +93,8 @@ def describe_plan(
     measured: list[str] = []
     check_ready_arms(recipe, images, device, models, measured.append)
     lines += ["", *measured] if measured else []
+    if large := batches_larger_than_data([cohort.views for cohort in plan.cohorts], len(images.train)):
+        lines += ["", *large]
     lines += ["", f"{'cohort':<32}{'learners':<34}{'steps':>8}{'time':>12}{'memory':>10}"]
     total, most = 0.0, 0
     for cohort in plan.cohorts:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from .synonyms import meant_by, simple
+
 
 class LimbeckError(Exception):
     """Something a person can mend. The message says what is wrong, where, and what it takes."""
@@ -29,10 +31,18 @@ def in_a_line(error: BaseException, most: int | None = 200) -> str:
 
 
 def nearest(word: str, valid: Iterable[str]) -> list[str]:
-    """The valid word that is most like `word`, or nothing where none is near."""
+    """The valid word that is most like `word`, or nothing where none is near.
+
+    Spelt otherwise (`resnet-20`), of another library (`adam_w`, `kd`), mistyped, or cut short.
+    """
     words = sorted(valid)
+    same = [other for other in words if simple(other) == simple(word)] if simple(word) else []
+    called = [other for other in meant_by(word) if other in words]
     begun = [other for other in words if len(word) > 2 and other.startswith(word)]
-    return get_close_matches(word[:100], words, n=1, cutoff=0.6) or begun[:1]
+    for found in (same, called, get_close_matches(word[:100], words, n=1, cutoff=0.6), begun):
+        if found:
+            return found[:1]
+    return []
 
 
 def did_you_mean(word: str, valid: Iterable[str]) -> str:

@@ -18,9 +18,12 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import LimbeckError, did_you_mean
+from .foreign_model_names import elsewhere
+from .synonyms import NOT_HERE, simple
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NO_DEFAULT = "required"
+Hint = Callable[[str, Iterable[str]], str]
 
 
 @dataclass(frozen=True)
@@ -121,13 +124,25 @@ def find(room: str, name: str, extra: Mapping[str, Callable[..., Any]] = Mapping
     known = entries(room)
     if head not in known:
         kind = {"losses": "loss", "models": "model", "data": "data source"}[room]
-        raise LimbeckError(f"no {kind} called {head!r}{did_you_mean(head, [*known, *extra])}")
+        raise LimbeckError(f"no {kind} called {head!r}{_hint(room, head, [*known, *extra])}")
     entry = known[head]
     if entry.argument and not argument:
         raise LimbeckError(f"{head!r} needs a {entry.argument} after a colon, as in {head}:{entry.argument.upper()}")
     if argument is not None and not entry.argument:
         raise LimbeckError(f"{head!r} takes nothing after a colon; got {argument!r}")
     return entry
+
+
+def _hint(room: str, name: str, known: Iterable[str]) -> str:
+    """What a person probably meant by a name that is not there."""
+    here = [word for word in known if simple(word) == simple(name)]
+    if room == "models" and (there := [*here, *elsewhere(name)]):
+        return f"; did you mean {' or '.join(map(repr, there))}?"
+    own = "images of your own are read by folder:PATH or parquet:PATH"
+    if room == "data" and simple(name) in NOT_HERE:
+        return f"; Limbeck does not bring it: {own}"
+    hint = did_you_mean(name, known)
+    return hint if room != "data" or "did you mean" in hint else f"{hint}; {own}"
 
 
 def entry_of_function(room: str, name: str, function: Callable[..., Any]) -> Entry:
@@ -143,14 +158,17 @@ def entry_of_function(room: str, name: str, function: Callable[..., Any]) -> Ent
     return Entry(name, room, name, summary, options, None, {}, needs_teacher, needs_features)
 
 
-def check_options(entry: Entry, options: Mapping[str, Any], also: Iterable[str] = ()) -> list[tuple[str, str]]:
+def check_options(
+    entry: Entry, options: Mapping[str, Any], also: Iterable[str] = (), hint: Hint = did_you_mean
+) -> list[tuple[str, str]]:
     """What is wrong with the options of a name, as pairs (option, complaint).
 
-    also: other words that may stand in the same place, for the nearest valid one.
+    also: other words that may stand in the same place, for the nearest valid one. hint: what is said of a word that
+    is no option, given the valid ones.
     """
     valid = [*entry.options, *also]
     wrong = [
-        (name, f"{entry.name!r} has no option {name!r}{did_you_mean(name, valid) or '; it takes none'}")
+        (name, f"{entry.name!r} has no option {name!r}{hint(name, valid) or '; it takes none'}")
         for name in options
         if name not in entry.options
     ]
@@ -173,14 +191,13 @@ def check_unplaced_options(
     options: Mapping[str, Any],
     extra: Mapping[str, Callable[..., Any]] = MappingProxyType({}),
     also: Iterable[str] = (),
+    hint: Hint = did_you_mean,
 ) -> list[tuple[str, str]]:
     """What is wrong with the options of a name that is not there, whichever name was meant: pairs as above."""
     known = [*entries(room).values(), *(entry_of_function(room, name, extra[name]) for name in extra)]
     valid = {option for entry in known for option in entry.options}.union(also)
     return [
-        (name, f"nothing in {room} has an option {name!r}{did_you_mean(name, valid)}")
-        for name in options
-        if name not in valid
+        (name, f"nothing in {room} has an option {name!r}{hint(name, valid)}") for name in options if name not in valid
     ]
 
 

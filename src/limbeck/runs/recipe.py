@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from .errors import did_you_mean
 from .recipe_sweep import Sweep
 from .recipe_training import Constant, Optimizer, Schedule
 from .recipe_values import (
@@ -186,7 +187,9 @@ class Recipe(Part):
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", value):
-            raise ValueError(f"takes auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}")
+            near = did_you_mean(value, ("auto", "cpu", "cuda", "mps"))
+            near = near if "did you mean" in near else ""
+            raise ValueError(f"takes auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}{near}")
         return value
 
     def arms(self) -> dict[str, Arm]:

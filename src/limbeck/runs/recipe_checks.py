@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from .errors import LimbeckError, did_you_mean
-from .lookup import Entry, check_options, check_unplaced_options, find
+from .lookup import Entry, Hint, check_options, check_unplaced_options, find
 from .recipe import Arm, Functions, LossTerm, Recipe
+from .recipe_places import Path, key_hint
 from .sweep_checks import check_sweep
 
 Complaint = tuple[tuple[str | int, ...], str]
@@ -39,10 +40,10 @@ def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list
                 found.append((at, "a teacher has this name already"))
             elif (first := alike.setdefault(name.casefold(), name)) != name:
                 found.append((at, f"differs from {first!r} in capitals only; folders may not tell them apart"))
-            found += [((*at, *path), message) for path, message in _model(arm, models)]
+            found += [((*at, *path), message) for path, message in _model(arm, models, at)]
             found += [((*at, *path), message) for path, message in _classes(arm)]
             found += [((*at, *path), message) for path, message in _training(arm)]
-            found += [((*at, *path), message) for path, message in _losses(arm, losses)]
+            found += [((*at, *path), message) for path, message in _losses(arm, losses, at)]
             found += [((*at, *path), message) for path, message in _relations(recipe, name, arm, group)]
             found += [((*at, *path), message) for path, message in _stored_answers(recipe, arm, losses)]
     return [*found, *_cycles(recipe)]
@@ -54,11 +55,16 @@ def _data(recipe: Recipe) -> Iterator[Complaint]:
         entry = find("data", recipe.data.source)
     except LimbeckError as error:
         yield ("data", "source"), str(error)
-        for option, message in check_unplaced_options("data", recipe.data.options, also=own):
+        for option, message in check_unplaced_options("data", recipe.data.options, also=own, hint=_hint(("data",))):
             yield ("data", option), message
         return
-    for option, message in check_options(entry, recipe.data.options, also=own):
+    for option, message in check_options(entry, recipe.data.options, also=own, hint=_hint(("data",))):
         yield ("data", option), message
+
+
+def _hint(holder: Path) -> Hint:
+    """What is said of an option that is none, in its place."""
+    return lambda option, valid: key_hint((*holder, option), valid)
 
 
 def _classes(arm: Arm) -> Iterator[Complaint]:
@@ -69,16 +75,17 @@ def _classes(arm: Arm) -> Iterator[Complaint]:
         seen.add(name)
 
 
-def _model(arm: Arm, models: Functions) -> Iterator[Complaint]:
+def _model(arm: Arm, models: Functions, arm_at: Path) -> Iterator[Complaint]:
+    hint = _hint((*arm_at, "model"))
     try:
         entry = find("models", arm.model.name, models)
     except LimbeckError as error:
         yield ("model",), str(error)
         if ":" not in arm.model.name:
-            for option, message in check_unplaced_options("models", arm.model.options, models):
+            for option, message in check_unplaced_options("models", arm.model.options, models, hint=hint):
                 yield ("model", option), message
         return
-    for option, message in check_options(entry, arm.model.options):
+    for option, message in check_options(entry, arm.model.options, hint=hint):
         yield ("model", option), message
 
 
@@ -97,20 +104,21 @@ def _training(arm: Arm) -> Iterator[Complaint]:
         yield ("optimizer",), "is missing, as in {name: sgd, lr: 0.1}"
 
 
-def _losses(arm: Arm, losses: Functions) -> Iterator[Complaint]:
+def _losses(arm: Arm, losses: Functions, arm_at: Path) -> Iterator[Complaint]:
     seen: set[str] = set()
     for index, term in enumerate(arm.loss):
         at = ("loss", index)
+        hint = _hint((*arm_at, *at))
         entry = _find_loss(term, losses)
         if isinstance(entry, str):
             yield (*at, "name"), entry
-            for option, message in check_unplaced_options("losses", term.options, losses, OF_EACH_LOSS):
+            for option, message in check_unplaced_options("losses", term.options, losses, OF_EACH_LOSS, hint):
                 yield (*at, option), message
             continue
         if term.name in seen:
             yield (*at, "name"), f"{term.name!r} stands twice in this arm; give each loss once, with its weight"
         seen.add(term.name)
-        for option, message in check_options(entry, term.options, also=OF_EACH_LOSS):
+        for option, message in check_options(entry, term.options, also=OF_EACH_LOSS, hint=hint):
             yield (*at, option), message
         for option, (fits, takes) in RANGES.items():
             value = term.options.get(option)

@@ -9,8 +9,10 @@ from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
 from .errors import did_you_mean, nearest
+from .lookup import entries
 from .recipe import Recipe
 from .recipe_checks import Complaint
+from .recipe_places import key_hint
 from .recipe_values import Named, shortened
 
 
@@ -93,8 +95,7 @@ def choices(annotation: Any) -> dict[str | int, Any]:
 def _words(item: Any, path: tuple[str | int, ...], holder: type[BaseModel] | None) -> str:
     kind, got, context = item["type"], item.get("input"), item.get("ctx") or {}
     if kind == "extra_forbidden":
-        valid = holder.model_fields if holder else ()
-        return f"unknown key{did_you_mean(str(path[-1]), valid)} (got {shortened(got)})"
+        return f"unknown key{key_hint(path, holder.model_fields if holder else ())} (got {shortened(got)})"
     if kind == "missing":
         return f"is missing; takes {_takes(path, holder)}"
     if kind == "value_error":
@@ -108,7 +109,7 @@ def _words(item: Any, path: tuple[str | int, ...], holder: type[BaseModel] | Non
         near = near if "did you mean" in near else ""
         return f"takes {', '.join(words[:-1])} or {words[-1]}; got {shortened(got)}{near}"
     if kind in SHAPES and (place := _place(path)) in PLACES:
-        return f"takes {PLACES[place]}; got {shortened(got)}"
+        return f"takes {_with_word(place, got)}; got {shortened(got)}"
     if kind == "string_type" and isinstance(got, bool | int | float):
         return f"takes a word; got {shortened(got)}; in quotes it is one"
     template = TAKES.get(kind)
@@ -148,6 +149,19 @@ PLACES = {
     ("loss", 0): "a mapping, as in {name: cross_entropy}",
 }
 KINDS = {str: "a word", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _with_word(place: tuple[str | int, ...], got: object) -> str:
+    """What a place takes, with the word that was given in its right place where it is one."""
+    takes = PLACES[place]
+    room, usual = {"data": ("data", "digits"), "loss": ("losses", "cross_entropy")}.get(
+        ".".join(map(str, place)), ("", "")
+    )
+    if not room or not isinstance(got, str):
+        return takes
+    head, colon, rest = got.partition(":")
+    near = nearest(head, entries(room))
+    return takes.replace(usual, f"{near[0]}{colon}{rest}"[:60]) if near else takes
 
 
 def _place(path: tuple[str | int, ...]) -> tuple[str | int, ...]:

@@ -47,8 +47,8 @@ def _with_paths(tree: Any, seen: Callable[[str], str]) -> Any:
             _change(arm, "weights", seen)
     if isinstance(sweep := tree.get("sweep"), dict):
         axes = sweep.get("axes")
-        for key, axis in axes.items() if isinstance(axes, dict) else ():
-            if key.endswith(".weights") and isinstance(axis, list):
+        for key, axis in list(axes.items()) if isinstance(axes, dict) else ():
+            if isinstance(axes, dict) and key.endswith(".weights") and isinstance(axis, list):
                 axes[key] = [seen(value) if _is_path(value) else value for value in axis]
         storage = sweep.get("storage")
         if isinstance(storage, str) and storage.startswith(SQLITE) and not storage.startswith(f"{SQLITE}/"):

@@ -28,13 +28,15 @@ MOST_ROUNDS = 50
 class Repaired:
     """A recipe's tree on the way to a valid one.
 
-    stand_ins: places whose value is not the person's. guessed: mappings whose `name` is the nearest valid one. odd:
-    names of arms that are wrong as names. groups_without_defaults: their arms lack what `defaults` was to say.
+    stand_ins: places whose value is not the person's. meant: places that unknown keys were probably meant for.
+    guessed: mappings whose `name` is the nearest valid one. odd: names of arms that are wrong as names.
+    groups_without_defaults: their arms lack what `defaults` was to say.
     """
 
     tree: dict[str, Any]
     complaints: list[Complaint] = field(default_factory=list)
     stand_ins: set[Path] = field(default_factory=set)
+    meant: set[Path] = field(default_factory=set)
     guessed: dict[Path, set[str]] = field(default_factory=dict)
     odd: set[str] = field(default_factory=set)
     groups_without_defaults: set[str] = field(default_factory=set)
@@ -44,9 +46,9 @@ class Repaired:
         """Whether a complaint about names follows from what a stand-in stands for, and from nothing else."""
         if self._in_stand_in(path) or (*path, "name") in self.stand_ins:
             return True
-        if message.startswith("is missing") and path[0] in self.groups_without_defaults:
+        if message.startswith("is missing") and (path in self.meant or path[0] in self.groups_without_defaults):
             return True
-        lost_arms = any((group,) in self.stand_ins for group in ("teachers", "students"))
+        lost_arms = any((group,) in self.stand_ins | self.meant for group in ("teachers", "students"))
         return lost_arms and path[2:3] in (("teacher",), ("baseline",))
 
     def _in_stand_in(self, path: Path) -> bool:
@@ -57,9 +59,11 @@ class Repaired:
         path, kind = place.path, item["type"]
         if self._in_stand_in(path) or any(other[: len(path)] == path for other in self.stand_ins):
             return False
+        if kind == "value_error" and any(other[: len(path)] == path != other for other in self.meant):
+            return False
         if kind == "missing":
-            known = path[:-1] in self.guessed or (path[0] in self.groups_without_defaults and len(path) == 3)
-            return not known
+            without_defaults = path[0] in self.groups_without_defaults and len(path) == 3
+            return not (path in self.meant or path[:-1] in self.guessed or without_defaults)
         return not (kind == "extra_forbidden" and str(path[-1]) in self.guessed.get(path[:-1], ()))
 
 
@@ -82,7 +86,7 @@ def repaired(tree: Mapping[str, Any]) -> tuple[Recipe | None, Repaired]:
         new = [(item, place) for item, place in zip(items, places, strict=True) if work.told(item, place)]
         work.complaints += [complaint_of(item, place) for item, place in new]
         for item, place in new:
-            work.stand_ins.update(meant(item, place))
+            work.meant.update(meant(item, place))
         for item, place in zip(items, places, strict=True):
             if not _mend(work, item, place):
                 return None, work
