@@ -179,6 +179,28 @@ def test_blue_before_red(images: Images, tmp_path: Path) -> None:
     assert "normalise:" not in warned
 
 
+class Configured(Colours):
+    """Says as timm's models do what it was made for; on images of another side it knows nothing."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.pretrained_cfg = {"mean": (0.3, 0.1, 0.6), "std": (0.6, 0.1, 0.3), "input_size": (3, 8, 8)}
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return super().forward(pixels) * (pixels.shape[-1] == 8)
+
+
+def test_what_a_model_says_of_itself_is_tried(images: Images, tmp_path: Path) -> None:
+    MODELS["configured"] = Configured
+    weights = weights_for(tmp_path, Normalisation((0.3, 0.1, 0.6), (0.6, 0.1, 0.3)))
+    with pytest.raises(LimbeckError, match=r"right on 8\.\d%") as caught:
+        said(images, weights, model="configured")
+    told = offered(str(caught.value))
+    assert told == {"normalise": {"mean": [0.3, 0.1, 0.6], "sd": [0.6, 0.1, 0.3]}, "resolution": 8}
+    (line,) = said(images, weights, model="configured", **told)
+    assert percent(line) > 70
+
+
 def test_one_that_knows_nothing_is_refused_without_false_hopes(images: Images, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_file(Colours(12).state_dict(), tmp_path / "fresh.safetensors")

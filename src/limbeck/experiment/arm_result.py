@@ -12,6 +12,8 @@ from limbeck.evaluation.correctness import packed
 from limbeck.evaluation.efficiency import measure
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.teaching.learner import Learner
+from limbeck.teaching.memory import naming_memory
+from limbeck.teaching.model_errors import naming_model
 from limbeck.teaching.predictor import predictor
 
 from .assemble import describe, input_format, load_ready_teacher
@@ -65,7 +67,9 @@ def _measured(bench: Bench, arm_name: str, model: nn.Module, references: Referen
     if recipe.evaluation.latency_batch:
         channels, height, width = images.shape
         shape = (channels, form.resolution or height, form.resolution or width)
-        found["efficiency"] = measure(model, shape, batch_size=recipe.evaluation.latency_batch).to_dict()
+        batch = recipe.evaluation.latency_batch
+        with naming_memory(arm_name, batch), naming_model(arm_name, (batch, *shape), "timing"):
+            found["efficiency"] = measure(model, shape, batch_size=batch).to_dict()
     return found
 
 

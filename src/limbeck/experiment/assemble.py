@@ -19,6 +19,7 @@ from limbeck.runs.recipe_views import Views
 from limbeck.seeding import seed_everything
 from limbeck.teaching import optimizers, schedules
 from limbeck.teaching.learner import Learner, Training
+from limbeck.teaching.memory import naming_memory
 from limbeck.teaching.model_errors import does_not_take, naming_build
 from limbeck.teaching.objective import Objective, Term
 from limbeck.teaching.precision import compute_dtype
@@ -254,8 +255,10 @@ def check_forward(
 ) -> None:
     """`check_answer` of a model in eval mode and prepared pixels `[1, C, H, W]`, on the model's device (meta too)."""
     try:
-        with torch.no_grad():
+        with torch.no_grad(), naming_memory(name, pixels.shape[0]):
             answer = model(pixels)
+    except LimbeckError:
+        raise
     except Exception as error:
         raise does_not_take(name, model, pixels.shape[1:], error, model_name) from error
     check_logits(name, answer, len(class_names), class_names)

@@ -15,6 +15,7 @@ from torch import nn
 from limbeck.models.weights import mismatch
 from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Arm, Functions, Recipe
+from limbeck.teaching.memory import naming_memory
 from limbeck.teaching.model_errors import does_not_take, naming_build
 from limbeck.views.apply import make_view
 
@@ -114,7 +115,8 @@ def _check_answer(
             answer = model(torch.empty(1, *shape, device=device).zero_())
         except Exception:
             try:
-                answer = _on_cpu(name, arm, count, models)(torch.zeros(1, *shape))
+                with naming_memory(name, 1):
+                    answer = _on_cpu(name, arm, count, models)(torch.zeros(1, *shape))
             except LimbeckError:
                 raise
             except Exception as error:
