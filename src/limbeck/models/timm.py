@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs
 
+from .constructor_options import constructor_options, refused
 from .foreign_names import cannot_have_weights, no_such_model, package_missing
 from .options import share
 from .stem import shrink_less
@@ -41,6 +41,7 @@ def build(
     drop_path_rate: float = 0.0,
     img_size: int | None = None,
     stem_stride: int | None = None,
+    **further: Any,
 ) -> TimmModel:
     """Any image classifier of timm by its name.
 
@@ -49,6 +50,7 @@ def build(
     drop_rate, drop_path_rate: dropout before the head and stochastic depth.
     img_size: the side of the images, for the transformers that fix it.
     stem_stride: by how much the stem shrinks the image, where it is to be less than as published (small images).
+    further: whatever else the model's constructor takes (`patch_size`, `num_heads`, `depths`, …).
 
     Raises LimbeckError for a name that timm does not know, weights that cannot be had, options it refuses.
     """
@@ -69,10 +71,12 @@ def build(
     if pretrained:
         file = _published_weights(name)
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": file, "custom_load": False}}
+    own = ("pretrained", "drop_rate", "drop_path_rate", "img_size", "stem_stride")
+    options |= constructor_options(f"timm:{name}", lambda: timm.create_model(name), further, own)
     try:
         model = timm.create_model(name, **options)
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
-        raise LimbeckError(f"timm:{name}: {' '.join(str(error).split())[:200]}") from error
+    except Exception as error:  # with options of a person's own a constructor may raise anything
+        raise refused(f"timm:{name}", further, error) from error
     if stem_stride is not None:
         shrink_less(model, stem_stride, f"timm:{name}")
     return TimmModel(model)

@@ -9,14 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs
 
+from .constructor_options import constructor_options, refused
 from .foreign_names import cannot_have_weights, no_such_model, package_missing
 from .stem import shrink_less
 from .torchvision_operators import declare_missing_operators
 
 WITH_SECOND_HEAD = ("googlenet", "inception_v3")
 OTHER_LAYOUT = ("swin", "vit")  # their maps are [B, H, W, C] or tokens, not what losses on features expect
+OWN = ("pretrained", "stem_stride")
 HEADS = ("classifier", "fc", "head", "heads")
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
@@ -37,13 +40,16 @@ class TorchvisionModel(nn.Module):
         return Outputs(answer["logits"], tuple(answer[stage] for stage in self.stages))
 
 
-def build(num_classes: int, name: str, *, pretrained: bool = False, stem_stride: int | None = None) -> TorchvisionModel:
+def build(
+    num_classes: int, name: str, *, pretrained: bool = False, stem_stride: int | None = None, **further: Any
+) -> TorchvisionModel:
     """Any image classifier of torchvision by its name.
 
     pretrained: always refused, since torchvision publishes its weights as pickles: import the file instead.
     stem_stride: by how much the stem shrinks the image, where it is to be less than as published (small images).
+    further: whatever else the model's constructor takes (`dropout`, `width_mult`, …).
 
-    Raises LimbeckError for a name that torchvision does not know and for `pretrained`.
+    Raises LimbeckError for a name that torchvision does not know, for `pretrained` and for options it refuses.
     """
     declare_missing_operators()
     try:
@@ -58,7 +64,16 @@ def build(num_classes: int, name: str, *, pretrained: bool = False, stem_stride:
     options: dict[str, Any] = {"num_classes": num_classes}
     if name in WITH_SECOND_HEAD:
         options |= {"aux_logits": False, "init_weights": True}
-    model = torchvision.models.get_model(name, **options)
+        if "aux_logits" in further:
+            raise LimbeckError(f"torchvision:{name}: aux_logits: the second head is always left out")
+    published = dict(options)
+    options |= constructor_options(
+        f"torchvision:{name}", lambda: torchvision.models.get_model(name, **published), further, OWN
+    )
+    try:
+        model = torchvision.models.get_model(name, **options)
+    except Exception as error:  # with options of a person's own a constructor may raise anything
+        raise refused(f"torchvision:{name}", further, error) from error
     if stem_stride is not None:
         shrink_less(model, stem_stride, f"torchvision:{name}")
     if name.startswith(OTHER_LAYOUT):

@@ -45,7 +45,8 @@ def _shown(entry: Entry) -> str:
 
 
 def _options(entry: Entry) -> str:
-    return ", ".join(o if d == NO_DEFAULT else f"{o}={d}" for o, d in entry.options.items())
+    named = [o if d == NO_DEFAULT else f"{o}={d}" for o, d in entry.options.items()]
+    return ", ".join([*named, *(["and whatever else its constructor takes"] if entry.open_options else [])])
 
 
 def _first_comment(text: str) -> str:

@@ -33,6 +33,7 @@ class Entry:
     options: name to the source text of the default (`NO_DEFAULT` where a value must be given).
     argument: the name of the value after a colon (`folder:PATH`), or None.
     preset: options that the name itself sets (`resnet20` is `resnet` with `depth` 20).
+    open_options: whether it hands further options on, to be checked by who takes them.
     annotations: the source text of each option's annotation, where it has one.
     needs_teacher: of a loss, unless its file says `NEEDS_TEACHER = False`.
     needs_features: of a loss whose file says `NEEDS_FEATURES = True`: it compares more than logits.
@@ -48,6 +49,7 @@ class Entry:
     needs_teacher: bool = True
     needs_features: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict)
+    open_options: bool = False
 
 
 FUNCTION = {"losses": None, "models": "build", "data": "build"}  # None: the function has the file's name
@@ -85,13 +87,14 @@ def _read(room: str, path: Path) -> list[Entry]:
     argument = extra[0] if extra else None
     annotations = {a.arg: ast.unparse(a.annotation) for a in arguments.kwonlyargs if a.annotation is not None}
     plain = Entry(
-        path.stem, room, path.stem, summary, options, argument, {}, needs_teacher, needs_features, annotations
-    )
+        path.stem, room, path.stem, summary, options, argument, {}, needs_teacher, needs_features, annotations,
+        open_options=arguments.kwarg is not None,
+    )  # fmt: skip
     sizes = _literal(tree, "SIZES", {})
     named = [
         Entry(name, room, path.stem, f"{summary} ({', '.join(f'{k} {v}' for k, v in preset.items())})",
               {k: v for k, v in options.items() if k not in preset}, plain.argument, preset,
-              annotations=annotations)
+              annotations=annotations, open_options=plain.open_options)
         for name, preset in sizes.items()
     ]  # fmt: skip
     return [plain, *named]
@@ -155,7 +158,8 @@ def entry_of_function(room: str, name: str, function: Callable[..., Any]) -> Ent
     summary = (inspect.getdoc(function) or name).splitlines()[0]
     needs_teacher = bool(getattr(function, "NEEDS_TEACHER", room == "losses"))
     needs_features = bool(getattr(function, "NEEDS_FEATURES", False))
-    return Entry(name, room, name, summary, options, None, {}, needs_teacher, needs_features)
+    further = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    return Entry(name, room, name, summary, options, None, {}, needs_teacher, needs_features, open_options=further)
 
 
 def check_options(
@@ -170,7 +174,12 @@ def check_options(
     wrong = [
         (name, f"{entry.name!r} has no option {name!r}{hint(name, valid) or '; it takes none'}")
         for name in options
-        if name not in entry.options
+        if name not in entry.options and not entry.open_options
+    ]
+    handed_on = [name for name in options if name not in entry.options] if entry.open_options else []
+    wrong += [(name, "follows from the data; leave it out") for name in handed_on if name in FIXED[entry.room]]
+    wrong += [
+        (name, f"takes finite numbers; got {options[name]!r}") for name in handed_on if not _finite(options[name])
     ]
     wrong += [
         (name, complaint)
