@@ -27,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "name": "small-ensemble",
     "seeds": [0, 1],
     "threads": 1,
-    "data": {"source": "digits"},
+    "data": {"source": "digits", "train_images": 600},
     "views": {"batch_size": 64},
     "evaluation": {"latency_batch": 4},
     "teachers": {"large": trained(epochs=2), "other": trained(), "heir": taught("large")},

@@ -273,8 +273,9 @@ def test_an_arm_has_one_colour_in_all_figures(curves: Curves) -> None:
     fills = re.findall(r'style="fill: (?:url\(#)?(#?\w+)\)?; opacity: 0.85', bars)
     drawn = [hatched.get(fill, fill) for fill in fills]
     assert drawn == [colour.lower() for colour in (*colours, colours[2])], "every arm, then the one with a teacher"
+    figures = draw(arms, curves, "t")
     for name in ("accuracy.svg", "loss.svg", "last-epochs.svg"):
-        lines = draw(arms, curves, "t")[name].decode()
+        lines = figures[name].decode()
         for arm, colour in zip(arms, colours, strict=True):
             assert re.search(rf"<!-- {arm.name} -->\s*<g style=\"fill: {colour.lower()}\"", lines), (name, arm.name)
 
