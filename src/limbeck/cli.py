@@ -306,6 +306,6 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json
 
-    from limbeck.runs.recipe import json_schema
+    from limbeck.runs.recipe_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))

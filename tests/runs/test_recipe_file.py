@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from pydantic import BaseModel
 
 from limbeck.runs.errors import LimbeckError, RecipeError
-from limbeck.runs.recipe import Recipe, json_schema
+from limbeck.runs.lookup import entries
+from limbeck.runs.recipe import Recipe
 from limbeck.runs.recipe_file import copy_shipped, find_recipe, load_recipe, shipped
+from limbeck.runs.recipe_schema import json_schema
 from limbeck.runs.recipe_training import Adam, Cosine, Sgd
+from limbeck.runs.yaml_file import parse
 
 Refused = Callable[..., list[str]]
 
@@ -448,3 +451,42 @@ def test_what_is_missing_is_told_where_the_rest_of_it_stands(pair: str, refused:
     assert refused(pair, ["students.distilled.ema.x=1"])[0] == (
         "command line: students.distilled.ema.decay: is missing; takes a number"
     )
+
+
+def described(schema: dict[str, Any]) -> dict[str, str]:
+    """Every property of every part of the schema, options of names included, with its description."""
+    found: dict[str, str] = {}
+    for name, part in {"Recipe": schema, **schema["$defs"]}.items():
+        then = [branch["then"]["properties"] for branch in part.get("allOf", ())]
+        for properties in (part.get("properties", {}), *then):
+            found |= {f"{name}.{key}": about.get("description", "") for key, about in properties.items()}
+    return found
+
+
+def test_the_schema_says_of_every_key_what_it_means() -> None:
+    found = described(json_schema())
+    assert len(found) > 120
+    for key, about in found.items():
+        assert len(about) > 10 and about.endswith((".", ")")) and (about[0].isupper() or about[0] == "`"), key
+        assert "\n" not in about
+
+
+def test_the_schema_proposes_names_and_their_options() -> None:
+    parts = json_schema()["$defs"]
+    for part, key, room in (("LossTerm", "name", "losses"), ("Named", "name", "models"), ("Data", "source", "data")):
+        about = parts[part]
+        plain = {entry.name for entry in entries(room).values() if entry.argument is None}
+        assert set(about["properties"][key]["anyOf"][0]["enum"]) == plain
+        options = {option for entry in entries(room).values() for option in entry.options}
+        assert {name for branch in about["allOf"] for name in branch["then"]["properties"]} == options
+
+
+def test_the_schema_accepts_every_shipped_recipe_and_refuses_a_slip() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    checker = jsonschema.Draft202012Validator(json_schema())
+    for path in shipped().values():
+        tree, _ = parse(path.read_text(encoding="utf-8"), "r")
+        assert list(checker.iter_errors(tree)) == []
+        assert list(checker.iter_errors(tree | {"epohs": 1}))
+        assert list(checker.iter_errors(tree | {"students": {"a": {"epochs": "ten"}}}))
+        assert list(checker.iter_errors(tree | {"students": {"a": {"optimizer": {"name": "sdg"}}}}))

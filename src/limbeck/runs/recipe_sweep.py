@@ -16,17 +16,18 @@ MOST_SETTINGS = 10_000
 
 
 class Range(Part):
-    """Numbers from `low` to `high`, both included.
-
-    A grid takes `count` of them, evenly spaced (`log`: by ratio); the other strategies any of them. whole: only
-    whole numbers.
-    """
+    """Numbers from `low` to `high`, both included. A grid takes some of them, the other strategies any."""
 
     low: Number
+    """The smallest value."""
     high: Number
+    """The largest value."""
     count: Annotated[int, Field(ge=2, le=1000, strict=True)] = 5
+    """How many values a grid takes, evenly spaced."""
     log: Flag = False
+    """Space them by ratio, as for learning rates."""
     whole: Flag = False
+    """Whole numbers only."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Range:
@@ -68,30 +69,31 @@ Axis = Annotated[
 
 
 class Sweep(Part):
-    """Which settings are tried, and how.
-
-    axes: a recipe's key to a list of values or a range; `students.*` stands for every student with a teacher.
-    complements: a key whose value is 1 minus that of another, as weights that sum to 1.
-    strategy: `grid` tries all; `random` draws `trials` of them, keyed by `seed`; `tpe` (Optuna) proposes `batch`
-    settings at a time from what the earlier ones gave. pruning: a setting that falls behind the median of others at
-    the same epoch is ended.
-    seeds: those with which each setting is tried (the recipe's first); the chosen one is run with all of the recipe's.
-    cohort: most settings that are taught together, where memory would allow more.
-    storage: URL of a database (Optuna's: SQLite, PostgreSQL, MySQL) through which machines without a common disk share
-    the settings; each trains the teachers itself and keeps a directory of its own. Without it `tpe` keeps its study in
-    the run directory.
-    """
+    """Which settings are tried, and how."""
 
     axes: Annotated[dict[str, Axis], Field(min_length=1)]
+    """The recipe's keys to vary, each with a list of values or a range; `students.*` stands for every student with a
+    teacher."""
     complements: dict[str, str] = Field(default_factory=dict)
+    """A key to the axis of which it is 1 minus the value, as for weights that sum to 1."""
     strategy: Literal["grid", "random", "tpe"] = "grid"
+    """`grid` tries all settings, `random` draws some, `tpe` proposes them from what earlier ones gave (Optuna)."""
     trials: Count | None = None
+    """How many settings random and tpe try."""
     batch: Count = 8
+    """How many settings tpe proposes at a time."""
     seed: Seed = 0
+    """Seed of the settings that are drawn or proposed."""
     pruning: Flag = False
+    """End a setting that falls behind the median of the others at the same epoch (tpe only)."""
     seeds: tuple[Seed, ...] | None = None
+    """The seeds with which each setting is tried (default: the recipe's first); the chosen one is run with all of
+    the recipe's."""
     cohort: Count | None = None
+    """Most settings that are taught together (default: as many as memory allows)."""
     storage: str | None = None
+    """URL of a database through which machines without a common disk share the settings (default: the run
+    directory)."""
 
     def choices(self) -> dict[str, list[Value]]:
         """The values that a grid takes on each axis."""

@@ -70,14 +70,15 @@ ArmName = Annotated[str, AfterValidator(_arm_name)]
 class Part(BaseModel):
     """A part of a recipe."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Named(BaseModel):
     """A name with options of its own: the keyword-only parameters of what it names."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
     name: str
+    """The name of what is taken; further keys are its options."""
 
     @property
     def options(self) -> dict[str, Any]:

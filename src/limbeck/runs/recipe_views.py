@@ -15,14 +15,18 @@ class Crop(Part):
     """Random crop of the image padded with black, in pixels on each side."""
 
     padding: Annotated[int, Field(ge=1, le=4096, strict=True)]
+    """Black pixels on each side of the image, of which a random part of its size is cut."""
 
 
 class ResizedCrop(Part):
     """A random part of the image, resized to the whole. area: share of the image; aspect: width / height."""
 
     area: tuple[Share, Share] = (0.08, 1.0)
+    """Smallest and largest share of the image that is cut out."""
     aspect: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    """Smallest and largest ratio of width to height."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How the part is resized to the whole."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ResizedCrop:
@@ -34,30 +38,40 @@ class AutoAugment(Part):
     """One of 25 learned pairs of operations an image."""
 
     name: Literal["autoaugment"]
+    """One of 25 learned pairs of operations an image."""
     table: Literal["cifar10", "imagenet", "svhn"] = "cifar10"
+    """The data set for which the pairs were learned."""
 
 
 class RandAugment(Part):
     """So many random operations an image, all of one magnitude from 0 to 30."""
 
     name: Literal["randaugment"]
+    """A few random operations an image, all of one magnitude."""
     operations: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
+    """How many operations an image."""
     magnitude: Annotated[int, Field(ge=0, le=30, strict=True)] = 9
+    """How strong they are, from 0 to 30."""
 
 
 class TrivialAugment(Part):
     """One random operation an image, of a random magnitude."""
 
     name: Literal["trivialaugment"]
+    """One random operation an image, of a random magnitude."""
 
 
 class Erasing(Part):
     """A random rectangle painted over. area: share of the image; aspect: height / width."""
 
     probability: Fraction = 0.25
+    """Share of the images in which a rectangle is painted over."""
     area: tuple[Share, Share] = (0.02, 0.33)
+    """Smallest and largest share of the image that is painted over."""
     aspect: tuple[Positive, Positive] = (0.3, 3.3)
+    """Smallest and largest ratio of height to width."""
     fill: Literal["mean", "black", "noise"] = "mean"
+    """What it is painted with: the data's mean colour, black or noise."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Erasing:
@@ -66,15 +80,16 @@ class Erasing(Part):
 
 
 class Mixing(Part):
-    """Mixup or CutMix of a whole batch. The numbers are the α of their Beta(α, α).
-
-    probability: that a batch is mixed at all. cutmix_probability: that CutMix is chosen where both are given.
-    """
+    """Mixup or CutMix of a whole batch. The numbers are the α of their Beta(α, α)."""
 
     mixup: Positive | None = None
+    """The α of the Beta(α, α) from which mixup draws its share; leave it out for no mixup."""
     cutmix: Positive | None = None
+    """The α of the Beta(α, α) from which CutMix draws its share; leave it out for no CutMix."""
     probability: Fraction = 1.0
+    """Share of the batches that are mixed at all."""
     cutmix_probability: Fraction = 0.5
+    """Share of the mixed batches that CutMix takes, where both are given."""
 
     @model_validator(mode="after")
     def _something(self) -> Mixing:
@@ -84,21 +99,27 @@ class Mixing(Part):
 
 
 class Views(Part):
-    """How views are made, in this order.
-
-    distinct_epochs: the views of so many epochs are seen again and again, epoch e those of epoch e mod K (null: no
-    view comes twice). seed: holds the views fixed over the run's seeds.
-    """
+    """How views are made, in this order."""
 
     batch_size: Count = 128
+    """Images in a batch."""
     crop: Crop | None = None
+    """Random crop of the padded image."""
     resized_crop: ResizedCrop | None = None
+    """Random part of the image, resized to the whole."""
     flip: Flag = False
+    """Mirror every image with probability 1/2."""
     policy: Annotated[AutoAugment | RandAugment | TrivialAugment, Field(discriminator="name")] | None = None
+    """AutoAugment, RandAugment or TrivialAugment."""
     erasing: Erasing | None = None
+    """Paint over a random rectangle."""
     mixing: Mixing | None = None
+    """Mix each batch with itself, by mixup or CutMix."""
     distinct_epochs: Count | None = None
+    """The views of so many epochs are seen again and again, epoch e those of epoch e mod K (default: no view comes
+    twice)."""
     seed: Seed | None = None
+    """Hold the views fixed over the run's seeds (default: each seed has views of its own)."""
 
     @model_validator(mode="after")
     def _one_crop(self) -> Views:
