@@ -129,12 +129,12 @@ def stopped_once(recipe: dict[str, Any], folder: Path, after: int) -> limbeck.Ru
     """Run with a SIGTERM at a step, and again to its end."""
     step, taken = loop.take_step, 0
 
-    def counted(*words: Any, **options: Any) -> None:
+    def counted(*words: Any, **options: Any) -> Any:
         nonlocal taken
         taken += 1
         if taken == after:
             os.kill(os.getpid(), signal.SIGTERM)
-        step(*words, **options)
+        return step(*words, **options)
 
     with patch.object(loop, "take_step", counted):
         try:

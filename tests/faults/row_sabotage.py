@@ -86,9 +86,9 @@ def _keeps_every_step() -> None:
 
     take_step, kept = loop.take_step, []
 
-    def hoarding(*args: Any, **keywords: Any) -> None:
-        take_step(*args, **keywords)
+    def hoarding(*args: Any, **keywords: Any) -> Any:
         kept.append(bytearray(os.urandom(10_000)))
+        return take_step(*args, **keywords)
 
     loop.take_step = hoarding
 
