@@ -35,9 +35,7 @@ def test_what_was_taken_is_said(checkpoint: Path, tmp_path: Path) -> None:
     written = load_file(tmp_path / "w.safetensors")
     parameters = sum(value.numel() for value in written.values())
     assert written["head.weight"].dtype == torch.float16
-    assert lines[0].startswith(
-        f"{tmp_path}/w.safetensors: {len(written)} tensors, {parameters:,} parameters, float16 ("
-    )
+    assert lines[0] == f"{tmp_path}/w.safetensors: {len(written)} tensors, {parameters:,} parameters, float16"
     assert lines[1:4] == [
         "  taken: model",
         "  also in it: model_ema (--key model_ema takes it instead)",
@@ -90,6 +88,12 @@ def test_words_that_make_no_sense(asked: dict, said: str, checkpoint: Path, tmp_
     with pytest.raises(LimbeckError, match=said):
         import_file(checkpoint, tmp_path / "w.safetensors", **asked)
     assert not (tmp_path / "w.safetensors").exists()
+
+
+def test_a_head_of_any_classes_is_no_misfit(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError, match="missing") as raised:
+        import_file(checkpoint, tmp_path / "w.safetensors", model="resnet20", dry_run=True)
+    assert "head.weight" not in str(raised.value)
 
 
 def test_names_in_a_file_do_nothing_to_a_terminal(tmp_path: Path) -> None:

@@ -51,12 +51,10 @@ def import_file(
 
 
 def _described(done: Imported, dry_run: bool) -> list[str]:
-    precisions = ", ".join(
-        f"{PRECISIONS.get(name, name)}" + (f" ({count})" if len(done.precisions) > 1 else "")
-        for name, count in sorted(done.precisions.items(), key=lambda item: -item[1])
-    )
+    most_first = sorted(done.precisions.items(), key=lambda item: -item[1])
+    precisions = [PRECISIONS.get(name, name) for name, _ in most_first if name[0] in "FB" and name != "BOOL"]
     lines = [
-        f"{done.path}: {done.tensors} tensors, {done.parameters:,} parameters, {precisions}"
+        f"{done.path}: {done.tensors} tensors, {done.parameters:,} parameters, {' and '.join(precisions)}"
         + ("; not written (--dry-run)" if dry_run else "")
     ]
     if done.key:

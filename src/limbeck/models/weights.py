@@ -122,16 +122,24 @@ def _fit(model: nn.Module, path: Path, new_head: bool) -> Fit:
             if new_head:
                 return Fit(names, None, tuple(shapes), classes)
             return Fit(names, f"its head ({head}) answers for {classes} classes, the model is asked for {asked}")
+    if new_head:  # a head of other classes may be: what does not fit is elsewhere
+        own_head = [name for name in shapes if name.rpartition(".")[0] == _last_layer(own)]
+        if own_head and _head(own, stored, own_head):
+            shapes = [name for name in shapes if name not in own_head]
     return Fit(names, f"does not fit the model: {_explain(own, stored, missing, unexpected, shapes, numbers)}")
 
 
 def _head(own: Mapping[str, Kind], stored: Mapping[str, Kind], shapes: list[str]) -> str | None:
     """The weight of the last layer, where only its number of classes differs."""
-    module = shapes[0].rpartition(".")[0]
-    last = next((name for name in reversed(list(own)) if name.endswith(".weight") or name == "weight"), "")
-    same_layer = all(name.rpartition(".")[0] == module for name in shapes) and last.rpartition(".")[0] == module
+    module = _last_layer(own)
+    same_layer = all(name.rpartition(".")[0] == module for name in shapes)
     same_inputs = all(own[name].shape[1:] == stored[name].shape[1:] for name in shapes)
     return shapes[0] if same_layer and same_inputs else None
+
+
+def _last_layer(own: Mapping[str, Kind]) -> str:
+    last = next((name for name in reversed(list(own)) if name.endswith(".weight") or name == "weight"), "")
+    return last.rpartition(".")[0]
 
 
 def _explain(
