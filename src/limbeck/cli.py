@@ -60,7 +60,11 @@ def run(
     checked = load_recipe(recipe, overrides or ())
     if dry_run:
         from limbeck.experiment.estimate import describe_plan
+        from limbeck.experiment.extend import describe_extension
+        from limbeck.runs.directory import RunDirectory
 
+        if extend:
+            print("\n".join(describe_extension(RunDirectory(folder / (name or checked.name)), checked)))
         print("\n".join(describe_plan(checked)))
         return
     from limbeck.experiment.joined import leave_together, speaks

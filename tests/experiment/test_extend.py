@@ -16,9 +16,13 @@ import yaml_recipe
 from final_weights import weights
 
 import limbeck
+from limbeck.experiment.extend import describe_extension
 from limbeck.experiment.follow import Watcher
+from limbeck.experiment.run import run
 from limbeck.experiment.stop import Stopped
+from limbeck.runs.directory import RunDirectory
 from limbeck.runs.errors import LimbeckError
+from limbeck.runs.recipe_file import load_recipe
 
 ARM: dict[str, Any] = {
     "model": {"name": "lightweight_cnn", "dropout": 0.1},
@@ -166,6 +170,22 @@ def test_what_cannot_be_changed_is_named_and_nothing_is_touched(tmp_path: Path) 
         limbeck.run(other, folder=tmp_path, extend=True, fresh=True)
     after = {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
     assert after == before
+
+
+def test_what_would_be_added_is_shown_and_asked_for(limbeck, tmp_path: Path) -> None:
+    path = tmp_path / "more.yaml"
+    path.write_text(yaml_recipe.text(recipe(teachers={}, students={"a": {**ARM, "epochs": 1}})))
+    words = ["students.a.epochs=2", "seeds=[0,3]"]
+    longer = load_recipe(path, words)
+    directory = RunDirectory(tmp_path / "runs" / "more")
+    assert "nothing is there yet" in describe_extension(directory, longer)[0]
+    run(path, folder=tmp_path / "runs")
+    lines = describe_extension(directory, longer)
+    assert lines == [f"{directory.root}: would be extended:", "  seeds: 3 added", "  students.a.epochs: 1 -> 2", ""]
+    done = limbeck("run", path, *words, "--extend", cwd=tmp_path)
+    assert done.returncode == 0 and "extended: seeds: 3 added" in done.stderr
+    result = json.loads(directory.result.read_text())
+    assert [(arm["seed"], arm["epochs_run"]) for arm in result["arms"]] == [(0, 2), (3, 2)]
 
 
 @pytest.mark.middle

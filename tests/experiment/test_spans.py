@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import limbeck
 from limbeck.experiment.spans import covered, spans_of, summed, times
 from limbeck.experiment.stop import Stopped
+from limbeck.runs import checkpoint
 
 whole_seconds = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 10)).map(lambda s: (s[0], s[0] + s[1])))
 
@@ -76,6 +77,22 @@ def test_a_run_that_was_stopped_does_not_count_the_pause(tmp_path: Path) -> None
     assert result["wall_seconds"] == pytest.approx(result["compute_seconds"])
     assert 0 < result["wall_seconds"] < took - 2.0
     assert result["started"] < result["ended"]
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """It kept how long the work had taken, and not when."""
+    limbeck.run(RECIPE, folder=tmp_path)
+    root = tmp_path / "timed"
+    for name in ("result.json", *(str(path.relative_to(root)) for path in root.glob("cohorts/*/done.json"))):
+        (root / name).unlink()
+    (stream,) = root.glob("cohorts/*/checkpoints")
+    found = checkpoint.newest(stream)
+    assert found is not None
+    info = {**found.info, "seconds": 1000.0}
+    del info["spans"]
+    checkpoint.write(stream, int(found.path.name.removeprefix("step-")), found.files, info)
+    done = limbeck.run(RECIPE, folder=tmp_path)
+    assert 1000 < done.result["compute_seconds"] < 1100
 
 
 def test_the_command_of_a_run_from_python(tmp_path: Path) -> None:

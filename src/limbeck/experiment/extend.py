@@ -46,16 +46,25 @@ def how_to_extend(directory: RunDirectory, recipe: Recipe) -> str:
     return "use --extend (from Python: extend=True) to keep what is there and add this; "
 
 
+def describe_extension(directory: RunDirectory, recipe: Recipe) -> list[str]:
+    """What `--extend` would add to a directory, in lines for a person; nothing is changed."""
+    if not directory.recipe.exists() or not directory.has_trained():
+        return [f"{directory.root}: nothing is there yet that could be extended; the whole plan would be run", ""]
+    lines = _added(directory, recipe)[1].lines
+    return [
+        f"{directory.root}: " + ("would be extended:" if lines else "has all of this"),
+        *map("  {}".format, lines),
+        "",
+    ]
+
+
 def extend(directory: RunDirectory, recipe: Recipe) -> tuple[str, ...]:
     """Make the directory that of a recipe with more in it; returns what is added, a line each.
 
     To be called under the directory's lock. Where it is cut off, the next start finishes it.
     Raises LimbeckError that names what cannot be changed; nothing is touched then.
     """
-    try:
-        old, found, kept = _compared(directory, recipe)
-    except LimbeckError as error:
-        raise LimbeckError(f"{directory.root}: --extend: {error}") from error
+    old, found, kept = _added(directory, recipe)
     plan = _with_recorded(recipe, kept)
     reopened = [
         cohort.key
@@ -74,6 +83,14 @@ def extend(directory: RunDirectory, recipe: Recipe) -> tuple[str, ...]:
         reopened,
     )
     return found.lines
+
+
+def _added(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extension, Recorded]:
+    """`_compared` for who has asked for it. Raises LimbeckError that names the directory too."""
+    try:
+        return _compared(directory, recipe)
+    except LimbeckError as error:
+        raise LimbeckError(f"{directory.root}: --extend: {error}") from error
 
 
 def _compared(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extension, Recorded]:
