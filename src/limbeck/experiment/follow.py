@@ -35,8 +35,9 @@ STEPS_BETWEEN_QUESTIONS = 10
 class Watcher:
     """What a caller sees of a cohort on its way. Each is called and may do nothing.
 
-    step: (epochs done as a fraction, epochs in all), after every step. epoch: (learner, row), after validation.
-    say: a line for a person.
+    step: (epochs done as a fraction, epochs in all), after every step. epoch: (learner, row), after validation; the row
+    as it is kept, and `images_per_second` of the cohort in training, teachers' answers included. say: a line for a
+    person.
     """
 
     step: Callable[[float, int], None] = lambda done, epochs: None
@@ -90,7 +91,7 @@ def follow(
     steps = planner.steps_per_epoch
     longest = max(learner.training.epochs for learner in learners)
 
-    kept = position if before else None
+    kept, images_seen = position if before else None, 0
 
     def spans() -> list[Span]:
         return [*before, [clock, clock + time.monotonic() - started]]
@@ -107,6 +108,7 @@ def follow(
     for event in teach(learners, teachers, train or images.train, planner, position):
         position = event.position
         if isinstance(event, EpochEnded):
+            taught = {"images_per_second": round(images_seen / max(time.monotonic() - epoch_began, 1e-9), 1)}
             accuracies: dict[str, float] = {}
             for learner in learners:
                 if learner.name in event.rows:
@@ -114,11 +116,13 @@ def follow(
                     row["seconds"] = round(time.monotonic() - epoch_began, 3)
                     if keeping and processes.first:
                         keeping.directory.metrics(learner.name).append(row)
-                    watcher.epoch(learner.name, row)
+                    watcher.epoch(learner.name, row | taught)
                     accuracies[learner.name] = row.get("validation_accuracy", 0.0)
             if prune:
                 prune(learners, accuracies)
-            epoch_began = time.monotonic()
+            epoch_began, images_seen = time.monotonic(), 0
+        else:
+            images_seen += min(planner.recipe.batch_size, planner.size)
         watcher.step(position.epoch + position.step / steps, longest)
         if keeping and time.monotonic() - saved >= keeping.seconds:
             save()

@@ -1,4 +1,4 @@
-"""Progress of a run for a person: a bar on a terminal, plain lines elsewhere. Both on stderr."""
+"""Progress of a run for a person: a bar and a table of the arms on a terminal, plain lines elsewhere. Both on stderr."""
 
 from __future__ import annotations
 
@@ -7,62 +7,107 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from .follow import Row, Watcher
 
 SECONDS_BETWEEN_LINES = 10.0
+WIDE = 80
+"""Columns of a terminal from which on rate and speed are shown."""
 
 
 class RunDisplay:
-    """Enter it around a run; `watch` is its `make_watcher`."""
+    """Enter it around a run; `watch` is its `make_watcher`. What it showed last stays on the screen."""
 
-    def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self.bar: Progress | None = None
-        if self.console.is_terminal:
-            self.bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"), console=self.console,
-            )  # fmt: skip
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.live: Live | None = None
+        self.shown: CohortDisplay | None = None
+        if self.console.is_terminal and not self.console.is_dumb_terminal and self.console.file.isatty():
+            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=lambda: self.shown or "")
 
     def __enter__(self) -> RunDisplay:
-        if self.bar:
-            self.bar.start()
+        if self.live:
+            self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.bar:
-            self.bar.stop()
+        if self.live:
+            with contextlib.suppress(OSError):  # who reads our words may be gone: no reason to lose a run
+                self.live.stop()
+                if self.shown:
+                    self.console.print()
 
     def watch(self, key: str, learners: Sequence[str]) -> Watcher:
-        """A watcher of one cohort."""
-        if self.bar:
-            return _with_bar(self.bar, learners)
-        return _with_lines(learners)
+        """A watcher of one cohort. What was shown of the one before moves up and stays."""
+        if not self.live:
+            return _with_lines(learners)
+        if self.shown:
+            with contextlib.suppress(OSError):
+                self.console.print(self.shown)
+        self.shown = CohortDisplay(learners)
+        return self._with_table(self.shown)
+
+    def _with_table(self, cohort: CohortDisplay) -> Watcher:
+        def say(line: str) -> None:
+            with contextlib.suppress(OSError):
+                self.console.print(escape(line))
+
+        return Watcher(cohort.step, cohort.epoch, say)
 
 
-def _with_bar(bar: Progress, learners: Sequence[str]) -> Watcher:
-    task = bar.add_task(escape(", ".join(learners)), total=None, note="")
-    latest: dict[str, str] = {}
+class CohortDisplay:
+    """A bar of what is done of a cohort, and how its learners stand."""
 
-    def step(done: float, epochs: int) -> None:
-        with contextlib.suppress(OSError):
-            bar.update(task, completed=done, total=epochs)
+    def __init__(self, learners: Sequence[str]) -> None:
+        self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+        self.task = self.bar.add_task("epoch 0", total=None)
+        self.rows: dict[str, Row | None] = dict.fromkeys(learners)
+        self.best: dict[str, float] = {}
 
-    def epoch(learner: str, row: Row) -> None:
+    def step(self, done: float, epochs: int) -> None:
+        """So many epochs are done, as a fraction."""
+        self.bar.update(self.task, completed=done, total=epochs, description=f"epoch {done:.1f} of {epochs}")
+
+    def epoch(self, learner: str, row: Row) -> None:
+        """A learner has ended an epoch."""
+        self.rows[learner] = row
         accuracy = row.get("validation_accuracy")
-        latest[learner] = f"{accuracy:.1%}" if accuracy is not None else "ended"
-        with contextlib.suppress(OSError):
-            bar.update(task, note=escape("validation " + ", ".join(latest.values())))
+        if accuracy is not None:
+            self.best[learner] = max(accuracy, self.best.get(learner, 0.0))
 
-    def say(line: str) -> None:
-        with contextlib.suppress(OSError):
-            bar.console.print(escape(line))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Group(self.bar, self.table(options.max_width))
 
-    return Watcher(step, epoch, say)
+    def table(self, width: int) -> Table:
+        """How the learners stand, each a row."""
+        wide = width >= WIDE
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("")
+        names = ["epoch", "loss", "validation", "best", *(["rate", "images/s"] if wide else [])]
+        for name in names:
+            table.add_column(name, justify="right", no_wrap=True)
+        for learner, row in self.rows.items():
+            cells = _cells(row, self.best.get(learner)) if row else []
+            table.add_row(escape(learner), *cells[: len(names)])
+        return table
+
+
+def _cells(row: Row, best: float | None) -> list[str]:
+    accuracy = row.get("validation_accuracy")
+    return [
+        f"{row['epoch']}",
+        f"{row['train_loss']:.4f}",
+        f"{accuracy:.2%}" if accuracy is not None else "ended",
+        f"{best:.2%}" if best is not None else "",
+        f"{row['lr']:.3g}" if "lr" in row else "",
+        f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
+    ]
 
 
 def _with_lines(learners: Sequence[str]) -> Watcher:
@@ -83,6 +128,9 @@ def _with_lines(learners: Sequence[str]) -> Watcher:
         last = time.monotonic()
         accuracy = row.get("validation_accuracy")
         judged = f"validation accuracy {accuracy:.2%}" if accuracy is not None else "not validated"
-        say(f"{learner}: epoch {row['epoch']}, training loss {row['train_loss']:.4f}, {judged}, {row['seconds']:.1f} s")
+        rate = f", lr {row['lr']:.3g}" if "lr" in row else ""
+        speed = f", {row['images_per_second']:,.0f} images/s" if "images_per_second" in row else ""
+        said = f"training loss {row['train_loss']:.4f}, {judged}{rate}{speed}, {row['seconds']:.1f} s"
+        say(f"{learner}: epoch {row['epoch']}, {said}")
 
     return Watcher(step, epoch, say)
