@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from limbeck.cli import app, commands
+
 QUICK = ["seeds=[0]", "teachers.resnet.epochs=1", "students.defaults.epochs=1", "evaluation.latency_batch=0"]
 
 
@@ -110,6 +112,15 @@ def test_lists(home: Path, room: str) -> None:
     assert done.returncode == 0
     expected = {"losses": "temperature=4.0", "models": "wrn_40_2", "data": "folder:PATH", "recipes": "quickstart"}
     assert expected[room] in done.stdout
+
+
+@pytest.mark.parametrize("command", [command for command in commands() if command != "doctor"])
+def test_every_help_gives_examples(command: str) -> None:
+    from typer.testing import CliRunner
+
+    done = CliRunner().invoke(app, [command, "--help"], prog_name="limbeck", env={"COLUMNS": "100"})
+    assert done.exit_code == 0
+    assert f"Example: limbeck {command}" in done.output
 
 
 def test_doctor(home: Path) -> None:

@@ -27,6 +27,11 @@ Overrides = Annotated[
 ]
 
 
+def examples(*words: str) -> str:
+    """Commands to copy, for the foot of a command's help: a paragraph each."""
+    return "".join(f"Example: limbeck {line}\n\n" for line in words)
+
+
 def commands() -> list[str]:
     """The names of all commands."""
     return [str(command.name or getattr(command.callback, "__name__", "")) for command in app.registered_commands]
@@ -42,7 +47,10 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
         raise typer.Exit
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(
+    epilog=examples("run quickstart", "run my.yaml views.batch_size=64 'seeds=[0, 1, 2]'", "run my.yaml --dry-run")
+    + EXIT_CODES
+)
 def run(
     recipe: Recipe,
     overrides: Overrides = None,
@@ -94,13 +102,13 @@ def run(
         if done.was_finished:
             print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
         print("\n".join(summary_lines(done.result)))
-        print(f"\nreport: {done.report}")
+        _say_where_it_is(done.report, done.folder / "models", done.result)
     code = _say_what_failed(failures(done.result)) if speaks() else 3 * bool(done.failed)
     leave_together(code)
     raise typer.Exit(code)
 
 
-@app.command(epilog=EXIT_CODES)
+@app.command(epilog=examples("sweep cifar10-grid-small --dry-run", "sweep my.yaml sweep.seeds=[0,1]") + EXIT_CODES)
 def sweep(
     recipe: Recipe,
     overrides: Overrides = None,
@@ -138,8 +146,15 @@ def sweep(
     if done.was_finished:
         print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
     print("\n".join([*sweep_lines(done.result), "", *summary_lines(done.result["chosen"])]))
-    print(f"\nreport: {done.report}")
+    _say_where_it_is(done.report, done.folder / "chosen" / "models", done.result["chosen"])
     raise typer.Exit(_say_what_failed(failures(done.result["chosen"])))
+
+
+def _say_where_it_is(report: Path, models: Path, result: dict[str, Any]) -> None:
+    """Say where the report lies, and what can be done with the best model."""
+    from limbeck.report.next_steps import next_steps
+
+    print("\n".join(["", f"report: {report}", *next_steps(models, result)]))
 
 
 def _say_what_failed(failed: dict[str, str]) -> int:
@@ -163,7 +178,12 @@ def _say_how_to_go_on(stopped: Any) -> int:
     return 130 if stopped.signal_number == 2 else 0
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "evaluate runs/quickstart/models/distilled-seed0",
+        "evaluate runs/quickstart/models/distilled-seed0 --against runs/quickstart/models/baseline-seed0",
+    )
+)
 def evaluate(
     checkpoint: Annotated[
         str, typer.Argument(help="A model's folder; with --arm a recipe, with --model a safetensors file.")
@@ -199,7 +219,7 @@ def evaluate(
     print("\n".join(f"{what:<28}{value}" for what, value in found))
 
 
-@app.command()
+@app.command(epilog=examples("predict runs/quickstart/models/distilled-seed0 photo.png"))
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="A model's folder, as in runs/NAME/models/distilled-seed0.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
@@ -215,7 +235,7 @@ def predict(
             print(f"  {probability:7.2%}  {name}")
 
 
-@app.command()
+@app.command(epilog=examples("views quickstart", "views my.yaml views.policy.name=randaugment --epoch 3"))
 def views(
     recipe: Recipe,
     overrides: Overrides = None,
@@ -234,7 +254,7 @@ def views(
     print("\n".join(said))
 
 
-@app.command(name="list")
+@app.command(name="list", epilog=examples("list models", "list recipes"))
 def list_(room: Annotated[str, typer.Argument(help="losses, models, data or recipes.")]) -> None:
     """List losses, models, data sources or recipes, with their options."""
     from limbeck.runs.listing import listing
@@ -251,7 +271,7 @@ def doctor() -> None:
     print("\n".join(f"{what:<26}{value}" for what, value in examine()))
 
 
-@app.command()
+@app.command(epilog=examples("new quickstart", "new quickstart --to my.yaml"))
 def new(
     name: Annotated[str, typer.Argument(help="The name of a shipped recipe (see `limbeck list recipes`).")],
     to: Annotated[Path | None, typer.Option(help="The file to write (default: NAME.yaml here).")] = None,
@@ -262,7 +282,7 @@ def new(
     print(copy_shipped(name, to))
 
 
-@app.command()
+@app.command(epilog=examples("cache", "cache --clean"))
 def cache(
     clean: Annotated[bool, typer.Option("--clean", help="Remove all decoded images and all stored answers.")] = False,
 ) -> None:
@@ -282,7 +302,7 @@ def cache(
         print(f"  {bank.size / 2**20:>10,.1f} MB  {bank.epochs:>9,} epochs  {bank.model}, {bank.fingerprint[:12]}")
 
 
-@app.command(name="import")
+@app.command(name="import", epilog=examples("import resnet20.pth --model resnet20 --dry-run", "import resnet20.pth"))
 def import_(
     file: Annotated[Path, typer.Argument(help="A safetensors file, or a .pth/.pt/.bin of weights.")],
     options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the model.")] = None,
@@ -305,7 +325,7 @@ def import_(
     print("\n".join(said))
 
 
-@app.command()
+@app.command(epilog=examples("schema > limbeck.schema.json"))
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json

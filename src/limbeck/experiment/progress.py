@@ -1,4 +1,4 @@
-"""Progress of a run for a person: a bar and a table of the arms on a terminal, plain lines elsewhere. Both on stderr."""
+"""Progress of a run for a person: a bar and a table of the arms on a terminal, plain lines elsewhere, on stderr."""
 
 from __future__ import annotations
 
