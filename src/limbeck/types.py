@@ -129,6 +129,8 @@ class Dataset:
 
     fingerprint: a hash of pixels, labels and class names: equal fingerprints, equal data.
     validation: None unless the source brings one of its own; else it is held out of `train`.
+    split_key: decides which images are held out, whatever size they are stored at; empty: the fingerprint does.
+    notes: what a reader of a report should know of these images, a line each.
     """
 
     name: str
@@ -138,3 +140,5 @@ class Dataset:
     test: Split
     fingerprint: str
     normalisation: Normalisation
+    split_key: str = ""
+    notes: tuple[str, ...] = ()

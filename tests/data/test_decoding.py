@@ -5,9 +5,11 @@ import time
 import numpy as np
 import pytest
 from data_samples import encoded, pixels
+from PIL import Image
 
 from limbeck.data import images
 from limbeck.data.decoding import PHOTO_SIZE, Item, check_image_size, decoded, stored_shape
+from limbeck.data.spoilt import Reading, SpoiltError, read_fittingly
 from limbeck.runs.errors import LimbeckError
 
 
@@ -55,14 +57,51 @@ def test_images_of_another_size_are_refused_where_none_are_fitted():
     np.testing.assert_array_equal(block[0], pixels(0, height=16, width=16))
 
 
-def test_the_first_bad_image_is_named():
-    given = items(*[(8, 8)] * 80)
-    given[50] = Item(b"rubbish", "bad.png", 0)
-    given[70] = Item(b"rubbish", "worse.png", 0)
-    with pytest.raises(LimbeckError, match=r"^bad\.png: not an image"):
-        list(decoded(given, (8, 8)))
-    with pytest.raises(LimbeckError, match=r"^bad\.png: not an image"):
-        stored_shape("mine", given, None)
+def spoilt_ones(*places: int) -> list[Item]:
+    return [Item(b"rubbish", f"bad{i}.png", 0) if i in places else item for i, item in enumerate(items(*[(8, 8)] * 80))]
+
+
+def test_one_bad_image_is_told_in_a_line():
+    with pytest.raises(SpoiltError, match=r"^bad50\.png: not an image[^\n]*$"):
+        list(decoded(spoilt_ones(50), (8, 8)))
+    assert stored_shape("mine", spoilt_ones(0), None) == (8, 8)  # the others tell
+
+
+def test_all_bad_images_are_told_at_once_the_first_twenty_by_name():
+    given = spoilt_ones(*range(50, 75))
+    with pytest.raises(SpoiltError) as refused:
+        list(decoded(given, (8, 8), advice="mend them"))
+    first, *lines, last = str(refused.value).split("\n")
+    assert first == "25 images or folders cannot be used; mend them:"
+    assert [line.split(":")[0] for line in lines] == [f"  bad{i}.png" for i in range(50, 70)]
+    assert last == "  and 5 more"
+    assert [where for where, _ in refused.value.found] == [f"bad{i}.png" for i in range(50, 75)]
+
+
+def test_spoilt_images_are_left_out_where_that_is_wanted():
+    given = spoilt_ones(3, 40)
+
+    def read(reading: Reading) -> np.ndarray:
+        left = [item for item in given if item.where not in reading.left_out]
+        return np.concatenate([labels for _, labels in decoded(left, (8, 8), reading=reading, skip=True)])
+
+    assert read_fittingly(read).tolist() == [i for i in range(80) if i not in (3, 40)]
+
+
+@pytest.mark.parametrize(("brightest", "seen"), [(4095, 125), (65535, 8)])
+def test_16_bit_grey_is_scaled_by_the_set_and_not_by_the_image(brightest, seen):
+    def grey(level: int) -> bytes:
+        return encoded(Image.fromarray(np.full((8, 8), level, np.uint16)))
+
+    given = [Item(grey(2000), "dark.png", 0), Item(grey(brightest), "bright.png", 1), *items((8, 8))]
+
+    def read(reading: Reading) -> np.ndarray:
+        return np.concatenate([images for images, _ in decoded(given, (8, 8), reading=reading)])
+
+    dark, bright, other = read_fittingly(read)
+    assert dark.max() == dark.min() == seen
+    assert bright.min() == 255
+    np.testing.assert_array_equal(other, pixels(0, height=8, width=8))
 
 
 @pytest.mark.parametrize("size", [0, 3, 1025, -5, 32.0, True, "32"])

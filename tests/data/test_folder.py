@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 from data_samples import class_folders, encoded, pixels
+from PIL import Image
 
 from limbeck.data import folder, images, store
+from limbeck.experiment import images as images_of_runs
 from limbeck.runs.errors import LimbeckError
 
 
@@ -17,10 +19,11 @@ def root(tmp_path):
     return tmp_path / "photos"
 
 
-def refused(root, words: str, **options) -> str:
+def refused(root, words: str, *, line: bool = True, **options) -> str:
+    """line: told in a single one, as all is but a list."""
     with pytest.raises(LimbeckError, match=words) as caught:
         folder.build(str(root), **options)
-    assert "\n" not in str(caught.value)
+    assert ("\n" not in str(caught.value)) == line
     assert store.entries() == []
     return str(caught.value)
 
@@ -126,12 +129,45 @@ def test_small_turned_photos_share_the_size_that_is_seen(root):
     assert folder.build(str(root)).train.images.shape[2:] == (20, 10)
 
 
-def test_classes_that_differ_are_refused_naming_both_sides(root):
+def test_classes_that_train_lacks_are_refused_naming_both_sides(root):
     class_folders(root / "train", ("cat", "dog"))
     class_folders(root / "test", ("cat", "dgo"))
     message = refused(root, "classes differ")
     assert "train/ has 'dog', which test/ lacks" in message
     assert "test/ has 'dgo', which train/ lacks" in message
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_test_folder_may_lack_a_class_and_labels_stay_right(empty, root):
+    class_folders(root / "train", ("cat", "dog", "eel"))
+    class_folders(root / "test", ("dog", "eel"), count=3, start=50)
+    class_folders(root / "val", ("eel",), count=2, start=60)
+    if empty:
+        (root / "test" / "cat").mkdir()
+    data = folder.build(str(root))
+    assert data.class_names == ("cat", "dog", "eel")
+    assert data.test.labels.tolist() == [1, 1, 1, 2, 2, 2]
+    assert data.validation is not None
+    assert data.validation.labels.tolist() == [2, 2]
+    assert "the test split has no image of 'cat'" in data.notes
+    assert "the validation split has no image of 'cat', 'dog'" in data.notes
+
+
+def test_a_test_folder_without_labels_is_not_used_and_that_is_said(root):
+    class_folders(root / "train", count=10)
+    (root / "test").mkdir()
+    (root / "test" / "1.jpg").write_bytes(encoded(pixels(5), "JPEG"))
+    data = folder.build(str(root))
+    assert (len(data.train), len(data.test)) == (16, 4)
+    assert any("no class folders" in note for note in data.notes)
+    class_folders(root / "val", count=3, start=20)
+    assert (len(folder.build(str(root)).train), len(folder.build(str(root)).test)) == (20, 6)
+
+
+def test_a_test_split_without_any_image_is_refused(root):
+    class_folders(root / "train")
+    (root / "test" / "cat").mkdir(parents=True)
+    refused(root, "no image to test on")
 
 
 def test_a_class_with_no_image_is_refused_with_its_path(root):
@@ -141,24 +177,133 @@ def test_a_class_with_no_image_is_refused_with_its_path(root):
     assert str(root / "eel") in refused(root, "this class has no image")
 
 
-def test_a_class_that_is_too_small_to_split_is_refused_with_its_path(root):
-    class_folders(root)
-    (root / "eel").mkdir()
-    (root / "eel" / "1.png").write_bytes(encoded(pixels(1)))
-    assert str(root / "eel") in refused(root, "has 1 image: .*at least 3 are needed")
+def test_a_class_that_is_too_small_to_split_trains_with_all_of_it_and_that_is_said(root):
+    class_folders(root, count=10)
+    for count, name in enumerate(("eel", "emu", "fox"), 1):
+        class_folders(root, (name,), count=count, start=100 * count)
+    data = folder.build(str(root))
+    assert data.train.labels.bincount().tolist() == [8, 8, 1, 2, 2]
+    assert data.test.labels.bincount().tolist() == [2, 2, 0, 0, 1]
+    assert data.notes == ("2 classes have too few images for the test split and train with all of them: 'eel', 'emu'",)
+    store.clean()
+    small = class_folders(root.parent / "small", count=2)
+    assert "the largest has 2, and three are needed" in refused(small, "no class has enough")
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "a.tiff", "b.svg", "labels.csv"])
-def test_other_files_in_a_class_are_refused_with_their_path(name, root):
+def test_files_that_are_no_images_are_passed_over_and_counted(root):
+    class_folders(root, count=5)
+    clean = folder.build(str(root)).fingerprint
+    for name in ("notes.txt", "labels.csv", "a.json", "b.JSON", "LICENSE", "Thumbs.db", "000.png~", "._000.png"):
+        (root / "cat" / name).write_text("hello")
+    for name in ("@eaDir", ".ipynb_checkpoints", "__MACOSX", "lost+found", "#recycle"):
+        for place in (root, root / "dog"):
+            (place / name).mkdir()
+            (place / name / "x.png").write_bytes(b"rubbish")
+    data = folder.build(str(root))
+    assert data.fingerprint == clean
+    (said,) = data.notes
+    assert said.startswith("13 files passed over, no images: 2 .json, ")
+
+
+@pytest.mark.parametrize("name", ["a.svg", "b.heic", "c.CR2", "d.psd"])
+def test_images_that_are_not_read_are_refused_with_their_path(name, root):
     class_folders(root)
     (root / "cat" / name).write_text("hello")
-    assert str(root / "cat" / name) in refused(root, "not an image")
+    assert str(root / "cat" / name) in refused(root, "not an image that can be read")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [(".jfif", "JPEG"), (".jpe", "JPEG"), (".TIF", "TIFF"), (".tiff", "TIFF"), (".ppm", "PPM"), (".pgm", "PPM"),
+     (".avif", "AVIF"), (".Jpeg", "JPEG")],
+)  # fmt: skip
+def test_suffixes_that_people_have_are_read(suffix, kind, root):
+    class_folders(root)
+    (root / "cat" / f"more{suffix}").write_bytes(encoded(pixels(50), kind))
+    data = folder.build(str(root))
+    assert len(data.train) + len(data.test) == 11
+
+
+def test_all_that_is_wrong_is_told_at_once_with_what_to_do(root):
+    class_folders(root, count=30)
+    bad = sorted((root / "cat").iterdir())[:25]
+    for path in bad:
+        path.write_bytes(b"rubbish")
+    (root / "eel").mkdir()
+    (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
+    (root / "dog" / "odd\n\x1b[31m.png").write_bytes(b"rubbish")
+    message = refused(root, "28 images or folders cannot be used", line=False)
+    assert f"limbeck check folder:{root} --out spoilt.txt" in message
+    assert "data.spoilt=skip" in message
+    assert f"{root / 'eel'}: this class has no image" in message
+    assert "gone.png: cannot be read: No such file or directory" in message
+    assert "\x1b" not in message
+    assert message.count("\n") == 21
+    assert message.endswith("and 8 more")
+    assert store.entries() == []
+
+
+def test_spoilt_images_are_skipped_where_that_is_wanted_and_counted(root):
+    class_folders(root, count=10)
+    clean = folder.build(str(root))
+    store.clean()
+    (root / "cat" / "bad.png").write_bytes(b"rubbish")
+    (root / "dog" / "worse.jpg").write_bytes(encoded(pixels(1), "JPEG")[:100])
+    (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
+    refused(root, "3 images or folders cannot be used", line=False)
+    data = folder.build(str(root), spoilt="skip")
+    again = folder.build(str(root), spoilt="skip")
+    assert data.fingerprint == again.fingerprint == clean.fingerprint
+    assert data.split_key == clean.split_key
+    (said,) = data.notes
+    assert said.startswith("3 of 23 images are spoilt and were left out (data.spoilt: skip): ")
+    assert again.notes == data.notes
+    with pytest.raises(LimbeckError, match="spoilt takes refuse or skip; got 'skipp'; did you mean 'skip'"):
+        folder.build(str(root), spoilt="skipp")
+
+
+def test_what_cannot_be_skipped_is_refused_nevertheless(root):
+    class_folders(root)
+    class_folders(root, ("eel",), count=0)
+    (root / "cat" / "bad.png").write_bytes(b"rubbish")
+    assert str(root / "eel") in refused(root, "no image", spoilt="skip")
+    (root / "eel" / "bad.png").write_bytes(b"rubbish")
+    assert "eel" in refused(root, "none to train on", spoilt="skip")
+
+
+def test_the_images_held_out_do_not_follow_the_size_that_is_stored(root):
+    class_folders(root, count=20, side=24)
+    held = {}
+    for size in (None, 8, 12, 16):
+        data = folder.build(str(root), image_size=size)
+        whole = data.train.labels.tolist()
+        parted = images_of_runs.part(data, 0.25)
+        held[size] = [row.item() for row in parted.validation.rows]
+        assert len(whole) == 32
+        assert "/split=" in parted.fingerprint
+    assert held[None] == held[8] == held[12] == held[16]
+    elsewhere = root.parent / "elsewhere"
+    shutil.copytree(root, elsewhere)
+    assert folder.build(str(elsewhere), image_size=8).split_key == data.split_key
+    (elsewhere / "cat" / "000.png").rename(elsewhere / "cat" / "0000.png")
+    assert folder.build(str(elsewhere), image_size=8).split_key != data.split_key
+
+
+def test_12_bit_grey_is_told_and_not_almost_black(root):
+    for label, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for i in range(5):
+            grey = np.random.default_rng([label, i]).integers(0, 4096, (8, 8), dtype=np.uint16)
+            (root / name / f"{i}.png").write_bytes(encoded(Image.fromarray(grey)))
+    data = folder.build(str(root))
+    assert 0.4 < data.normalisation.mean[0] < 0.6
+    assert any("12-bit" in note for note in data.notes)
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"<svg></svg>", encoded(pixels(1))[:80], encoded(pixels(1), "TIFF")],
-    ids=["empty", "text", "truncated", "tiff"],
+    [b"", b"<svg></svg>", encoded(pixels(1))[:80], encoded(pixels(1), "PCX")],
+    ids=["empty", "text", "truncated", "pcx"],
 )
 def test_a_bad_image_is_refused_with_its_path_and_nothing_is_kept(data, root):
     class_folders(root)

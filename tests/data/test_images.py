@@ -77,13 +77,93 @@ def test_16_bit_grey_is_scaled_and_not_clipped():
     np.testing.assert_array_equal(got[..., 0], got[..., 2])
 
 
-def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
+
+def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
+
+
+def grey_16(brightest: int) -> np.ndarray:
+    return np.linspace(0, brightest, 256).round().astype(np.uint16).reshape(16, 16)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_12_bit_data_in_16_bit_files_are_not_almost_black(kind):
+    data = encoded(Image.fromarray(grey_16(4095)), kind)
+    np.testing.assert_array_equal(images.read(data)[..., 0], RAMP)
+    np.testing.assert_array_equal(images.read(encoded(Image.fromarray(grey_16(4096)), kind)).max(), 16)
+
+
+def test_a_data_set_may_say_what_is_white_in_16_bit_grey():
+    dark = encoded(Image.fromarray(grey_16(4000)))
+    assert images.decode_one(dark, white=65535).pixels.max() == 16
+    assert images.decode_one(dark, white=4095).pixels.max() == 249
+    assert images.decode_one(dark).brightest == 4000
+    assert images.decode_one(encoded(RAMP)).brightest is None
+
+
+def test_a_graymap_of_any_depth_is_scaled_by_what_it_says():
+    data = b"P5\n16 16\n4095\n" + grey_16(4095).astype(">u2").tobytes()
+    np.testing.assert_array_equal(images.read(data)[..., 0], RAMP)
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+@pytest.mark.parametrize(
+    "large",
+    [
+        chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(3_000_000))),
+        chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"text" * 1_000_000)),
+        chunk(b"iTXt", b"Comment\0\x01\0\0\0" + zlib.compress(b"text" * 1_000_000)),
+        b"".join(chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1_000_000))) for _ in range(70)),
+    ],
+    ids=["profile", "text", "international", "many"],
+)
+def test_a_png_with_a_large_profile_or_text_is_read(large, place):
+    """Pillow refuses them as bombs; what they hold is dropped anyhow, and is never unpacked."""
+    image = pixels(7)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    data = encoded(image, exif=exif)
+    at = 33 if place == "before" else len(data) - 12  # behind IHDR, or before IEND
+    data = data[:at] + large + data[at:]
+    np.testing.assert_array_equal(images.read(data), image[::-1, ::-1])
+    assert images.size_of(data) == (12, 12)
+
+
+def test_a_damaged_png_with_a_large_text_is_refused_and_a_bomb_stays_one(tmp_path):
+    large = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"text" * 1_000_000))
+    data = encoded(pixels(7, height=64, width=64))
+    refused(write(tmp_path, data[:33] + large + data[33:2000]))
+    refused(write(tmp_path, data[:33] + large + data[33:40]))
+    bomb = png(8001, 8001, 8, 0, b"")
+    refused(write(tmp_path, bomb[:33] + large + bomb[33:]), "64 megapixels")
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("PPM", ".ppm"), ("TIFF", ".tiff"), ("BMP", ".dib")])
+def test_other_lossless_formats_give_the_pixels_that_were_written(kind, suffix):
+    image = pixels(1, height=9, width=14)
+    np.testing.assert_array_equal(images.read(encoded(image, kind)), image)
+    assert images.size_of(encoded(image, kind)) == (9, 14)
+    assert suffix in images.SUFFIXES
+
+
+def test_avif_is_read():
+    image = np.full((16, 24, 3), (200, 40, 90), np.uint8)
+    assert np.abs(images.read(encoded(image, "AVIF")).astype(int) - image).max() < 8
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits", "jpeg"])
+def test_compressed_tiff_is_read(compression):
+    image = np.full((16, 24, 3), (200, 40, 90), np.uint8)
+    assert np.abs(images.read(encoded(image, "TIFF", compression=compression)).astype(int) - image).max() < 6
+
+
+def test_a_tiff_of_several_pages_is_refused(tmp_path):
+    refused(write(tmp_path, film("TIFF"), "scan.tif"), "3 pages; one image is expected")
 
 
 def test_16_bit_colour_keeps_its_high_bytes():
@@ -109,7 +189,7 @@ def test_a_palette_with_a_transparent_colour_is_laid_on_white():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_exif_orientation_is_applied(orientation, kind):
     # Bright spot at the top left of what a viewer shows; stored turned, as a camera does.
     shown = np.zeros((32, 48, 3), np.uint8)
@@ -169,7 +249,7 @@ def test_a_large_image_of_one_colour_is_read(kind):
     assert np.abs(got.astype(int) - (200, 30, 90)).max() < 4
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"])
 def test_truncated_files_are_refused(kind, tmp_path):
     data = encoded(pixels(5, height=64, width=64), kind)
     for length in (len(data) // 2, len(data) // 4, 20):
@@ -180,7 +260,10 @@ def test_empty_files_and_other_things_are_refused(tmp_path):
     refused(write(tmp_path, b""), "empty")
     refused(b"", "empty")
     refused(write(tmp_path, b"hello, I am a text"), "not an image")
-    refused(write(tmp_path, encoded(pixels(6), "TIFF")), "not an image", "PNG, JPEG, WebP")
+    refused(write(tmp_path, encoded(pixels(6), "PCX")), "not an image", "PNG, JPEG, WebP")
+    refused(None, "holds no image bytes")
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    refused(write(tmp_path, heic, "IMG_0001.HEIC"), "HEIC is not read", "heif-convert")
     refused(write(tmp_path, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not an image")
     refused(tmp_path / "absent.png", "No such file")
     refused(tmp_path, "not a regular file")
@@ -192,7 +275,7 @@ def test_a_fifo_is_refused_and_does_not_hang(tmp_path):
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP"]), st.data())
+@given(st.sampled_from(["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM"]), st.data())
 def test_damaged_bytes_are_decoded_or_refused_with_a_reason(kind, data):
     whole = bytearray(encoded(pixels(8, height=24, width=24), kind))
     for _ in range(data.draw(st.integers(1, 4))):

@@ -109,13 +109,88 @@ def test_photos_are_stored_at_a_size_that_is_named_or_stated(tmp_path, capsys):
     assert "224 x 224" in capsys.readouterr().err
 
 
+def hub_folder(root, **labels_of) -> str:
+    """train with ten, validation with four and test with six images; a part whose labels are None has no column."""
+    start = 0
+    for split, count in (("train", 10), ("validation", 4), ("test", 6)):
+        if split in labels_of:
+            labels = labels_of[split]
+            columns, names = ({"label": labels}, NAMES) if labels is not None else ({}, {})
+            name = f"{split}-00000-of-00001.parquet"
+            parquet_file(root / name, TWENTY[start : start + count], columns, names)
+        start += count
+    return str(root)
+
+
+@pytest.mark.parametrize("secret", [[-1] * 6, None, [None] * 6], ids=["minus one", "no column", "nulls"])
+def test_a_test_part_without_labels_gives_way_to_the_validation_part(secret, tmp_path):
+    data = parquet.build(hub_folder(tmp_path, train=IN_TURN[:10], validation=[1, 1, 0, 0], test=secret))
+    assert data.class_names == ("cat", "dog")
+    assert (len(data.train), data.validation, data.test.labels.tolist()) == (10, None, [1, 1, 0, 0])
+    assert data.notes == ("the test part has no labels: the validation part is the test",)
+
+
+def test_without_a_validation_part_a_test_is_split_off(tmp_path):
+    data = parquet.build(hub_folder(tmp_path, train=IN_TURN[:10], test=[-1] * 6))
+    assert (len(data.train), data.validation, len(data.test)) == (8, None, 2)
+    assert data.notes == ("the test part has no labels: a test split is taken off the training part",)
+
+
+def test_a_test_part_with_some_labels_is_still_refused(tmp_path):
+    with pytest.raises(LimbeckError, match=r"label -1, .*secret"):
+        parquet.build(hub_folder(tmp_path, train=IN_TURN[:10], validation=[1, 1, 0, 0], test=[-1, 0, 1, 0, 1, 0]))
+
+
+def test_a_test_part_may_lack_a_class(tmp_path):
+    data = parquet.build(hub_folder(tmp_path, train=IN_TURN[:10], test=[1] * 6))
+    assert data.test.labels.tolist() == [1] * 6
+    assert data.notes == ("the test split has no image of 'cat'",)
+
+
+def test_labels_may_be_true_or_false(tmp_path):
+    file = parquet_file(tmp_path / "a.parquet", TWENTY, {"label": [i % 2 == 1 for i in range(20)]})
+    data = parquet.build(str(file))
+    assert data.class_names == ("false", "true")
+    assert data.train.labels.bincount().tolist() == [8, 8]
+
+
+def test_the_images_held_out_do_not_follow_the_size_that_is_stored(tmp_path):
+    file = parquet_file(tmp_path / "a.parquet", TWENTY, {"label": IN_TURN}, NAMES)
+    keys = {parquet.build(str(file), image_size=size).split_key for size in (None, 8, 12, 16)}
+    assert len(keys) == 1
+    assert keys != {""}
+    assert parquet.build(str(file), test=0.4).split_key not in keys
+
+
+@pytest.mark.parametrize("split", ["whole", "parts"])
+def test_spoilt_rows_are_told_together_or_skipped(split, tmp_path):
+    images = [*TWENTY]
+    images[3], images[7], images[12] = b"rubbish", None, TWENTY[0][:50]
+    if split == "whole":
+        path = str(parquet_file(tmp_path / "a.parquet", images, {"label": IN_TURN}, NAMES))
+    else:
+        for name, of in (("train", slice(0, 10)), ("test", slice(10, 20))):
+            parquet_file(tmp_path / f"{name}-00000-of-00001.parquet", images[of], {"label": IN_TURN[of]}, NAMES)
+        path = str(tmp_path)
+    with pytest.raises(LimbeckError, match=r"^3 images or folders cannot be used; .*limbeck check parquet:"):
+        parquet.build(path)
+    data = parquet.build(path, spoilt="skip")
+    assert len(data.train) + len(data.test) == 17
+    (said,) = data.notes
+    assert said.startswith("3 of 20 images are spoilt and were left out")
+    seen = torch.cat([data.train.images, data.test.images]).permute(0, 2, 3, 1).numpy()
+    due = {pixels(i).tobytes(): i % 2 for i in range(20) if i not in (3, 7, 12)}
+    labels = torch.cat([data.train.labels, data.test.labels]).tolist()
+    assert {image.tobytes(): label for image, label in zip(seen, labels, strict=True)} == due
+
+
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
         (b"", r"row 7: the file is empty"),
         (b"<html>", r"row 7: not an image"),
         (TWENTY[0][:60], r"row 7: "),
-        (None, r"row 7 holds no image bytes"),
+        (None, r"row 7: holds no image bytes"),
     ],
 )
 def test_a_bad_image_is_named_by_file_and_row(bad, words, tmp_path):

@@ -1,27 +1,74 @@
-"""Class folders on disk: what is an image, what is junk, and what is a mistake."""
+"""Class folders on disk: what is an image, what lies beside images, and what is a mistake."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from limbeck.runs.errors import LimbeckError
 
-from .images import SUFFIXES
+from .images import SUFFIXES, UNREAD_SUFFIXES
 from .split_names import NAMES, split_of
+from .spoilt import Spoilt
 
-JUNK = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "icon\r"}
+JUNK = {
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "__pycache__", "@eadir",
+    "lost+found", "#recycle", "#snapshot", "$recycle.bin", "system volume information", "found.000",
+}  # fmt: skip
+"""Of operating systems, network drives and editors; besides all that is hidden or ends as a copy does."""
+COPIES = ("~", ".swp", ".swo", ".bak", ".part", ".crdownload", ".tmp")
+TEXTS = {"readme", "license", "licence", "copying", "authors", "makefile", "checksums", "md5sums", "sha256sums"}
+"""Files that have no suffix, as images may, and are none."""
 Classes = dict[str, list[Path]]
 
 
-def find(root: Path) -> dict[str, Classes]:
-    """Images by split and class, in the order of their names; one split `"all"` for class folders alone.
+@dataclass
+class Found:
+    """What lies in a folder of class folders.
 
-    Raises LimbeckError, with the path, for what is no image, a class with none, classes that differ between
-    splits, and folders that are neither splits nor classes.
+    splits: images by split and class, in the order of their names; one split `"all"` for class folders alone.
+    spoilt: files that cannot be read, known before any is opened. mistakes: classes without an image, and links that
+    lead back; these cannot be left out.
+    passed_over: how many files of each kind lie among the images and are none.
+    unlabelled: name of the folder of test images that has no class folders, if there is one.
     """
+
+    splits: dict[str, Classes] = field(default_factory=dict)
+    spoilt: list[Spoilt] = field(default_factory=list)
+    mistakes: list[Spoilt] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    unlabelled: str | None = None
+
+    def notes(self) -> list[str]:
+        """What a person should know of it, a line each."""
+        said: list[str] = []
+        if count := self.passed_over.total():
+            kinds = [f"{number:,} {kind}" for kind, number in self.passed_over.most_common(6)]
+            more = len(self.passed_over) - len(kinds)
+            kinds += [f"{more} more kinds"] if more else []
+            said.append(f"{count:,} {'files' if count > 1 else 'file'} passed over, no images: {', '.join(kinds)}")
+        if self.unlabelled is not None:
+            said.append(f"{self.unlabelled}/ holds no class folders, so its images have no labels and are not used")
+        return said
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names in quotes, and how many more there are."""
+    more = f" and {len(names) - 5:,} more classes" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more
+
+
+def find(root: Path) -> Found:
+    """Images by split and class, what else lies there, and what is spoilt.
+
+    Raises LimbeckError, with the path, for images outside classes, classes that train lacks, and folders that are
+    neither splits nor classes.
+    """
+    found = Found()
     if not root.is_dir():
         raise LimbeckError(f"{root}: no such folder; it takes a folder of class folders, or of train/ and test/")
     folders = _folders(root)
@@ -36,15 +83,25 @@ def find(root: Path) -> dict[str, Classes]:
     if "train" not in split_folders:
         if split_folders and len(split_folders) == len(folders):
             raise LimbeckError(f"{root}: no train/ beside {', '.join(f.name + '/' for f in split_folders.values())}")
-        return {"all": _classes(root)}
+        found.splits["all"] = _classes(root, found)
+        return found
     for folder in folders:
         if folder not in split_folders.values():
             raise LimbeckError(f"{folder}: beside {split_folders['train'].name}/ only val/ and test/ are expected")
     _refuse_loose_images(root)
-    found = {split: _classes(split_folders[split]) for split in NAMES if split in split_folders}
-    for split in found:
-        _check_same(split_folders["train"], found["train"], split_folders[split], found[split])
+    if "test" in split_folders and _is_unlabelled(split_folders["test"]):
+        found.unlabelled = split_folders.pop("test").name
+    for split in NAMES:
+        if split in split_folders:
+            found.splits[split] = _classes(split_folders[split], found, may_be_few=split != "train")
+    for split, classes in found.splits.items():
+        _check_known(split_folders["train"], found.splits["train"], split_folders[split], classes)
     return found
+
+
+def _is_unlabelled(folder: Path) -> bool:
+    """Whether a folder holds images right below it and no folder: as a contest gives those that it judges by."""
+    return not _folders(folder) and any(path.suffix.lower() in SUFFIXES for path in _listing(folder))
 
 
 def _split(folder: Path) -> str | None:
@@ -53,36 +110,37 @@ def _split(folder: Path) -> str | None:
     return split if split is not None and folder.name.lower() in NAMES[split] else None
 
 
-def _classes(folder: Path) -> Classes:
+def _classes(folder: Path, found: Found, *, may_be_few: bool = False) -> Classes:
+    """Images by class; what is spoilt or passed over is added to `found`.
+
+    may_be_few: one class will do, and one without images counts as absent: it is not what is learned from.
+    """
     _refuse_loose_images(folder)
-    found = {class_folder.name: list(_images(class_folder, ())) for class_folder in _folders(folder)}
-    if not found:
+    classes = {class_folder.name: list(_images(class_folder, (), found)) for class_folder in _folders(folder)}
+    if not classes:
         raise LimbeckError(f"{folder}: holds no class folder")
-    if len(found) == 1:
-        raise LimbeckError(f"{folder}: holds one class, {next(iter(found))!r}; two at least are needed")
-    for name, files in found.items():
-        if not files:
-            raise LimbeckError(f"{folder / name}: this class has no image")
-    return found
+    if may_be_few:
+        return classes
+    if len(classes) == 1:
+        raise LimbeckError(f"{folder}: holds one class, {next(iter(classes))!r}; two at least are needed")
+    found.mistakes += [
+        Spoilt(str(folder / name), "this class has no image") for name, files in classes.items() if not files
+    ]
+    return classes
 
 
-def _check_same(one: Path, first: Classes, other: Path, second: Classes) -> None:
-    sides = [
-        (one, sorted(first.keys() - second.keys()), other),
-        (other, sorted(second.keys() - first.keys()), one),
-    ]
-    complaints = [
-        f"{has.name}/ has {', '.join(map(repr, only[:5]))}{' and more' * (len(only) > 5)}, which {lacks.name}/ lacks"
-        for has, only, lacks in sides
-        if only
-    ]
-    if complaints:
-        raise LimbeckError(f"{one.parent}: classes differ: {'; '.join(complaints)}")
+def _check_known(one: Path, train: Classes, other: Path, classes: Classes) -> None:
+    if unknown := sorted(classes.keys() - train.keys()):
+        lacking = sorted(train.keys() - classes.keys())
+        renamed = f", and {one.name}/ has {listed(lacking)}, which {other.name}/ lacks" if lacking else ""
+        raise LimbeckError(
+            f"{one.parent}: classes differ: {other.name}/ has {listed(unknown)}, which {one.name}/ lacks{renamed}"
+        )
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file or folder is what systems and tools leave behind: hidden, or a thumbnail cache and the like."""
-    return name.startswith(".") or name.lower() in JUNK
+    """Whether a file or folder is what systems and tools leave behind: hidden, a thumbnail cache, a copy, and so on."""
+    return name.startswith(".") or name.lower() in JUNK or name.lower().endswith(COPIES)
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -102,25 +160,37 @@ def _refuse_loose_images(folder: Path) -> None:
             raise LimbeckError(f"{path}: an image beside the class folders; which class is it?")
 
 
-def _images(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+def _images(folder: Path, above: tuple[tuple[int, int], ...], found: Found) -> Iterator[Path]:
     """Images of a class folder and the folders in it. Links are followed, but not round in a circle.
 
-    above: device and number of the folders that lead here.
+    above: device and number of the folders that lead here. found: is told what is no image.
     """
-    status = folder.stat()
+    try:
+        status = folder.stat()
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        found.spoilt.append(Spoilt(str(folder), f"cannot be read: {error.strerror}"))
+        return
     here = status.st_dev, status.st_ino
     if here in above:
-        raise LimbeckError(f"{folder}: a link back to a folder that holds it")
-    for path in _listing(folder):
+        found.mistakes.append(Spoilt(str(folder), "a link back to a folder that holds it"))
+        return
+    for name in names:
+        path = folder / name
+        suffix = path.suffix.lower()
+        if is_junk(name):
+            found.passed_over[name] += 1
+            continue
         try:
             mode = path.stat().st_mode
         except OSError as error:
-            raise LimbeckError(f"{path}: cannot be read: {error.strerror}") from error
+            found.spoilt.append(Spoilt(str(path), f"cannot be read: {error.strerror}"))
+            continue
         if stat.S_ISDIR(mode):
-            yield from _images(path, (*above, here))
+            yield from _images(path, (*above, here), found)
+        elif suffix not in ("", *SUFFIXES, *UNREAD_SUFFIXES) or (not suffix and name.lower() in TEXTS):
+            found.passed_over[suffix or name] += 1
         elif not stat.S_ISREG(mode):
-            raise LimbeckError(f"{path}: not a regular file")
-        elif path.suffix.lower() not in ("", *SUFFIXES):
-            raise LimbeckError(f"{path}: not an image; a class folder takes {', '.join(SUFFIXES)}")
+            found.spoilt.append(Spoilt(str(path), "not a regular file"))
         else:
             yield path

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from limbeck.runs.errors import LimbeckError
 
 from . import images, progress
+from .spoilt import ReadAgainError, Reading, Spoilt, SpoiltError
 
 BLOCK = 32  # images a task: small, since what waits is held in memory
 KEPT_UP_TO = 128  # pixels a side: small images of one size are kept as they are
@@ -24,9 +24,21 @@ PHOTO_SIZE = 224  # pixels a side, where nobody names one
 class Item(NamedTuple):
     """An image that is not decoded yet, what an error calls it, and its label."""
 
-    source: bytes | Path
+    source: images.Source
     where: str
     label: int
+
+
+class _Block(NamedTuple):
+    """pixels `[B, H, W, 3]` and labels `[B]`; of spoilt images the pixels mean nothing.
+
+    brightest: of the 16-bit grey images, -1 without any.
+    """
+
+    pixels: np.ndarray
+    labels: np.ndarray
+    spoilt: list[Spoilt]
+    brightest: int
 
 
 def check_image_size(image_size: int | None) -> None:
@@ -41,40 +53,73 @@ def stored_shape(name: str, items: Iterable[Item], image_size: int | None) -> tu
     """Height and width in which a set is kept.
 
     `image_size` where it is given; else the images' own if they share one of at most 128 pixels a side; else
-    224, with a notice. Only headers are read. Raises LimbeckError for an image that cannot be opened.
+    224, with a notice. Only headers are read; an image that cannot be opened has no say, `decoded` will name it.
     """
     if image_size is not None:
         return image_size, image_size
-    shared = None
+    shared, empty = None, True
     with images.quiet():
         for item in items:
-            shape = images.size_of(item.source, item.where)
+            empty = False
+            try:
+                shape = images.size_of(item.source, item.where)
+            except LimbeckError:
+                continue
             if max(shape) > KEPT_UP_TO or shape != (shared or shape):
                 progress.notice(
                     f"{name}: photos are stored as {PHOTO_SIZE} x {PHOTO_SIZE}; image_size: … names another"
                 )
                 return PHOTO_SIZE, PHOTO_SIZE
             shared = shape
-    if shared is None:
+    if empty:
         raise LimbeckError(f"{name}: holds no image")
-    return shared
+    return shared or (PHOTO_SIZE, PHOTO_SIZE)
 
 
 def decoded(
-    items: Iterable[Item], shape: tuple[int, int], *, fitted: bool = True
+    items: Iterable[Item],
+    shape: tuple[int, int],
+    *,
+    fitted: bool = True,
+    reading: Reading | None = None,
+    known: Sequence[Spoilt] = (),
+    skip: bool = False,
+    advice: str = "",
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of images `[B, H, W, 3]` and labels `[B]`.
 
+    All images are looked at, but none is given any more once one was spoilt, or one was known to be.
+
     fitted: images of another size are fitted (see `images.fit`); else they are refused.
-    Raises LimbeckError for the first image that cannot be decoded or is refused.
+    reading: how to read them; None takes 16-bit grey as it stands. known: what cannot be used, known before.
+    skip: leave spoilt images out. advice: what a person may do about several of them.
+    Raises SpoiltError at the end, which names all that are spoilt; ReadAgainError where some are to be left out, or
+    the set's 16-bit grey has 12 bits.
     """
+    spoilt, brightest = list(known), -1
+    for block in _decoded_blocks(items, shape, fitted, reading.white if reading else images.WHITE):
+        spoilt += block.spoilt
+        brightest = max(brightest, block.brightest)
+        if not spoilt:
+            yield block.pixels, block.labels
+    if spoilt and not (skip and reading):
+        raise SpoiltError(spoilt, advice)
+    if reading is None:
+        return
+    white = images.white_of(brightest) if brightest >= 0 else reading.white
+    fitting = Reading(reading.left_out | {where for where, _ in spoilt}, white)
+    if fitting != reading:
+        raise ReadAgainError(fitting)
+
+
+def _decoded_blocks(items: Iterable[Item], shape: tuple[int, int], fitted: bool, white: int) -> Iterator[_Block]:
     waiting: deque = deque()
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
     try:
         with images.quiet():
             for block in _blocks(items):
-                waiting.append(pool.submit(_decode_block, block, shape, fitted))
+                waiting.append(pool.submit(_decode_block, block, shape, fitted, white))
                 if len(waiting) > 2 * threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -89,16 +134,32 @@ def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield block
 
 
-def _decode_block(block: list[Item], shape: tuple[int, int], fitted: bool) -> tuple[np.ndarray, np.ndarray]:
+def _decode_block(block: list[Item], shape: tuple[int, int], fitted: bool, white: int) -> _Block:
     pixels = np.empty((len(block), *shape, 3), np.uint8)
+    spoilt: list[Spoilt] = []
+    brightest = -1
     for place, item in enumerate(block):
-        image = images.decode(item.source, item.where)
-        if image.shape[:2] != shape:
-            if not fitted:
-                height, width = image.shape[:2]
-                raise LimbeckError(f"{item.where}: {height} x {width} pixels; {shape[0]} x {shape[1]} are expected")
-            if shape[0] != shape[1]:  # only a shape that all images share is not square
-                raise LimbeckError(f"{item.where}: {image.shape[:2]} pixels where {shape} were seen; did it change?")
-            image = images.fit(image, shape[0])
-        pixels[place] = image
-    return pixels, np.array([item.label for item in block], np.int64)
+        try:
+            image = images.decode_one(item.source, item.where, white)
+            pixels[place] = _shaped(image.pixels, shape, fitted)
+            brightest = max(brightest, -1 if image.brightest is None else image.brightest)
+        except LimbeckError as error:
+            spoilt.append(Spoilt(item.where, str(error).removeprefix(f"{item.where}: ")))
+        except _UnfitError as error:
+            spoilt.append(Spoilt(item.where, str(error)))
+    return _Block(pixels, np.array([item.label for item in block], np.int64), spoilt, brightest)
+
+
+class _UnfitError(Exception):
+    """A reason, to which the image's name is added."""
+
+
+def _shaped(image: np.ndarray, shape: tuple[int, int], fitted: bool) -> np.ndarray:
+    height, width = image.shape[:2]
+    if (height, width) == shape:
+        return image
+    if not fitted:
+        raise _UnfitError(f"{height} x {width} pixels; {shape[0]} x {shape[1]} are expected")
+    if shape[0] != shape[1]:  # only a shape that all images share is not square
+        raise _UnfitError(f"{height} x {width} pixels where {shape[0]} x {shape[1]} were seen; did it change?")
+    return images.fit(image, shape[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,61 +10,98 @@ import numpy as np
 from limbeck.types import Dataset
 
 from . import class_folders, store
-from .decoding import Item, check_image_size, decoded, stored_shape
+from .class_folders import Classes, Found
+from .decoding import Item, check_image_size
+from .inventory import Inventory, files_of, notes_on_absent, notes_on_untested, stored
 from .split import check_fraction, stratify
-from .writing import SPLITS, Contents
+from .spoilt import Reading, advice, check_choice
 
 
-def build(path: str, *, image_size: int | None = None, test: float = 0.2) -> Dataset:
+def build(path: str, *, image_size: int | None = None, test: float = 0.2, spoilt: str = "refuse") -> Dataset:
     """Your own images in class folders, with or without train, val and test above them.
 
     path: a folder of class folders, or one of train/, test/ and perhaps val/ (or valid, validation) that
-    hold them. Without a test folder the val folder is the test; without either, `test` is split off,
-    stratified, by a hash of each file's class and name, so that it depends on the data alone.
+    hold them. Without a test folder, or where it has no class folders, the val folder is the test; without either,
+    `test` is split off, stratified, by a hash of each file's class and name, so that it depends on the data alone.
+    Files that are no images are passed over and counted.
     image_size: pixels a side to store; small images of one size are kept as they are, photos become 224.
+    spoilt: refuse, or skip images that cannot be read; the report counts them.
     Raises LimbeckError, with the path, for whatever is not as it should be; see `images.py` for what can be
     read.
     """
     root = Path(path).expanduser()
     check_image_size(image_size)
     check_fraction(test)
-    found = class_folders.find(root)
-    if "test" not in found and "validation" in found:
-        found["test"] = found.pop("validation")
-    every = [file for classes in found.values() for files in classes.values() for file in files]
-    entry = store.key("folder", {"image_size": image_size, "test": test}, every)
+    check_choice(spoilt)
+    found = _found(root)
+    every = [file for classes in found.splits.values() for files in classes.values() for file in files]
+    options = {
+        "image_size": image_size, "test": test, "spoilt": spoilt, "wrong": [*map(str, (*found.mistakes, *found.spoilt))]
+    }  # fmt: skip
     name = f"folder:{root.absolute().name}"
-    return store.dataset(name, entry, lambda: _contents(name, root, found, image_size, test))
+    return stored(
+        name,
+        store.key("folder", options, every),
+        lambda reading: _inventory(root, found, test, reading),
+        image_size=image_size,
+        spoilt=spoilt,
+        advice=advice("folder", path),
+        notes=found.notes(),
+    )
 
 
-def _contents(
-    name: str, root: Path, found: dict[str, class_folders.Classes], image_size: int | None, test: float
-) -> Contents:
-    class_names = tuple(next(iter(found.values())))
-    items = {split: _items(classes) for split, classes in found.items()}
+def inventory(path: str, *, test: float = 0.2) -> Inventory:
+    """What the folder holds. Raises LimbeckError where it holds no class folders, or others than splits and classes."""
+    root = Path(path).expanduser()
+    check_fraction(test)
+    found = _found(root)
+    listed = _inventory(root, found, test, Reading())
+    return Inventory(**{**vars(listed), "notes": (*found.notes(), *listed.notes)})
+
+
+def _found(root: Path) -> Found:
+    found = class_folders.find(root)
+    if "test" not in found.splits and "validation" in found.splits:
+        found.splits["test"] = found.splits.pop("validation")
+    return found
+
+
+def _inventory(root: Path, found: Found, test: float, reading: Reading) -> Inventory:
+    class_names = tuple(next(iter(found.splits.values())))
+    items = {split: _items(classes, class_names, reading) for split, classes in found.splits.items()}
+    notes: list[str] = []
     if "test" not in items:  # one whole, or train alone
         (whole,) = items.values()
-        items = _split(whole, root, class_names, test)
-    ordered = {split: items[split] for split in SPLITS if split in items}
-
-    def every() -> Iterator[Item]:
-        for of_split in ordered.values():
-            yield from of_split
-
-    shape = stored_shape(name, every(), image_size)
-    sizes = {split: len(of_split) for split, of_split in ordered.items()}
-    return Contents(class_names, sizes, shape, decoded(every(), shape), str(root))
-
-
-def _items(classes: class_folders.Classes) -> list[Item]:
-    return [Item(file, str(file), label) for label, files in enumerate(classes.values()) for file in files]
+        items, notes = _split(whole, root, class_names, test)
+    labels = {split: np.array([item.label for item in of_split], np.int64) for split, of_split in items.items()}
+    return Inventory(
+        str(root),
+        class_names,
+        {split: lambda of_split=of_split: iter(of_split) for split, of_split in items.items()},
+        labels,
+        files_of(root, items["train"]),
+        found.spoilt,
+        found.mistakes,
+        notes or notes_on_absent(labels, class_names),
+    )
 
 
-def _split(items: list[Item], root: Path, class_names: tuple[str, ...], test: float) -> dict[str, list[Item]]:
+def _items(classes: Classes, class_names: tuple[str, ...], reading: Reading) -> list[Item]:
+    labels = {name: label for label, name in enumerate(class_names)}
+    return [
+        Item(file, str(file), labels[name])
+        for name, files in classes.items()
+        for file in files
+        if str(file) not in reading.left_out
+    ]
+
+
+def _split(
+    items: list[Item], root: Path, class_names: tuple[str, ...], test: float
+) -> tuple[Mapping[str, list[Item]], list[str]]:
     labels = np.array([item.label for item in items], np.int64)
-    keys = [Path(item.where).relative_to(root).as_posix() for item in items]
-    held = stratify(labels, test, keys, [f"{root / name}: this class" for name in class_names])
+    held = stratify(labels, test, files_of(root, items))
     return {
         "train": [item for item, out in zip(items, held, strict=True) if not out],
         "test": [item for item, out in zip(items, held, strict=True) if out],
-    }
+    }, notes_on_untested(labels, held, class_names)

@@ -1,17 +1,19 @@
 """One image file to RGB pixels, as a person who looks at it would expect, or a refusal that says why.
 
-Read: PNG, JPEG, WebP, and BMP and GIF with a single frame. Never another format, whatever the file is
-called: the door to old decoders stays shut. What comes out is always 8-bit RGB:
+Read: PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF and PPM (PGM, PBM), each with a single frame or page. Never another
+format, whatever the file is called: the door to old decoders stays shut. What comes out is always 8-bit RGB:
 
-- the EXIF orientation is applied, then all metadata is dropped; colour profiles are ignored;
+- the EXIF orientation is applied, then all metadata is dropped, however large; colour profiles are ignored;
 - grey, palette and CMYK (Adobe's inverted kind too) are converted;
-- 16-bit grey is divided by 257, so that 65535 is white; 16-bit colour keeps its high bytes;
+- 16-bit grey is divided so that white is 65535, or 4095 where the brightest pixel is no brighter than that: 12-bit
+  data in 16-bit files. A data set is judged as a whole, so that its images keep their relative brightness; an image
+  that is read alone is judged alone. 16-bit colour keeps its high bytes;
 - transparent images are laid on white;
 - of a phone's multi-picture JPEG the main picture is taken.
 
-Refused, with path and reason: animations, float pixels, more than 64 megapixels, or more than 16 in a file too small
-for them (both seen in the header, before anything is decoded), what is empty, truncated, corrupt, not an image, or
-not a regular file.
+Refused, with path and reason: animations and several pages, float pixels, more than 64 megapixels, or more than 16 in
+a file too small for them (both seen in the header, before anything is decoded), what is empty, truncated, corrupt, not
+an image, or not a regular file. HEIC is refused with what converts it.
 """
 
 from __future__ import annotations
@@ -19,19 +21,31 @@ from __future__ import annotations
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from limbeck.runs.errors import LimbeckError
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+from . import png_text
+
+FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF", "PPM")
+NAMES = "PNG, JPEG, WebP, AVIF, BMP, GIF, TIFF or PPM"
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif", ".bmp", ".dib", ".gif", ".tif", ".tiff",
+    ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+UNREAD_SUFFIXES = (
+    ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jxl", ".svg", ".psd", ".ico", ".tga", ".eps", ".dcm", ".exr", ".hdr",
+    ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
+)  # fmt: skip
+"""Of images that are not read: among photos they are a mistake to be told, and not a side file."""
+HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 MAX_PIXELS = 64_000_000
 MAX_PIXELS_OF_ANY_FILE = 16_000_000
 MAX_PIXELS_A_BYTE = 700
@@ -40,6 +54,7 @@ MAX_PIXELS_A_BYTE = 700
 Measured with 20 megapixels of one colour: 64 pixels a byte as JPEG, 297 as PNG, 560 as WebP. WebP without loss alone
 packs tighter (24,000), and no photo comes near.
 """
+WHITE, WHITE_OF_12_BITS = 65535, 4095
 ORIENTATION = 0x0112  # the EXIF tag
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -52,17 +67,55 @@ TURNS = {
 }
 
 
-def decode(source: bytes | Path, where: str | None = None) -> np.ndarray:
-    """Pixels `[H, W, 3]` uint8 of a file, or of a file's bytes.
+T = TypeVar("T")
+Source = bytes | Path | None
+"""A file, or a file's bytes; None where there are none, which is told like any other damage."""
+
+
+class Decoded(NamedTuple):
+    """pixels: `[H, W, 3]` uint8. brightest: of 16-bit grey, its largest value; None for all other images."""
+
+    pixels: np.ndarray
+    brightest: int | None
+
+
+def decode(source: Source, where: str | None = None) -> np.ndarray:
+    """Pixels `[H, W, 3]` uint8 of a file, or of a file's bytes. Raises LimbeckError as `decode_one` does."""
+    return decode_one(source, where).pixels
+
+
+def decode_one(source: Source, where: str | None = None, white: int | None = None) -> Decoded:
+    """A file, or a file's bytes, to pixels: alone or as one of a set.
 
     where: what an error calls the image; the path by default.
+    white: the value that becomes 255 in 16-bit grey; None: 65535, or 4095 where the image is no brighter.
     Raises LimbeckError for all that this module's docstring refuses.
     """
-    with _opened(source, where) as image:
-        _check_single(image)
-        image.load()
-        turn = TURNS.get(_orientation(image))
-        return _to_rgb(image if turn is None else image.transpose(turn))
+    return _looked_at(source, where, lambda image: _decoded(image, white))
+
+
+def _decoded(image: Image.Image, white: int | None) -> Decoded:
+    _check_single(image)
+    image.load()
+    turn = None if image.format == "TIFF" else TURNS.get(_orientation(image))  # Pillow turns TIFF by itself
+    turned = image if turn is None else image.transpose(turn)
+    if image.mode.startswith("I"):
+        grey = np.asarray(turned).astype(np.int64)
+        brightest = int(grey.max())
+        if grey.min() < 0 or brightest > WHITE:
+            raise _RefusedError("more than 16 bits a channel; save it with 8")
+        return Decoded(_eight_bits(grey, white or white_of(brightest)), brightest)
+    return Decoded(_to_rgb(turned), None)
+
+
+def white_of(brightest: int) -> int:
+    """The white of 16-bit grey whose brightest pixel has this value: that of 12 bits, or that of 16."""
+    return WHITE if brightest > WHITE_OF_12_BITS else WHITE_OF_12_BITS
+
+
+def _eight_bits(grey: np.ndarray, white: int) -> np.ndarray:
+    scaled = np.minimum((2 * 255 * grey + white) // (2 * white), 255).astype(np.uint8)
+    return np.repeat(scaled[..., None], 3, axis=2)
 
 
 def read(source: bytes | Path, size: int | None = None, where: str | None = None) -> np.ndarray:
@@ -75,13 +128,16 @@ def read(source: bytes | Path, size: int | None = None, where: str | None = None
     return image if size is None else fit(image, size)
 
 
-def size_of(source: bytes | Path, where: str | None = None) -> tuple[int, int]:
+def size_of(source: Source, where: str | None = None) -> tuple[int, int]:
     """Height and width that `decode` would give, from the header where that suffices. Raises LimbeckError."""
-    with _opened(source, where) as image:
-        width, height = image.size
-        if width != height and _orientation(image) >= 5:
-            return width, height
-        return height, width
+    return _looked_at(source, where, _size)
+
+
+def _size(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    if width != height and image.format != "TIFF" and _orientation(image) >= 5:
+        return width, height
+    return height, width
 
 
 def fit(image: np.ndarray, size: int) -> np.ndarray:
@@ -109,9 +165,27 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _opened(source: bytes | Path, where: str | None) -> Iterator[Image.Image]:
+def _looked_at(source: Source, where: str | None, look: Callable[[Image.Image], T]) -> T:
+    """What `look` says of an image; a PNG whose texts or colour profile Pillow finds too large is read without them."""
     where = where or (str(source) if isinstance(source, Path) else "image")
+    try:
+        with _opened(source, where) as image:
+            return look(image)
+    except _TextTooLargeError:
+        with _opened(_without_text(source, where), where) as image:
+            return look(image)
+
+
+def _without_text(source: Source, where: str) -> bytes:
+    try:
+        with _stream(source) as stream:
+            return png_text.without_text(stream)
+    except (OSError, ValueError) as error:
+        raise LimbeckError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextmanager
+def _opened(source: Source, where: str) -> Iterator[Image.Image]:
     try:
         with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
             _check_size(*image.size, stream)
@@ -121,10 +195,17 @@ def _opened(source: bytes | Path, where: str | None) -> Iterator[Image.Image]:
     except _RefusedError as error:
         raise LimbeckError(f"{where}: {error}") from None
     except Image.UnidentifiedImageError as error:
-        raise LimbeckError(f"{where}: not an image that can be read; it takes PNG, JPEG, WebP, BMP or GIF") from error
+        if _is_heic(source):
+            raise LimbeckError(
+                f"{where}: HEIC is not read; convert it to JPEG, with `heif-convert` (apt install libheif-examples, "
+                "brew install libheif) or `magick` (ImageMagick)"
+            ) from error
+        raise LimbeckError(f"{where}: not an image that can be read; it takes {NAMES}") from error
     except Image.DecompressionBombError as error:
         raise LimbeckError(f"{where}: too large; at most {MAX_PIXELS / 1e6:.0f} megapixels are read") from error
     except Exception as error:  # decoders raise all sorts of things on bytes that they do not expect
+        if isinstance(error, ValueError) and "MAX_TEXT" in str(error):
+            raise _TextTooLargeError from error
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise LimbeckError(f"{where}: cannot be read: {' '.join(reason.split())}") from error
 
@@ -133,7 +214,22 @@ class _RefusedError(Exception):
     """A reason, to which the path is added."""
 
 
-def _stream(source: bytes | Path) -> BinaryIO:
+class _TextTooLargeError(Exception):
+    """A PNG's texts or colour profile unpack to more than Pillow allows."""
+
+
+def _is_heic(source: Source) -> bool:
+    try:
+        with _stream(source) as stream:
+            head = stream.read(12)
+    except (OSError, _RefusedError):
+        return False
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC
+
+
+def _stream(source: Source) -> BinaryIO:
+    if source is None:
+        raise _RefusedError("holds no image bytes; a path alone cannot be followed")
     if isinstance(source, Path):
         status = source.stat()
         if not stat.S_ISREG(status.st_mode):  # opening a FIFO would wait for ever
@@ -166,7 +262,12 @@ def _length(stream: BinaryIO) -> int:
 def _check_single(image: Image.Image) -> None:
     # A multi-picture JPEG (MPO) holds a picture and its helpers, not a film.
     if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise _RefusedError(f"animated, {getattr(image, 'n_frames', 'several')} frames; one image is expected")
+        count = getattr(image, "n_frames", "several")
+        raise _RefusedError(
+            f"{count} pages; one image is expected"
+            if image.format == "TIFF"
+            else f"animated, {count} frames; one image is expected"
+        )
 
 
 def _orientation(image: Image.Image) -> int:
@@ -179,11 +280,6 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         raise _RefusedError("float pixels, whose white is unknown; save it with 8 bits a channel")
-    if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise _RefusedError("more than 16 bits a channel; save it with 8")
-        return np.repeat(((grey + 128) // 257).astype(np.uint8)[..., None], 3, axis=2)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from limbeck.runs.errors import LimbeckError
 from limbeck.types import Dataset
 
 from . import parquet_files, store
-from .decoding import Item, check_image_size, decoded, stored_shape
+from .decoding import Item, check_image_size
+from .inventory import Inventory, notes_on_absent, notes_on_untested, stored
 from .parquet_schema import Columns, choose
 from .split import check_fraction, stratify
-from .writing import SPLITS, Contents
+from .spoilt import Reading, advice, check_choice
 
 ROWS = 128  # read at a time
 
@@ -28,57 +29,126 @@ def build(
     label: str | None = None,
     image_size: int | None = None,
     test: float = 0.2,
+    spoilt: str = "refuse",
 ) -> Dataset:
     """Parquet files of the Hugging Face hub (image and label columns): one file or a folder.
 
     path: a folder with train-….parquet, test-….parquet and perhaps validation-….parquet, or one file.
-    Without a test part the validation part is the test; without either, `test` is split off, stratified, by
-    the rows' places.
+    Without a test part, or where its labels are absent or all -1, the validation part is the test; without either,
+    `test` is split off, stratified, by the rows' places.
     image, label: columns, where there are several (`label` and `fine_label` are taken first).
     image_size: pixels a side to store; small images of one size are kept as they are, photos become 224.
+    spoilt: refuse, or skip images that cannot be read; the report counts them.
     Raises LimbeckError for files, columns or images that cannot be read, naming file and row.
     """
     where = Path(path).expanduser()
     check_image_size(image_size)
     check_fraction(test)
+    check_choice(spoilt)
     files = parquet_files.find(where)
-    options = {"image": image, "label": label, "image_size": image_size, "test": test}
+    options = {"image": image, "label": label, "image_size": image_size, "test": test, "spoilt": spoilt}
     entry = store.key("parquet", options, [file for split in files.values() for file in split])
     name = f"parquet:{where.name}"
-    return store.dataset(name, entry, lambda: _contents(name, where, files, image, label, image_size, test))
+    return stored(
+        name,
+        entry,
+        lambda reading: _inventory(where, files, image, label, test, reading),
+        image_size=image_size,
+        spoilt=spoilt,
+        advice=advice("parquet", path),
+    )
 
 
-def _contents(
-    name: str,
+def inventory(path: str, *, image: str | None = None, label: str | None = None, test: float = 0.2) -> Inventory:
+    """What the files hold. Raises LimbeckError for files or columns that cannot be read."""
+    where = Path(path).expanduser()
+    check_fraction(test)
+    return _inventory(where, parquet_files.find(where), image, label, test, Reading())
+
+
+def _inventory(
     where: Path,
     files: Mapping[str, list[Path]],
     image: str | None,
     label: str | None,
-    image_size: int | None,
     test: float,
-) -> Contents:
+    reading: Reading,
+) -> Inventory:
+    files, notes = _with_labels(files, image, label)
     columns = _columns(files, image, label)
     raw = {split: _labels(of_split, columns) for split, of_split in files.items()}
     class_names, classes = _classes(columns, raw)
     labels = {split: _numbers(of_split, classes, files[split][0]) for split, of_split in raw.items()}
-    parts: dict[str, Callable[[], Iterator[Item]]]
+    kept = {split: _kept(files[split], len(of_split), reading) for split, of_split in labels.items()}
+    source = {split: split for split in labels}
     if "all" in files:
-        held = stratify(labels["all"], test, [str(row) for row in range(len(labels["all"]))], class_names)
-        rows = partial(_items, files["all"], columns, labels["all"])
-        parts = {"train": partial(rows, ~held), "test": partial(rows, held)}
-        sizes = {"train": int((~held).sum()), "test": int(held.sum())}
+        places = np.flatnonzero(kept["all"])
+        held = stratify(labels["all"][places], test, [str(row) for row in places])
+        notes += notes_on_untested(labels["all"][places], held, class_names)
+        kept = {"train": _mask(kept["all"], places[~held]), "test": _mask(kept["all"], places[held])}
+        source = {"train": "all", "test": "all"}
     else:
-        parts = {
-            split: partial(_items, files[split], columns, labels[split], None) for split in SPLITS if split in files
-        }
-        sizes = {split: len(labels[split]) for split in parts}
+        notes += notes_on_absent(labels, class_names)
+    return Inventory(
+        str(where),
+        class_names,
+        {split: partial(_items, files[of], columns, labels[of], kept[split]) for split, of in source.items()},
+        {split: labels[of][kept[split]] for split, of in source.items()},
+        [str(row) for row in np.flatnonzero(kept["train"])],
+        notes=notes,
+    )
 
-    def items() -> Iterator[Item]:
-        for part in parts.values():
-            yield from part()
 
-    shape = stored_shape(name, items(), image_size)
-    return Contents(class_names, sizes, shape, decoded(items(), shape), str(where))
+def _mask(like: np.ndarray, places: np.ndarray) -> np.ndarray:
+    mask = np.zeros_like(like)
+    mask[places] = True
+    return mask
+
+
+def _kept(files: list[Path], count: int, reading: Reading) -> np.ndarray:
+    """Which of a split's rows are read, `[N]` bool."""
+    if not reading.left_out:
+        return np.ones(count, bool)
+    return np.array([_where(file, row) not in reading.left_out for file in files for row in range(_rows(file))], bool)
+
+
+def _where(file: Path, row: int) -> str:
+    return f"{file}: row {row}"
+
+
+def _rows(file: Path) -> int:
+    with _open(file) as opened:
+        return opened.metadata.num_rows
+
+
+def _with_labels(
+    files: Mapping[str, list[Path]], image: str | None, label: str | None
+) -> tuple[Mapping[str, list[Path]], list[str]]:
+    """The parts without a test whose labels are secret, and what to say of it.
+
+    The hub publishes such parts with -1, with nothing or without a column. Where there is a validation part, it is the
+    test.
+    """
+    if "test" not in files or "train" not in files or _has_labels(files["test"], files["train"][0], image, label):
+        return files, []
+    others = {split: of_split for split, of_split in files.items() if split != "test"}
+    if "validation" in others:
+        others["test"] = others.pop("validation")
+        return others, ["the test part has no labels: the validation part is the test"]
+    return {"all": others["train"]}, ["the test part has no labels: a test split is taken off the training part"]
+
+
+def _has_labels(files: list[Path], train: Path, image: str | None, label: str | None) -> bool:
+    with _open(train) as opened:
+        columns = choose(opened.schema_arrow, str(train), image, label)
+    for file in files:
+        with _open(file) as opened:
+            if columns.label not in opened.schema_arrow.names:
+                continue
+        for batch in _batches(file, [columns.label]):
+            if not {None, -1, ""}.issuperset(batch.column(0).to_pylist()):
+                return True
+    return False
 
 
 def _open(file: Path) -> Any:
@@ -145,7 +215,8 @@ def _classes(columns: Columns, labels: Mapping[str, list[Any]]) -> tuple[tuple[s
         by_name = any(isinstance(label, str) for label in present)
         return names, {name if by_name else place: place for place, name in enumerate(names)}
     ordered = sorted(present)
-    return tuple(str(label) for label in ordered), {label: place for place, label in enumerate(ordered)}
+    names = tuple(str(label).lower() if isinstance(label, bool) else str(label) for label in ordered)
+    return names, {label: place for place, label in enumerate(ordered)}
 
 
 def _numbers(labels: list[Any], classes: Mapping[Any, int], file: Path) -> np.ndarray:
@@ -158,7 +229,7 @@ def _numbers(labels: list[Any], classes: Mapping[Any, int], file: Path) -> np.nd
         ) from None
 
 
-def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.ndarray | None) -> Iterator[Item]:
+def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.ndarray) -> Iterator[Item]:
     """Rows in their order; those that `keep` `[N]` leaves out are passed over."""
     place = 0
     for file in files:
@@ -166,11 +237,8 @@ def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.nda
         for batch in _batches(file, [columns.image]):
             column = batch.column(0)
             for value in column.field("bytes") if hasattr(column, "field") else column:
-                if keep is None or keep[place]:
-                    data = value.as_py()
-                    if data is None:
-                        raise LimbeckError(f"{file}: row {row} holds no image bytes; a path alone cannot be followed")
-                    yield Item(data, f"{file}: row {row}", int(labels[place]))
+                if keep[place]:
+                    yield Item(value.as_py(), _where(file, row), int(labels[place]))
                 place, row = place + 1, row + 1
 
 

@@ -90,4 +90,4 @@ def _holds_labels(kind: Any) -> bool:
 
     if types.is_dictionary(kind):
         kind = kind.value_type
-    return types.is_integer(kind) or types.is_string(kind) or types.is_large_string(kind)
+    return types.is_integer(kind) or types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind)

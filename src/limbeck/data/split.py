@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -18,40 +18,79 @@ from limbeck.runs.errors import LimbeckError
 from limbeck.types import Split
 
 
-def hold_out(split: Split, fraction: float, fingerprint: str) -> tuple[Split, Split]:
+def hold_out(split: Split, fraction: float, key: str) -> tuple[Split, Split]:
     """Part a split in two, (kept, held out): each keeps the order of its images. No pixel is copied.
 
     Of a class with n images, n · fraction are held out, halves rounded up; the fraction is taken as the
-    decimal that was written (0.1 is a tenth). The fingerprint is the data set's.
-    Raises LimbeckError unless 0 < fraction < 1, and where a class would have no image on one side.
+    decimal that was written (0.1 is a tenth). But of three images or more at least one is held out and one is kept,
+    and where two or a single one would leave a side empty, all are kept.
+    key: the data set's `split_key`, or its fingerprint.
+    Raises LimbeckError unless 0 < fraction < 1, and where no class is large enough.
     """
     labels = split.labels.numpy()
-    names = [f"class {label}" for label in range(int(labels.max(initial=-1)) + 1)]
-    held = stratify(labels, fraction, [f"{fingerprint}/{i}" for i in range(len(labels))], names)
+    return _parted(split, stratify(labels, fraction, [f"{key}/{i}" for i in range(len(labels))]))
+
+
+def subset(split: Split, fraction: float, key: str) -> Split:
+    """A part of a split with about that share of each class, and at least one image of it.
+
+    key: as in `hold_out`; what the same key holds out, with the same fraction, is this part where classes are large.
+    Raises LimbeckError unless 0 < fraction < 1.
+    """
+    labels = split.labels.numpy()
+    keys = [f"{key}/{i}" for i in range(len(labels))]
+    return _parted(split, _ranked_first(labels, keys, check_fraction(fraction), lambda n, due: max(due, 1)))[1]
+
+
+def _parted(split: Split, held: np.ndarray) -> tuple[Split, Split]:
     return split.part(torch.from_numpy(np.flatnonzero(~held))), split.part(torch.from_numpy(np.flatnonzero(held)))
 
 
-def stratify(labels: np.ndarray, fraction: float, keys: Sequence[str], names: Sequence[str]) -> np.ndarray:
-    """Which of the images are held out, `[N]` bool.
+def stratify(labels: np.ndarray, fraction: float, keys: Sequence[str]) -> np.ndarray:
+    """Which of the images are held out, `[N]` bool, as `hold_out` says.
 
-    labels: `[N]`. keys: `[N]`, what is hashed to rank an image within its class. names: of the classes, for
-    the error.
-    Raises LimbeckError as `hold_out` does.
+    labels: `[N]`. keys: `[N]`, what is hashed to rank an image within its class.
     """
-    share = check_fraction(fraction)
+    held = _ranked_first(labels, keys, check_fraction(fraction), _held_of)
+    if not held.any():
+        most = int(np.bincount(labels).max(initial=0))
+        raise LimbeckError(
+            f"no class has enough images to hold out {fraction} of them: the largest has {most}, and three are "
+            "needed; add images, or bring a split of your own"
+        )
+    return held
+
+
+def _held_of(count: int, due: int) -> int:
+    """Of a class with so many images, of which so many are due."""
+    if count >= 3:
+        return min(max(due, 1), count - 1)
+    return due if due < count else 0
+
+
+def _ranked_first(
+    labels: np.ndarray, keys: Sequence[str], share: Fraction, how_many: Callable[[int, int], int]
+) -> np.ndarray:
+    """The images whose keys hash lowest in their class, `[N]` bool. how_many: of (images, due by the share)."""
     ranks = np.array([_rank(key) for key in keys], dtype=np.uint64)
-    held = np.zeros(len(labels), bool)
+    first = np.zeros(len(labels), bool)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        count = math.floor(len(members) * share + Fraction(1, 2))
-        if not 0 < count < len(members):
-            raise LimbeckError(
-                f"{names[label]} has {len(members)} image{'s' * (len(members) != 1)}: holding out {fraction} "
-                f"of them leaves none {'on the held-out side' if count == 0 else 'to train on'}; "
-                f"at least {_least(share)} are needed"
-            )
-        held[members[np.argsort(ranks[members], kind="stable")[:count]]] = True
-    return held
+        count = how_many(len(members), math.floor(len(members) * share + Fraction(1, 2)))
+        first[members[np.argsort(ranks[members], kind="stable")[:count]]] = True
+    return first
+
+
+def note_on_small(names: Sequence[str], split: str) -> list[str]:
+    """A line of the classes that are too small to be held out of; none where there are none.
+
+    names: of these classes. split: what is held out.
+    """
+    if not names:
+        return []
+    listed = ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+    words = "classes have" if len(names) > 1 else "class has"
+    return [f"{len(names):,} {words} too few images for the {split} split and train with all of them: {listed}"]
 
 
 def check_fraction(fraction: float) -> Fraction:
@@ -59,14 +98,6 @@ def check_fraction(fraction: float) -> Fraction:
     if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction < 1:
         raise LimbeckError(f"a part to hold out lies between 0 and 1 (0.1 is a tenth); got {fraction!r}")
     return Fraction(repr(float(fraction)))
-
-
-def _least(share: Fraction) -> int:
-    """The fewest images of a class of which both sides get one."""
-    count = 2
-    while not 0 < math.floor(count * share + Fraction(1, 2)) < count:
-        count += 1
-    return count
 
 
 def _rank(key: str) -> int:

@@ -24,7 +24,7 @@ from limbeck.runs.errors import LimbeckError
 from limbeck.types import Dataset, Normalisation, Split
 
 from . import folders, progress, temporary
-from .writing import FORMAT, IMAGES, LABELS, META, SPLITS, Contents, fingerprint, write
+from .writing import FORMAT, IMAGES, LABELS, META, SPLITS, Contents, fingerprint, leak_note, write
 
 IN_MEMORY = 2**30  # bytes; a larger set stays on disk, mapped
 
@@ -129,7 +129,17 @@ def _dataset(name: str, images: np.ndarray, labels: np.ndarray, meta: Mapping[st
         test=splits["test"],
         fingerprint=meta["fingerprint"],
         normalisation=Normalisation(tuple(meta["normalisation"]["mean"]), tuple(meta["normalisation"]["sd"])),
+        split_key=meta.get("split_key", ""),
+        notes=_notes(meta),
     )
+
+
+def _notes(meta: Mapping[str, Any]) -> tuple[str, ...]:
+    """What was noted when the set was written; a version before notes wrote of leaks alone."""
+    if "notes" in meta:
+        return tuple(map(str, meta["notes"]))
+    leaks = meta["test_images_also_in_train"]
+    return (leak_note(leaks, meta["sizes"]["test"]),) if leaks else ()
 
 
 def location() -> Path:

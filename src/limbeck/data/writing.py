@@ -32,6 +32,8 @@ class Contents:
     blocks: pairs of images `[B, H, W, 3]` uint8 and labels `[B]`; read once, lazily.
     source: where this comes from, for a person.
     normalisation: figures that the literature fixes; None measures the training images.
+    notes: what a reader of a report should know of these images, a line each.
+    split_key: decides which images are held out for validation; empty: the fingerprint does.
     """
 
     class_names: tuple[str, ...]
@@ -40,6 +42,8 @@ class Contents:
     blocks: Iterable[tuple[np.ndarray, np.ndarray]]
     source: str
     normalisation: Normalisation | None = None
+    notes: tuple[str, ...] = ()
+    split_key: str = ""
 
 
 def write(contents: Contents, folder: Path, name: str) -> None:
@@ -83,17 +87,21 @@ def write(contents: Contents, folder: Path, name: str) -> None:
         "shape": list(shape),
         "normalisation": {"mean": list(measured.mean), "sd": list(measured.sd)},
         "test_images_also_in_train": seen.leaks,
+        "notes": [*contents.notes, *([leak_note(seen.leaks, contents.sizes["test"])] if seen.leaks else [])],
+        "split_key": contents.split_key,
     }
     meta["fingerprint"] = fingerprint(pixels, labels, meta)
     (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
     for file_name in (IMAGES, LABELS, META):
         temporary.settle(folder / file_name)
     temporary.settle(folder)
-    if seen.leaks:
-        progress.notice(
-            f"{name}: {seen.leaks:,} of {contents.sizes['test']:,} test images are, pixel for pixel, "
-            "among those that training or validation sees"
-        )
+    for note in meta["notes"]:
+        progress.notice(f"{name}: {note}")
+
+
+def leak_note(leaks: int, test: int) -> str:
+    """Of test images that are found elsewhere too."""
+    return f"{leaks:,} of {test:,} test images are, pixel for pixel, among those that training or validation sees"
 
 
 def _read(contents: Contents) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -126,6 +134,8 @@ def _check_labels(contents: Contents, labels: np.ndarray) -> None:
     in_train = np.bincount(labels[: contents.sizes.get("train", 0)], minlength=len(names))
     if not in_train.all():
         raise LimbeckError(f"{contents.source}: class {names[int(in_train.argmin())]!r} has no image to train on")
+    if not contents.sizes.get("test", 0):
+        raise LimbeckError(f"{contents.source}: there is no image to test on")
 
 
 class _Measure:

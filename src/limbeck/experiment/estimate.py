@@ -79,6 +79,7 @@ def describe_plan(
         f"{recipe.name}: {images.name}, {len(images.class_names)} classes, {len(images.train):,} training, "
         f"{len(images.validation):,} validation and {len(images.test):,} test images of "
         f"{images.shape[2]}×{images.shape[1]} px",
+        *images.notes,
         f"on {device}, {torch.get_num_threads()} threads, {dtype}",
         "",
         f"{'arm':<{wide}}{'model':<28}{'parameters':>12}{'multiply-adds':>15}{'epochs':>8}",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from limbeck.data.split import hold_out
+from limbeck.data import progress
+from limbeck.data.split import hold_out, note_on_small, subset
 from limbeck.runs import lookup
 from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe import Data
@@ -13,7 +15,10 @@ from limbeck.types import Dataset, Normalisation, Split
 
 @dataclass(frozen=True)
 class Images:
-    """Three splits and what is known of them. Validation is where choices are made; test is read once."""
+    """Three splits and what is known of them. Validation is where choices are made; test is read once.
+
+    notes: what a reader of a report should know of these images, a line each.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -22,6 +27,7 @@ class Images:
     test: Split
     fingerprint: str
     normalisation: Normalisation
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -53,15 +59,43 @@ def build(source: str, options: dict[str, object]) -> Dataset:
 def part(dataset: Dataset, validation: float = 0.1, train_images: int | None = None) -> Images:
     """Hold validation images out of the training split where the source brings none of its own.
 
-    train_images: keep about that many training images, as many of each class in proportion.
+    validation: the share to hold out; 0 where the source brings validation images of its own.
+    train_images: keep about that many training images, as many of each class in proportion, one at least.
     Which images are held out depends on the data alone.
     """
     train, held_out = dataset.train, dataset.validation
-    fingerprint = dataset.fingerprint
+    fingerprint, key = dataset.fingerprint, dataset.split_key or dataset.fingerprint
+    notes = list(dataset.notes)
     if held_out is None:
-        train, held_out = hold_out(train, validation, fingerprint)
+        if validation == 0:
+            raise LimbeckError(
+                f"data.validation: 0 holds nothing out, and {dataset.name} brings no validation images of its own; "
+                "choices are made on them, so it takes a share, as small as 0.001: one image at least of each class "
+                "that has three"
+            )
+        whole, (train, held_out) = train, hold_out(train, validation, key)
+        for note in _notes_on_small(whole, held_out, dataset.class_names):
+            progress.notice(f"{dataset.name}: {note}")
+            notes.append(note)
         fingerprint = f"{fingerprint}/validation={validation}"
     if train_images is not None and train_images < len(train):
-        _, train = hold_out(train, round(train_images / len(train), 6), f"{dataset.fingerprint}/subset")
+        train = subset(train, round(train_images / len(train), 6), f"{key}/subset")
         fingerprint = f"{fingerprint}/train_images={train_images}"
-    return Images(dataset.name, dataset.class_names, train, held_out, dataset.test, fingerprint, dataset.normalisation)
+    if dataset.split_key:  # what an earlier version held out of these very images was another part
+        fingerprint = f"{fingerprint}/split={key[:16]}"
+    return Images(
+        dataset.name,
+        dataset.class_names,
+        train,
+        held_out,
+        dataset.test,
+        fingerprint,
+        dataset.normalisation,
+        tuple(notes),
+    )
+
+
+def _notes_on_small(whole: Split, held_out: Split, class_names: Sequence[str]) -> list[str]:
+    """A line of the classes of which no image is held out."""
+    counts, out = (part.labels.bincount(minlength=len(class_names)) for part in (whole, held_out))
+    return note_on_small([class_names[i] for i in ((counts > 0) & (out == 0)).nonzero().flatten()], "validation")

@@ -140,6 +140,7 @@ def _plain(images: Images) -> dict[str, Any]:
         "class_names": images.class_names,
         "fingerprint": images.fingerprint,
         "normalisation": asdict(images.normalisation),
+        "notes": images.notes,
     }
 
 
@@ -156,6 +157,7 @@ def _images(plain: Mapping[str, Any]) -> Images:
         split("test"),
         plain["fingerprint"],
         Normalisation(**plain["normalisation"]),
+        plain["notes"],
     )
 
 

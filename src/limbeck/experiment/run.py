@@ -205,6 +205,7 @@ def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> 
         **times(of_cohorts, processes=bench.processes.count),
         "class_names": list(bench.images.class_names),
         "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
+        "data_notes": list(bench.images.notes),
         "arms": beside_baseline(in_recipes_order(bench.recipe, [*ready, *arms])),
     }
 

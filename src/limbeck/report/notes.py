@@ -42,6 +42,7 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
         "± is the sample standard deviation over n seeds. Brackets hold the 95 % interval (Student's t) of "
         "differences paired by seed.",
     ]
+    said += [f"Images: {cell(note)}." for note in result.get("data_notes") or ()]
     if seeds == 1:
         said.append("n = 1: one seed shows neither spread nor finding. Run three or more to compare arms.")
     if seeds == 2:

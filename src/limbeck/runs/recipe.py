@@ -40,9 +40,9 @@ class Data(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
     source: str
     """Which images: cifar10, cifar100, tinyimagenet, digits, folder:PATH or parquet:PATH."""
-    validation: Annotated[Number, Field(gt=0, lt=0.5)] = 0.1
+    validation: Annotated[Number, Field(ge=0, lt=0.5)] = 0.1
     """Share of the training images that is held out; every choice is made on it. A source's own validation split is
-    taken instead."""
+    taken instead (and 0 is allowed then)."""
     train_images: Count | None = None
     """Train on about that many images, as many of each class in proportion (default: all)."""
 
