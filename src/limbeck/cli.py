@@ -222,17 +222,24 @@ def evaluate(
 @app.command(epilog=examples("predict runs/quickstart/models/distilled-seed0 photo.png"))
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="A model's folder, as in runs/NAME/models/distilled-seed0.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 5,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print file,rank,class,probability.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps.")] = "auto",
 ) -> None:
-    """Name the likeliest classes of images, with probabilities."""
-    from limbeck.experiment.predict import predict_files
-    from limbeck.experiment.saved_model import load
+    """Name the likeliest classes of images, with probabilities.
 
-    for path, answers in predict_files(load(checkpoint), images, top=top):
-        print(path)
-        for name, probability in answers:
-            print(f"  {probability:7.2%}  {name}")
+    \b
+    limbeck predict runs/quickstart/models/distilled-seed0 photo.jpg
+    limbeck predict runs/mine/models/distilled-seed0 photos/ more/*.png --top 1 --csv
+
+    Of a folder, all images in it and below are taken. A file that cannot be read is told on stderr and passed over.
+    Exit code 4: some files could not be read; 2: none could.
+    """
+    from limbeck.experiment.predict import print_predictions
+
+    raise typer.Exit(print_predictions(checkpoint, images, top=top, as_json=as_json, as_csv=as_csv, device=device))
 
 
 @app.command(epilog=examples("views quickstart", "views my.yaml views.policy.name=randaugment --epoch 3"))
