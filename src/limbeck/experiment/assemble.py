@@ -243,8 +243,8 @@ def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat,
 
 
 def check_channels(name: str, channels: int, form: InputFormat) -> None:
-    """Raises LimbeckError where a normalisation is for images of other channels."""
-    if len(form.normalisation.mean) != channels:
+    """Raises LimbeckError where a normalisation is for images of other channels; grey ones are repeated for three."""
+    if len(form.normalisation.mean) not in ((1, 3) if channels == 1 else (channels,)):
         raise LimbeckError(
             f"{name}: the normalisation is for {len(form.normalisation.mean)} channels, the images have {channels}"
         )

@@ -1,51 +1,66 @@
-"""Distilling and measuring from Python, for any two modules of the user's own."""
+"""Distilling and measuring from Python, for any two models of the user's own."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from limbeck.evaluation.evaluate import Evaluation
+from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
-from limbeck.models.folding import fold_batch_norms
 from limbeck.runs.directory import CohortDirectory
 from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Data, Functions, Recipe
-from limbeck.runs.recipe_file import NONE, check
+from limbeck.runs.recipe import Functions
+from limbeck.runs.recipe_file import NONE
 from limbeck.teaching.learner import Learner
+from limbeck.teaching.model_errors import naming_model
+from limbeck.teaching.objective import ensemble
 from limbeck.teaching.precision import compute_dtype
 from limbeck.teaching.predictor import predictor
 from limbeck.teaching.teacher import Teacher
-from limbeck.types import Dataset, Normalisation, Predict, Split
-from limbeck.views.prepare import InputFormat
+from limbeck.types import Normalisation, Outputs, Predict, Split
+from limbeck.views.prepare import InputFormat, prepare
 
-from .assemble import check_answer, make_objective, make_training, view_planner, view_recipe
+from .assemble import check_answer, make_objective, make_teacher, make_training, view_planner, view_recipe
 from .banks import BankPlan, banked, check_limit, distinct
+from .begun import described, go_on
+from .channels import channels_taken, grey_where_wanted, normalisation_for
 from .device import choose_device
+from .distill_recipe import (
+    DEFAULT_OPTIMIZER,
+    check_callback,
+    check_folder,
+    check_functions,
+    check_normalisation,
+    check_numbers,
+    check_views,
+    checked,
+)
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
-from .images import Images, load_images, part
+from .given_data import images_of, named_or_made
+from .given_models import as_teachers, check_student, heard_as_measured
+from .images import Images
 from .measured_images import images_for
 from .saved_model import LoadedModel
 from .spans import summed
 from .stop import PoliteStop
 from .teachers import must_differ
 
-DEFAULT_LOSS = ({"name": "soft_targets", "temperature": 4.0, "weight": 0.7}, {"name": "cross_entropy", "weight": 0.3})
-DEFAULT_OPTIMIZER = {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4}
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Distilled:
     """What `distill` gives. student: the module that was passed, trained, in eval mode.
 
-    validation, test: measured in float32, with the teacher as the reference. history: one row an epoch.
+    validation, test: measured in float32, with the teacher as the reference, or with the ensemble of several (their
+    probabilities, averaged). history: one row an epoch.
     """
 
     student: nn.Module
@@ -55,12 +70,21 @@ class Distilled:
     history: list[dict[str, Any]]
     seconds: float
 
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.student.parameters())
+        agreement = "" if self.test.agreement is None else f", agreement {self.test.agreement:.2%}"
+        return (
+            f"Distilled({type(self.student).__name__} of {parameters:,} parameters: test {self.test.top1:.2%} of "
+            f"{self.test.n:,} images{agreement}; validation {self.validation.top1:.2%}; {len(self.history)} epochs, "
+            f"{self.seconds:.1f} s)"
+        )
+
 
 def distill(
     student: nn.Module,
-    teacher: nn.Module | Sequence[nn.Module] | None,
+    teacher: Any,
     *,
-    data: str | Mapping[str, Any] | Dataset,
+    data: Any,
     loss: Sequence[Mapping[str, Any]] | Mapping[str, Any] | str | None = None,
     epochs: int,
     optimizer: Mapping[str, Any] = DEFAULT_OPTIMIZER,
@@ -77,38 +101,85 @@ def distill(
     outputs_bank: Mapping[str, Any] | None = None,
     losses: Functions = NONE,
     say: Callable[[str], None] | None = None,
+    watcher: Watcher | None = None,
     **options: Any,
 ) -> Distilled:
-    """Teach `student` what `teacher` knows. Both are modules from images `[B, 3, H, W]` to logits `[B, K]`.
+    """Teach `student` what `teacher` knows.
 
-    data: a source (`"cifar10"`, `"folder:photos/"`), a mapping as under `data:` in a recipe, or a `Dataset`.
+    student: a module from normalised images `[B, C, H, W]` to logits `[B, K]`: a tensor, a tuple whose first is one, a
+    mapping with `logits`, or an object with `.logits`. It is trained in place.
+    teacher: such a module (TorchScript too), any function of the same kind, or what `limbeck.load` gives, which brings
+    its own normalisation, resolution and class order; several as a list are averaged; None trains on labels alone. A
+    module is copied and its copy frozen; the one that was passed is only read. A function is asked as it is.
+    data: a source (`"cifar10"`, `"folder:photos/"`), a mapping as under `data:` in a recipe, a `limbeck.Dataset`;
+    `(images, labels)`, of which 20 % of each class are held out as the test split; `(train_images, train_labels,
+    test_images, test_labels)`; a map-style dataset or a pair of them (train, test); or a mapping of splits. Of arrays,
+    tensors and datasets `limbeck.Dataset.from_arrays` says what is taken. Images whose channels are equal are given
+    as one channel to a model that takes one, grey ones as three equal channels to a model that takes three.
     loss, optimizer, schedule, views and further options (`clip_norm`, `ema`, `patience`, `choose`): as in a
     recipe. By default 0.7 soft targets at temperature 4 and 0.3 cross-entropy, a one-cycle schedule, crops
-    of an eighth of the image and flips. teacher: None trains on labels alone; several are averaged.
-    save_to: a folder for checkpoints; a call with the same folder goes on where it stopped. outputs_bank: as in a
-    recipe (`{"limit_gb": 10.0}`): teachers' answers are kept in the cache, and later calls that see the same views
-    read them.
+    of an eighth of the image and flips.
+    losses: your own by name, `(student, teacher, targets, *, options) -> [B]`.
+    save_to: a folder for checkpoints; an equal call with the same folder goes on where it stopped. Equal are the
+    images, the student's structure, code and first weights (seed it: `torch.manual_seed` before it is made; they are
+    kept as `start.safetensors`), the teachers' weights and code, the code of `losses` with the values that they close
+    over or read from their module, and all settings. Code that is reached through another module of your own is not
+    seen, and a function as teacher is known by its code alone. A call that differs is refused, and what is there stays.
+    outputs_bank: as in a recipe (`{"limit_gb": 10.0}`): teachers' answers are kept in the cache, and later calls that
+    see the same views read them.
+    say: is told a line now and then. watcher: is told of every step and epoch; what one of its functions raises ends
+    the call, all saved.
 
-    The teacher is copied and its copy frozen; the module that was passed is only read.
     Raises LimbeckError for whatever a person can mend.
     """
-    teachers = [teacher] if isinstance(teacher, nn.Module) else list(teacher or ())
-    images = _images(data)
-    recipe = _checked(loss, epochs, optimizer, schedule, views, bool(teachers), images, losses, options, outputs_bank)
-    arm, view = recipe.students["student"], view_recipe(recipe.views)
+    check_numbers(seed, precision, device, teacher_resolution=teacher_resolution, student_resolution=student_resolution)
+    check_functions("losses", losses)
+    check_callback("say", say)
+    if watcher is not None and not isinstance(watcher, Watcher):
+        raise LimbeckError(f"watcher takes a limbeck.Watcher; got {type(watcher).__name__}")
+    folder = check_folder("save_to", save_to)
+    norms = {
+        "student": check_normalisation("student_normalisation", student_normalisation),
+        "teacher": check_normalisation("teacher_normalisation", teacher_normalisation),
+    }
     where = choose_device(device)
     dtype = compute_dtype(precision, where)
-    student_form = InputFormat(student_normalisation or images.normalisation, student_resolution)
-    teacher_form = InputFormat(teacher_normalisation or images.normalisation, teacher_resolution)
+    check_student(student)
+    as_teachers(teacher, None)  # what is no model is told before data are read
+    words = (loss, epochs, optimizer, schedule, views, outputs_bank, options)
+    taught = teacher is not None and not (isinstance(teacher, list | tuple) and not teacher)
+    checking = {"taught": taught, "losses": losses, "known": ARGUMENTS}
+    checked(*words, size=32, **checking)
+    images = images_of(data)
+    recipe = checked(*words, size=images.shape[1], **checking)
+    arm, view = recipe.students["student"], view_recipe(recipe.views)
+
+    teachers = as_teachers(teacher, images.class_names)
+    asked = {"student": (student, student_resolution)}
+    asked |= {given.name: (given.module, given.resolution(teacher_resolution)) for given in teachers}
+    taken = {name: channels_taken(model, images, side) for name, (model, side) in asked.items()}
+    images = grey_where_wanted(images, taken)
+    check_views(view, images.shape[0])
+    student_form = InputFormat(norms["student"] or normalisation_for(images, taken["student"]), student_resolution)
     check_answer("student", student, images, student_form)
     frozen: dict[str, Teacher] = {}
-    for number, module in enumerate(teachers):
-        name = f"teacher-{number}"
-        check_answer(name, module, images, teacher_form)
-        frozen[name] = Teacher(
-            name, copy.deepcopy(module), teacher_form, device=where, dtype=dtype, fold=fold_batch_norms
-        )
+    for given in teachers:
+        usual = InputFormat(norms["teacher"] or normalisation_for(images, taken[given.name]), teacher_resolution)
+        form = given.form or usual
+        check_answer(given.name, given.module, images, form)
+        frozen[given.name] = make_teacher(given.name, given.module, form, device=where, precision=precision)
     must_differ("student", list(frozen.values()))
+    settings = {
+        "training": arm.model_dump(mode="json", exclude={"seed", "outputs"}),
+        "views": repr(view),
+        "seed": seed,
+        "precision": precision,
+        "student's input": repr(student_form),
+        "teachers' input": repr([teacher.form for teacher in frozen.values()]),
+        "outputs_bank": recipe.outputs_bank is not None,
+    }
+    modules = {given.name: given.module for given in teachers}
+    begun = described(student, modules, losses, images.fingerprint, settings) if folder else {}
     learner = Learner(
         "student",
         student,
@@ -120,32 +191,33 @@ def distill(
         seed=seed,
     )
     history: list[dict[str, Any]] = []
-    watcher = Watcher(epoch=lambda _, row: _note(history, row, say), say=say or (lambda line: None))
+    watching = _watching(watcher, history, say)
     planner = view_planner(images, view, seed)
-    identity = {
-        "images": images.fingerprint,
-        "teachers": [teacher.fingerprint for teacher in frozen.values()],
-        "settings": [arm.model_dump(mode="json"), repr(view), seed, precision, repr(student_form), repr(teacher_form)],
-        **({"outputs_bank": "float16"} if recipe.outputs_bank is not None else {}),
-    }
     classes = len(images.class_names)
     banks: list[BankPlan] = []
     if recipe.outputs_bank is not None:
         banks = [BankPlan(name, planner, distinct(planner, epochs), classes) for name in frozen]
         check_limit(banks, recipe.outputs_bank.limit_gb)
-    made = {name: {"model": {"name": type(module).__qualname__}} for name, module in zip(frozen, teachers, strict=True)}
-    keeping = Keeping(CohortDirectory(Path(save_to)), identity, computed_with(where)) if save_to else None
+    made = {name: {"model": {"name": type(module).__qualname__}} for name, module in modules.items()}
+    keeping = None
+    if folder:
+        identity = _identity_in_checkpoints(images, list(frozen.values()), settings, student_form, teacher_resolution)
+        keeping = Keeping(CohortDirectory(folder), identity, computed_with(where))
     train = images.train.to(where)
+    one = prepare(images.train.first(2).to(where), student_form)
     with (
         keeping.directory.claimed() if keeping else nullcontext(True) as ours,
         PoliteStop() as stop,
-        banked(banks, frozen.__getitem__, made.__getitem__, planner, train, watcher.say) as stored,
+        banked(banks, frozen.__getitem__, made.__getitem__, planner, train, watching.say) as stored,
+        heard_as_measured(student, one),
     ):
         if not ours:
             raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")
+        if keeping:
+            go_on(keeping.directory, begun, student, watching.say)
         answering = stored.teachers if banks else frozen
         spans = follow(
-            [learner], answering, images, planner, train=train, watcher=watcher, keeping=keeping, stop=stop
+            [learner], answering, images, planner, train=train, watcher=watching, keeping=keeping, stop=stop
         )  # fmt: skip
     if learner.failure:
         at = learner.failure
@@ -158,103 +230,98 @@ def distill(
     if chosen is not student:
         student.load_state_dict(chosen.state_dict())
     student.eval()
-    predict = predictor(student, student_form, device=where)  # in float32, as the student will be used
-    reference = None
-    if len(teachers) == 1:
-        reference = predictor(copy.deepcopy(teachers[0]).to(where), teacher_form, device=where)
-    return Distilled(
-        student,
-        images.class_names,
-        evaluate_split(predict, images.validation, num_classes=classes, reference=reference),
-        evaluate_split(predict, images.test, num_classes=classes, reference=reference),
-        history,
-        summed(spans),
-    )
+    found = {
+        name: evaluate_split(
+            predictor(student, student_form, device=where, name="student"),  # in float32, as it will be used
+            split,
+            num_classes=classes,
+            reference=_reference(modules, frozen, split, where),
+        )
+        for name, split in (("validation", images.validation), ("test", images.test))
+    }
+    return Distilled(student, images.class_names, found["validation"], found["test"], history, summed(spans))
 
 
-def evaluate(
-    predict: Predict,
-    data: str | Mapping[str, Any] | Dataset | Split | None = None,
-    *,
-    split: str = "test",
-    batch_size: int = 250,
-) -> Evaluation:
+ARGUMENTS = tuple(inspect.signature(distill).parameters)[:-1]
+
+
+def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_size: int = 250) -> Evaluation:
     """Measure any function from uint8 images `[B, C, H, W]` to logits `[B, K]`: a model, an ensemble, a session.
 
     data: as in `distill`, or a `Split` (its classes are then counted by the answer). What `limbeck.load` gives is
     measured on images of its own size, and on its training data only as they were parted in training; None takes
     those. split: `test`, `validation` or `train`.
 
-    Raises LimbeckError where the data do not fit, or a split of them was parted otherwise in training.
+    Raises LimbeckError where the data do not fit, where a split of them was parted otherwise in training, and for
+    whatever the function raises.
     """
-    if isinstance(data, Split):
-        classes = int(predict(data.first(1)).shape[-1])
-        return evaluate_split(predict, data, num_classes=classes, batch_size=batch_size)
-    if isinstance(predict, LoadedModel):
-        wanted = data if data is None or isinstance(data, Dataset) else _data(data)
-        images = images_for(predict, wanted, split, "the model")
-        ordered = predict.in_order_of(images.class_names, "the model")
-        classes = len(images.class_names)
-        return evaluate_split(ordered, getattr(images, split), num_classes=classes, batch_size=batch_size)
-    if data is None:
-        raise LimbeckError("data: say on which, as in evaluate(predict, 'cifar10'); only a saved model knows its own")
-    images = _images(data)
+    if not callable(predict) or isinstance(predict, type):
+        raise LimbeckError(f"evaluate takes a function from images to logits; got {predict!r:.60}")
     if split not in ("train", "validation", "test"):
-        raise LimbeckError(f"split takes train, validation or test; got {split!r}")
-    return evaluate_split(predict, getattr(images, split), num_classes=len(images.class_names), batch_size=batch_size)
+        raise LimbeckError(f"split takes train, validation or test; got {split!r:.60}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise LimbeckError(f"batch_size takes a whole number from 1; got {batch_size!r:.60}")
+
+    def answer(images: Tensor) -> Tensor:
+        with naming_model("evaluate", images.shape):
+            return predict(images)
+
+    if isinstance(data, Split):
+        first = logits_of(answer, Split(data.first(1), data.labels[:1]))
+        return evaluate_split(answer, data, num_classes=first.shape[-1], batch_size=batch_size)
+    if isinstance(predict, LoadedModel):
+        images = images_for(predict, None if data is None else named_or_made(data), split, "the model")
+        answer = predict.in_order_of(images.class_names, "the model")
+    elif data is None:
+        raise LimbeckError("data: say on which, as in evaluate(predict, 'cifar10'); only a saved model knows its own")
+    else:
+        images = images_of(data)
+    return evaluate_split(answer, getattr(images, split), num_classes=len(images.class_names), batch_size=batch_size)
 
 
-def _images(data: str | Mapping[str, Any] | Dataset) -> Images:
-    if isinstance(data, Dataset):
-        return part(data)
-    return load_images(_data(data))
+def _reference(
+    modules: Mapping[str, nn.Module], frozen: Mapping[str, Teacher], split: Split, device: torch.device
+) -> Tensor | None:
+    """What the teachers say of a split in float32, logits `[N, K]`: several as one, averaged by probability."""
+    answers = []
+    for name, module in modules.items():
+        model = copy.deepcopy(module).to(device)
+        answers.append(Outputs(logits_of(predictor(model, frozen[name].form, device=device, name=name), split)))
+    told = ensemble(answers, [1 / len(answers)] * len(answers), 1.0) if answers else None
+    return told.logits if told else None
 
 
-def _data(data: str | Mapping[str, Any]) -> Data:
-    return Data(source=data) if isinstance(data, str) else Data(**data)
-
-
-def _checked(
-    loss: Any,
-    epochs: int,
-    optimizer: Mapping[str, Any],
-    schedule: Mapping[str, Any] | None,
-    views: Mapping[str, Any] | None,
-    taught: bool,
+def _identity_in_checkpoints(
     images: Images,
-    losses: Functions,
-    options: Mapping[str, Any],
-    outputs_bank: Mapping[str, Any] | None,
-) -> Recipe:
-    """The words of a call as a recipe with one student, checked as any other."""
-    if loss is None:
-        loss = DEFAULT_LOSS if taught else ({"name": "cross_entropy"},)
-    terms = [loss] if isinstance(loss, Mapping) else [{"name": loss}] if isinstance(loss, str) else list(loss)
-    size = images.shape[1]
-    arm: dict[str, Any] = {
-        "model": "lightweight_cnn",  # stands for the module that the caller brings
-        "epochs": epochs,
-        "loss": [dict(term) for term in terms],
-        "optimizer": dict(optimizer),
-        "schedule": dict(schedule or {"name": "one_cycle"}),
-        **options,
+    teachers: Sequence[Teacher],
+    settings: Mapping[str, Any],
+    student_form: InputFormat,
+    teacher_resolution: int | None,
+) -> dict[str, Any]:
+    """What checkpoints are marked with, as earlier versions did; `begun.json` says more."""
+    form = teachers[0].form if teachers else InputFormat(images.normalisation, teacher_resolution)
+    said = [settings["training"], settings["views"], settings["seed"], settings["precision"], repr(student_form)]
+    return {
+        "images": images.fingerprint,
+        "teachers": [teacher.fingerprint for teacher in teachers],
+        "settings": [*said, repr(form)],
+        **({"outputs_bank": "float16"} if settings["outputs_bank"] else {}),
     }
-    teachers: dict[str, Any] = {}
-    if taught:
-        teachers["teacher"] = {"model": "lightweight_cnn", "weights": "in memory"}
-        arm["teacher"] = "teacher"
-    tree = {
-        "name": "distill",
-        "data": {"source": "digits"},
-        "outputs_bank": None if outputs_bank is None else dict(outputs_bank),
-        "views": dict(views or {"crop": {"padding": max(1, size // 8)}, "flip": True}),
-        "teachers": teachers,
-        "students": {"student": arm},
-    }
-    return check(tree, "distill", {}, losses=losses)
 
 
-def _note(history: list[dict[str, Any]], row: dict[str, Any], say: Callable[[str], None] | None) -> None:
-    history.append(row)
-    if say:
-        say(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {row.get('validation_accuracy', 0):.2%}")
+def _watching(watcher: Watcher | None, history: list[dict[str, Any]], say: Callable[[str], None] | None) -> Watcher:
+    """The caller's watcher, which also keeps the history and says a line an epoch."""
+    own = watcher or Watcher()
+
+    def tell(line: str) -> None:
+        own.say(line)
+        if say:
+            say(line)
+
+    def note(learner: str, row: dict[str, Any]) -> None:
+        history.append({name: value for name, value in row.items() if name != "images_per_second"})  # as it is kept
+        own.epoch(learner, row)
+        accuracy = row.get("validation_accuracy", 0)
+        tell(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {accuracy:.2%}")
+
+    return Watcher(step=own.step, epoch=note, say=tell)

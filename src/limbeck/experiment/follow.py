@@ -12,7 +12,7 @@ from typing import Any
 from limbeck.evaluation.evaluate import evaluate
 from limbeck.runs import checkpoint
 from limbeck.runs.directory import CohortDirectory
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.teaching.learner import Learner
 from limbeck.teaching.loop import Answers, EpochEnded, Position, teach
 from limbeck.teaching.predictor import predictor
@@ -105,25 +105,34 @@ def follow(
             give_back()
         saved = time.monotonic()
 
+    def tell(told: Callable[..., None], *words: Any) -> None:
+        """What a caller's function raises passes through unchanged, and the work so far is not lost with it."""
+        try:
+            told(*words)
+        except BaseException:
+            save()
+            raise
+
     for event in teach(learners, teachers, train or images.train, planner, position):
         position = event.position
         if isinstance(event, EpochEnded):
             taught = {"images_per_second": round(images_seen / max(time.monotonic() - epoch_began, 1e-9), 1)}
-            accuracies: dict[str, float] = {}
+            rows: dict[str, Row] = {}
             for learner in learners:
                 if learner.name in event.rows:
                     row = _validate(learner, event.rows[learner.name], images, evaluation_batch)
                     row["seconds"] = round(time.monotonic() - epoch_began, 3)
                     if keeping and processes.first:
                         keeping.directory.metrics(learner.name).append(row)
-                    watcher.epoch(learner.name, row | taught)
-                    accuracies[learner.name] = row.get("validation_accuracy", 0.0)
+                    rows[learner.name] = row
             if prune:
-                prune(learners, accuracies)
+                prune(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})
+            for name, row in rows.items():  # when all are validated: a save in between would be half an epoch's end
+                tell(watcher.epoch, name, row | taught)
             epoch_began, images_seen = time.monotonic(), 0
         else:
             images_seen += min(planner.recipe.batch_size, planner.size)
-        watcher.step(position.epoch + position.step / steps, longest)
+        tell(watcher.step, position.epoch + position.step / steps, longest)
         if keeping and time.monotonic() - saved >= keeping.seconds:
             save()
         if stop and (processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0):
@@ -182,7 +191,13 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
     if changed:
         watcher.say(f"{changed}: the run will not end bit for bit as it would have")
     for learner in learners:
-        learner.restore(unpack(learner.name, found.files))
+        try:
+            learner.restore(unpack(learner.name, found.files))
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise LimbeckError(
+                f"{found.path}: does not fit {learner.name} ({in_a_line(error)}); --fresh starts anew, --name NAME "
+                "(from Python: another save_to) keeps both"
+            ) from error
         if learner.processes.first:
             keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])

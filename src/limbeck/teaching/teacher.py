@@ -70,8 +70,11 @@ def fingerprint(model: nn.Module) -> str:
     """SHA-256 of a model's weights and buffers: their names, types, shapes and bytes."""
     whole = hashlib.sha256()
     for name, tensor in model.state_dict().items():
+        if not isinstance(tensor, Tensor):  # what a module keeps beside its tensors
+            whole.update(f"{name} {tensor!r}\n".encode())
+            continue
         whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        whole.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

@@ -28,7 +28,8 @@ def prepare(images: Tensor, form: InputFormat, dtype: torch.dtype = torch.float3
     """uint8 `[B, C, H, W]` to normalised `dtype`, channels last.
 
     The arithmetic is float32 and rounds once at the end, so that bfloat16 gets what autocast would make of
-    float32 input. The result is shared by all models of equal format.
+    float32 input. The result is shared by all models of equal format. Grey images become three equal channels for a
+    model whose normalisation has three.
     """
     size = form.resolution
     if size is not None and tuple(images.shape[-2:]) != (size, size):
@@ -37,6 +38,8 @@ def prepare(images: Tensor, form: InputFormat, dtype: torch.dtype = torch.float3
         ).contiguous(memory_format=torch.channels_last)
     else:
         pixels = images
+    if pixels.shape[1] == 1 and len(form.normalisation.mean) == 3:
+        pixels = pixels.expand(-1, 3, -1, -1)
     batch, channels, height, width = pixels.shape
     scale, shift = _factors(form.normalisation, width, images.device)
     rows = pixels.permute(0, 2, 3, 1).reshape(batch * height, width * channels).float()

@@ -1,0 +1,102 @@
+"""Images of a map-style dataset, as PyTorch and its libraries have them: `len(d)` and `d[i]` give all there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from limbeck.runs.errors import LimbeckError, in_a_line
+
+from . import progress
+
+READ_TWICE = 3
+"""Images that are read again, to see that a dataset gives the same ones each time."""
+
+
+def is_map_style(value: Any) -> bool:
+    """Whether a value has a length and gives items by number, and is no array, mapping or list."""
+    if isinstance(value, np.ndarray | Tensor | str | bytes | dict | list | tuple | range | type):
+        return False
+    return hasattr(value, "__len__") and hasattr(value, "__getitem__")
+
+
+def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str] | None]:
+    """Images `[N, H, W, C]` of any dtype, labels `[N]`, and class names where the dataset says `classes`.
+
+    Items are `(image, label)`, the image a Pillow image, an array `[H, W]` or `[H, W, C]`, or a tensor `[C, H, W]` or
+    `[H, W]`. Raises LimbeckError for anything else, for images of several sizes, and where an image is another each
+    time it is read: augmentation belongs into `views`.
+    """
+    try:
+        count = len(dataset)
+    except Exception as error:
+        raise LimbeckError(f"{where}: the dataset has no length ({in_a_line(error)})") from error
+    if count == 0:
+        raise LimbeckError(f"{where}: the dataset is empty")
+    images: np.ndarray | None = None
+    labels: list[Any] = []
+    with progress.bar(f"reading {where}", count) as advance:
+        for place in range(count):
+            image, label = _item(dataset, place, where)
+            if images is None:
+                images = np.empty((count, *image.shape), image.dtype)
+            if image.shape != images.shape[1:] or image.dtype != images.dtype:
+                raise LimbeckError(
+                    f"{where}: image {place} is {list(image.shape)} {image.dtype}, image 0 {list(images.shape[1:])} "
+                    f"{images.dtype} (H, W, C); bring all to one size"
+                )
+            if place < READ_TWICE and not np.array_equal(_item(dataset, place, where)[0], image):
+                raise LimbeckError(
+                    f"{where}: image {place} is another each time it is read; give the dataset without random "
+                    "transforms: Limbeck makes its views itself (`views=`)"
+                )
+            images[place] = image
+            labels.append(label)
+            advance(1)
+    assert images is not None
+    names = getattr(dataset, "classes", None)
+    known = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return images, np.array(labels, np.int64), list(names) if known and names else None  # type: ignore[arg-type]
+
+
+def _item(dataset: Any, place: int, where: str) -> tuple[np.ndarray, int]:
+    try:
+        item = dataset[place]
+    except Exception as error:
+        raise LimbeckError(
+            f"{where}: item {place} of {type(dataset).__name__} raised {type(error).__name__}: {in_a_line(error)}"
+        ) from error
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        raise LimbeckError(f"{where}: items must be (image, label); item {place} is a {type(item).__name__}")
+    label = item[1]
+    try:
+        number = int(label)
+        whole = float(label) == number
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        number, whole = 0, False
+    if not whole:
+        raise LimbeckError(f"{where}: labels must be integers from 0; item {place} has {label!r:.60}")
+    return _image(item[0], place, where), number
+
+
+def _image(image: Any, place: int, where: str) -> np.ndarray:
+    """`[H, W, C]`."""
+    if isinstance(image, Image.Image):
+        array = np.asarray(image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB"))
+    elif isinstance(image, Tensor):
+        array = image.detach().cpu().numpy()
+        array = array.transpose(1, 2, 0) if array.ndim == 3 else array
+    elif isinstance(image, np.ndarray):
+        array = image
+    else:
+        raise LimbeckError(
+            f"{where}: images must be Pillow images, arrays or tensors; item {place} has a {type(image).__name__}"
+        )
+    array = array[..., None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.dtype == object:
+        raise LimbeckError(f"{where}: an image is [H, W, C] or a tensor [C, H, W]; item {place} is {list(array.shape)}")
+    return array

@@ -1,0 +1,135 @@
+"""The words of a `distill` call, checked: most of them are a recipe with one student."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.runs.recipe import Functions, Recipe
+from limbeck.runs.recipe_file import check, plain
+from limbeck.types import Normalisation
+from limbeck.views.plan import ViewRecipe
+
+DEFAULT_LOSS = ({"name": "soft_targets", "temperature": 4.0, "weight": 0.7}, {"name": "cross_entropy", "weight": 0.3})
+DEFAULT_OPTIMIZER = {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4}
+OPTIONS = ("clip_norm", "ema", "patience", "choose")
+PRECISIONS = ("auto", "bf16", "fp16", "fp32")
+
+
+def checked(
+    loss: Any,
+    epochs: Any,
+    optimizer: Any,
+    schedule: Any,
+    views: Any,
+    outputs_bank: Any,
+    options: Mapping[str, Any],
+    *,
+    taught: bool,
+    size: int,
+    losses: Functions,
+    known: tuple[str, ...],
+) -> Recipe:
+    """A recipe of one student, checked as any other. size: side of the images. known: all other arguments.
+
+    Raises LimbeckError.
+    """
+    for option in options:
+        if option not in OPTIONS:
+            raise LimbeckError(f"distill takes no {option!r}{did_you_mean(option, (*OPTIONS, *known))}")
+    if loss is None:
+        loss = DEFAULT_LOSS if taught else ({"name": "cross_entropy"},)
+    terms = [loss] if isinstance(loss, Mapping | str) else loss
+    if not isinstance(terms, list | tuple):
+        raise LimbeckError(f"loss takes a name, a mapping or a list of mappings; got {type(loss).__name__}")
+    arm: dict[str, Any] = {
+        "model": "lightweight_cnn",  # stands for the module that the caller brings
+        "epochs": epochs,
+        "loss": [{"name": term} if isinstance(term, str) else term for term in terms],
+        "optimizer": optimizer,
+        "schedule": {"name": "one_cycle"} if schedule is None else schedule,
+        **options,
+    }
+    teachers: dict[str, Any] = {}
+    if taught:
+        teachers["teacher"] = {"model": "lightweight_cnn", "weights": "in memory"}
+        arm["teacher"] = "teacher"
+    tree = {
+        "name": "distill",
+        "data": {"source": "digits"},
+        "outputs_bank": outputs_bank,
+        "views": {"crop": {"padding": max(1, size // 8)}, "flip": True} if views is None else views,
+        "teachers": teachers,
+        "students": {"student": arm},
+    }
+    return check(plain(tree), "distill", {}, losses=losses)
+
+
+def check_functions(what: str, given: Any) -> None:
+    """Raises LimbeckError unless these are functions by name."""
+    if not isinstance(given, Mapping):
+        raise LimbeckError(f"{what} takes a mapping from names to functions; got {type(given).__name__}")
+    for name, function in given.items():
+        if not isinstance(name, str) or not callable(function):
+            raise LimbeckError(f"{what} takes a mapping from names to functions; got {name!r:.60}: {function!r:.60}")
+
+
+def check_numbers(seed: Any, precision: Any, device: Any, **resolutions: Any) -> None:
+    """Raises LimbeckError for what none of these can be."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise LimbeckError(f"seed takes a whole number from 0 to 4294967295; got {seed!r:.60}")
+    if precision not in PRECISIONS:
+        raise LimbeckError(f"precision takes {', '.join(PRECISIONS)}; got {precision!r:.60}")
+    if not isinstance(device, str):
+        raise LimbeckError(f"device takes a word, as 'auto', 'cpu' or 'cuda'; got {device!r:.60}")
+    for name, value in resolutions.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096):
+            raise LimbeckError(f"{name} takes a side in pixels from 1 to 4096; got {value!r:.60}")
+
+
+def check_callback(name: str, function: Callable[..., Any] | None) -> None:
+    """Raises LimbeckError where it cannot be called."""
+    if function is not None and not callable(function):
+        raise LimbeckError(f"{name} takes a function; got {type(function).__name__}")
+
+
+def check_folder(name: str, folder: Any) -> Path | None:
+    """A folder as a path. Raises LimbeckError where it can be none."""
+    if folder is None:
+        return None
+    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
+        raise LimbeckError(f"{name} takes a folder; got {folder!r:.60}")
+    return Path(folder)
+
+
+def check_normalisation(name: str, given: Any) -> Normalisation | None:
+    """A normalisation of plain numbers. Raises LimbeckError."""
+    if given is None:
+        return None
+    if isinstance(given, Normalisation) and _numbers(given.mean) and _numbers(given.sd):
+        mean, sd = tuple(map(float, given.mean)), tuple(map(float, given.sd))
+        if len(mean) == len(sd) and min(sd) > 0:
+            return Normalisation(mean, sd)
+    raise LimbeckError(
+        f"{name} takes limbeck.Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), a number for each channel "
+        f"and deviations above 0; got {given!r:.100}"
+    )
+
+
+def check_views(view: ViewRecipe, channels: int) -> None:
+    """Raises LimbeckError for views that there are of colour images alone."""
+    if channels == 3:
+        return
+    if view.policy is not None:
+        raise LimbeckError(f"views.policy: its operations need 3 channels, the images have {channels}; leave it out")
+    if view.erasing is not None and view.erasing.fill == "noise":
+        raise LimbeckError(f"views.erasing: noise needs 3 channels, the images have {channels}; use fill: mean")
+
+
+def _numbers(values: Any) -> bool:
+    if not isinstance(values, tuple | list) or not values:
+        return False
+    return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
