@@ -219,6 +219,25 @@ def evaluate(
     print("\n".join(f"{what:<28}{value}" for what, value in found))
 
 
+@app.command(epilog=examples("check folder:photos", "check folder:photos --out spoilt.txt", "check parquet:pets"))
+def check(
+    source: Annotated[str, typer.Argument(help="A data source, as in folder:photos.")],
+    options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the source.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file for all spoilt images and their reasons.")] = None,
+) -> None:
+    """Look at every image of a data source: classes, sizes, duplicates, and all that is spoilt.
+
+    Exit code 2 where something is spoilt.
+    """
+    from limbeck.experiment.check_source import check_source
+    from limbeck.runs.wrapping import width_of
+
+    found = check_source(source, options or (), out, width=width_of(sys.stdout) or 100)
+    print("\n".join(found.lines))
+    if not found.sound:
+        raise typer.Exit(2)
+
+
 @app.command(epilog=examples("predict runs/quickstart/models/distilled-seed0 photo.png"))
 def predict(
     checkpoint: Annotated[Path, typer.Argument(help="A model's folder, as in runs/NAME/models/distilled-seed0.")],

@@ -7,11 +7,15 @@ import sys
 import textwrap
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from limbeck.data import digits
+from limbeck.experiment.estimate import describe_plan
 from limbeck.experiment.images import part
+from limbeck.experiment.run import run
 from limbeck.runs.errors import LimbeckError
 from limbeck.runs.recipe_file import load_recipe
 from limbeck.types import Dataset, Normalisation, Split
@@ -145,3 +149,39 @@ def test_what_was_held_out_of_digits_stays_so_in_every_version():
     images = part(digits.build(), 0.1)
     assert images.validation.rows[:8].tolist() == [22, 40, 45, 53, 56, 73, 74, 85]
     assert "/split=" not in images.fingerprint
+
+
+def test_what_was_left_out_reaches_result_and_report(tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    photos = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        (photos / name).mkdir(parents=True)
+        for i in range(10):
+            Image.fromarray(np.random.default_rng([ord(name[0]), i]).integers(0, 256, (8, 8, 3), np.uint8)).save(
+                photos / name / f"{i}.png"
+            )
+    (photos / "cat" / "bad.png").write_bytes(b"rubbish")
+    (photos / "cat" / "notes.txt").write_text("hello")
+    recipe = {
+        "name": "skipping",
+        "data": {"source": f"folder:{photos}", "validation": 0.2, "spoilt": "skip"},
+        "views": {"batch_size": 8},
+        "seeds": [0],
+        "students": {
+            "only": {
+                "model": "lightweight_cnn",
+                "epochs": 1,
+                "loss": [{"name": "cross_entropy"}],
+                "optimizer": {"name": "sgd", "lr": 0.1},
+            }
+        },
+        "evaluation": {"latency_batch": 0},
+    }
+    done = run(recipe, folder=tmp_path / "runs")
+    passed_over, left_out = done.result["data_notes"]
+    assert passed_over == "1 file passed over, no images: 1 .txt"
+    assert left_out.startswith("1 of 21 images are spoilt and were left out")
+    report = done.report.read_text()
+    assert passed_over in report
+    assert "1 of 21 images are spoilt" in report
+    assert passed_over in "\n".join(describe_plan(load_recipe(recipe), timed=False))

@@ -19,14 +19,15 @@ from processes import in_a_process
 from rows import Trials
 
 NAME = "mutated-files"
-HOLDS = "mutated PNG, JPEG, WebP, parquet, archives: read, or refused with their path; < 2 s, < 200 MB each"
+HOLDS = "mutated images of six formats, parquet, archives: read, or refused with their path; < 2 s, < 200 MB each"
 CI, CHAOS = 2_000, 50_000
 SECONDS, MEGABYTES = 2.0, 200.0
-KINDS = ("png", "jpg", "webp", "png", "jpg", "webp", "parquet", "tar.gz", "tar")
+IMAGES = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tif": "TIFF", "avif": "AVIF", "ppm": "PPM"}
+KINDS = ("png", "jpg", "webp", "tif", "avif", "ppm", "png", "jpg", "webp", "parquet", "tar.gz", "tar")
 
 
 def prepare(place: Path) -> Trials:
-    """Whole files to spoil: a real photo in three formats, a parquet file and an archive in CIFAR's layout."""
+    """Whole files to spoil: a real photo in six formats, a parquet file and an archive in CIFAR's layout."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
     import pyarrow.parquet  # noqa: F401
     from PIL import Image
@@ -62,7 +63,7 @@ def _write_samples(folder: Path) -> dict[str, object]:
     from limbeck.data import cifar10
 
     photo = Image.fromarray(load_sample_image("flower.jpg")).crop((200, 100, 296, 196))
-    for kind, name in (("png", "PNG"), ("jpg", "JPEG"), ("webp", "WEBP")):
+    for kind, name in IMAGES.items():
         (folder / f"sample.{kind}").write_bytes(encoded(photo, name))
     images = [encoded(photo.rotate(10 * turn), "PNG") for turn in range(10)]
     labels = {"label": [i % 2 for i in range(10)]}
@@ -153,7 +154,7 @@ def _placed(kind: str, content: bytes, place: Path, samples: Path) -> tuple[Path
     from limbeck.data import cifar10, folder, parquet
     from limbeck.data.cifar_archive import dataset
 
-    if kind in ("png", "jpg", "webp"):
+    if kind in IMAGES:
         for name in ("cat", "dog"):
             (place / "photos" / name).mkdir(parents=True)
             for i in range(2):

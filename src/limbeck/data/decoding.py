@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from .spoilt import ReadAgainError, Reading, Spoilt, SpoiltError
 BLOCK = 32  # images a task: small, since what waits is held in memory
 KEPT_UP_TO = 128  # pixels a side: small images of one size are kept as they are
 PHOTO_SIZE = 224  # pixels a side, where nobody names one
+
+T = TypeVar("T")
 
 
 class Item(NamedTuple):
@@ -97,11 +99,13 @@ def decoded(
     the set's 16-bit grey has 12 bits.
     """
     spoilt, brightest = list(known), -1
-    for block in _decoded_blocks(items, shape, fitted, reading.white if reading else images.WHITE):
-        spoilt += block.spoilt
-        brightest = max(brightest, block.brightest)
-        if not spoilt:
-            yield block.pixels, block.labels
+    white = reading.white if reading else images.WHITE
+    with images.quiet():
+        for block in in_blocks(items, lambda some: _decode_block(some, shape, fitted, white)):
+            spoilt += block.spoilt
+            brightest = max(brightest, block.brightest)
+            if not spoilt:
+                yield block.pixels, block.labels
     if spoilt and not (skip and reading):
         raise SpoiltError(spoilt, advice)
     if reading is None:
@@ -112,18 +116,18 @@ def decoded(
         raise ReadAgainError(fitting)
 
 
-def _decoded_blocks(items: Iterable[Item], shape: tuple[int, int], fitted: bool, white: int) -> Iterator[_Block]:
+def in_blocks(items: Iterable[Item], work: Callable[[list[Item]], T]) -> Iterator[T]:
+    """What `work` makes of some images at a time, in their order, on all cores."""
     waiting: deque = deque()
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
     try:
-        with images.quiet():
-            for block in _blocks(items):
-                waiting.append(pool.submit(_decode_block, block, shape, fitted, white))
-                if len(waiting) > 2 * threads:
-                    yield waiting.popleft().result()
-            while waiting:
+        for block in _blocks(items):
+            waiting.append(pool.submit(work, block))
+            if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 

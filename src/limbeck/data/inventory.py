@@ -136,7 +136,7 @@ def files_of(root: Path, items: Iterable[Item]) -> list[str]:
 def notes_on_untested(labels: np.ndarray, held: np.ndarray, class_names: Sequence[str]) -> list[str]:
     """A line of the classes of which nothing was split off to test on. labels: `[N]`. held: `[N]` bool."""
     counts, out = (np.bincount(part, minlength=len(class_names)) for part in (labels, labels[held]))
-    return note_on_small([class_names[label] for label in np.flatnonzero((counts > 0) & (out == 0))], "test")
+    return note_on_small([class_names[label] for label in np.flatnonzero((counts > 0) & (out == 0)).tolist()], "test")
 
 
 def notes_on_absent(labels: Mapping[str, np.ndarray], class_names: Sequence[str]) -> list[str]:
@@ -145,5 +145,7 @@ def notes_on_absent(labels: Mapping[str, np.ndarray], class_names: Sequence[str]
     for split, of_split in labels.items():
         counts = np.bincount(of_split, minlength=len(class_names))
         if split != "train" and (lacking := np.flatnonzero(counts == 0)).size:
-            said.append(f"the {split} split has no image of {listed([class_names[label] for label in lacking])}")
+            said.append(
+                f"the {split} split has no image of {listed([class_names[label] for label in lacking.tolist()])}"
+            )
     return said

@@ -98,4 +98,5 @@ def part(dataset: Dataset, validation: float = 0.1, train_images: int | None = N
 def _notes_on_small(whole: Split, held_out: Split, class_names: Sequence[str]) -> list[str]:
     """A line of the classes of which no image is held out."""
     counts, out = (part.labels.bincount(minlength=len(class_names)) for part in (whole, held_out))
-    return note_on_small([class_names[i] for i in ((counts > 0) & (out == 0)).nonzero().flatten()], "validation")
+    numbers = zip(class_names, counts.tolist(), out.tolist(), strict=True)
+    return note_on_small([name for name, count, held in numbers if count and not held], "validation")
