@@ -19,6 +19,8 @@ import limbeck
 from limbeck.runs.directory import RunDirectory
 
 SCRIPT = Path(run_together.__file__)
+IMAGES_SEEN = 400
+"""In an epoch: whole batches of 50."""
 
 
 def torchrun(count: int, *words: object) -> subprocess.Popen[str]:
@@ -63,6 +65,9 @@ def test_two_processes_make_one_run_as_one_process_would(whole: Path, tmp_path: 
         alone, both = rows(tmp_path, learner), rows(whole, learner)
         assert len(both) == len(alone)
         for one, two in zip(alone, both, strict=True):
+            # Sums in another order move logits by 1e-7 or so: losses hardly change, and an image whose two likeliest
+            # classes are as good as tied may be counted right in one and wrong in the other.
+            assert two.pop("train_accuracy") == pytest.approx(one.pop("train_accuracy"), abs=1 / IMAGES_SEEN)
             assert two == pytest.approx(one, abs=2e-4)
     result = json.loads((whole / "together" / "result.json").read_text())
     assert [arm["arm"] for arm in result["arms"]] == ["big", "dist", "small"]
