@@ -285,7 +285,8 @@ def _reference(
     """What the teachers say of a split in float32, logits `[N, K]`: several as one, averaged by probability."""
     answers = []
     for name, module in modules.items():
-        model = copy.deepcopy(module).to(device)
+        with torch.no_grad():
+            model = copy.deepcopy(module).to(device)
         answers.append(Outputs(logits_of(predictor(model, frozen[name].form, device=device, name=name), split)))
     told = ensemble(answers, [1 / len(answers)] * len(answers), 1.0) if answers else None
     return told.logits if told else None

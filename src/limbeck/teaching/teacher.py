@@ -42,7 +42,8 @@ class Teacher:
         fold: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         self.fingerprint = fingerprint(model)
-        own = fold(model) if fold else copy.deepcopy(model)
+        with torch.no_grad():  # a copy of a scripted module would remember what it was computed from
+            own = fold(model) if fold else copy.deepcopy(model)
         self.name, self.form, self.device, self.dtype = name, form, device, dtype
         own = own.eval().requires_grad_(False)
         self.frozen = own.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
