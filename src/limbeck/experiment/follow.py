@@ -83,8 +83,8 @@ def follow(
     position, before = _resume(learners, keeping, watcher) if keeping else (Position(), [])
     if prune and keeping:
         for learner in learners:
-            rows = keeping.directory.metrics(learner.name).rows()
-            prune.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in rows])
+            earlier = keeping.directory.metrics(learner.name).rows()
+            prune.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in earlier])
     clock, started = time.time(), time.monotonic()
     saved = epoch_began = started
     processes = learners[0].processes
