@@ -9,6 +9,7 @@ from typer.exceptions import TyperException
 
 from limbeck.cli import app, commands
 from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
+from limbeck.runs.terminal_text import show_what_can_be_shown
 from limbeck.runs.wrapping import width_of, wrapped
 
 
@@ -16,10 +17,11 @@ def main() -> None:
     """The entry point.
 
     Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 3 a run
-    or a sweep that finished, but in which a learner failed (it diverged, or its teacher did), said last; 130 stopped by
-    Ctrl-C with all saved; 137 a second signal, at once; 1 a defect of Limbeck's own, or a reader of its
-    output that went away. `--debug` shows the trace of any error.
+    or a sweep that finished, but in which a learner failed (it diverged, or its teacher did), said last; 4 a
+    `predict` that passed over files that could not be read; 130 stopped by Ctrl-C with all saved; 137 a second signal,
+    at once; 1 a defect of Limbeck's own, or a reader of its output that went away. `--debug` shows the trace of any error.
     """
+    show_what_can_be_shown((sys.stdout, sys.stderr))
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
     try:
