@@ -18,8 +18,9 @@ def main() -> None:
 
     Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 3 a run
     or a sweep that finished, but in which a learner failed (it diverged, or its teacher did), said last; 4 a
-    `predict` that passed over files that could not be read; 130 stopped by Ctrl-C with all saved; 137 a second signal,
-    at once; 1 a defect of Limbeck's own, or a reader of its output that went away. `--debug` shows the trace of any error.
+    `predict` that passed over files that could not be read; 130 stopped by Ctrl-C with all saved; 137 a second
+    signal, at once; 1 a defect of Limbeck's own, or a reader of its output that went away. `--debug` shows the trace
+    of any error.
     """
     show_what_can_be_shown((sys.stdout, sys.stderr))
     debug = "--debug" in sys.argv

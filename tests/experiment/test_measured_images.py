@@ -127,6 +127,12 @@ def test_another_size_is_refused(home: Path, model: Path) -> None:
         assert "\n" not in str(error.value)
 
 
+def test_the_other_model_was_trained_on_other_data(home: Path, model: Path, tmp_path: Path) -> None:
+    data = {"source": f"folder:{write_folder(tmp_path / 'others', seed=2)}", "image_size": 12}
+    other = limbeck.run({**RECIPE, "data": data}, folder=tmp_path / "runs").folder / "models/small-seed0"
+    assert dict(measure_saved(model, None, (), "validation", against=other))["against"] == str(other)
+
+
 def test_the_other_model_was_parted_otherwise(home: Path, model: Path) -> None:
     data = {"source": f"folder:{home / 'photos'}", "image_size": 12, "test": 0.3, "validation": 0.4}
     other = limbeck.run({**RECIPE, "name": "other", "data": data}, folder=home / "runs").folder / "models/small-seed0"

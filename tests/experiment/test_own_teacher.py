@@ -167,6 +167,12 @@ def test_it_is_measured_by_evaluate_as_by_a_run(trained: Path, tmp_path: Path) -
     assert measured(measure_saved(str(recipe), None, (), "test", arm="mine")) == wanted
     options = [f"normalise.{key}={json.dumps(normalise[key])}" for key in ("mean", "sd")]
     assert measured(measure_saved(bare, "digits", options, "test", model="lightweight_cnn")) == wanted
+    spoilt = dict(
+        measure_saved(
+            bare, "digits", ["normalise.mean=[5, 5, 5]", "normalise.sd=[1, 1, 1]"], "test", model="lightweight_cnn"
+        )
+    )
+    assert "without `normalise`" in spoilt["remark"], "what the check before a run would advise"
     turned = [f"classes={json.dumps(NAMES[::-1])}"]
     assert measured(measure_saved(bare, "digits", [*options, *turned], "test", model="lightweight_cnn")) != wanted
 
@@ -177,7 +183,7 @@ def test_it_is_measured_by_evaluate_as_by_a_run(trained: Path, tmp_path: Path) -
         ({"arm": "mien"}, "did you mean 'mine'"),
         ({"arm": "kd"}, "is trained by the recipe"),
         ({}, "say which of its arms, as in --arm"),
-        ({"arm": "mine", "source": "digits"}, "the recipe says on which data"),
+        ({"arm": "mine", "source": "digits"}, "the recipe says which model and data"),
         ({"checkpoint": "bare.safetensors"}, "say whose weights, as in --model"),
         ({"checkpoint": "bare.safetensors", "model": "lightweight_cnn"}, "name them, as in folder:photos"),
         ({"checkpoint": "bare.safetensors", "model": "lightweight_cn", "source": "digits"}, "did you mean 'lightwei"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -46,35 +47,58 @@ def measure_saved(
     Raises LimbeckError where the data do not fit the model: other classes, another size, a split cut anew.
     """
     check_split_name(split)
-    where = str(checkpoint)
     if source is not None and "=" in source.partition(":")[0]:
         source, options = None, [source, *options]  # DATA was left out
-    if arm is not None:
-        if source is not None:
-            raise LimbeckError(f"--arm: the recipe says on which data; got {source!r}; use data.source=… for others")
-        saved, images = model_of_recipe(where, arm, options)
-        where, seen = f"{arm} of {where}", "unknown: nobody says on what it was trained"
-    elif model is not None:
-        if source is None:
-            raise LimbeckError(f"{where}: a weights file does not say on which data; name them, as in folder:photos")
-        saved, images = model_of_file(Path(checkpoint), model, source, options)
-        seen = "unknown: nobody says on what it was trained"
-    else:
-        saved = _load(checkpoint)
-        images = images_for(saved, data_of(source, options), split, where)
-        seen = was_seen(saved, images, split)
+    subject = (
+        _saved(checkpoint, source, options, split)
+        if arm is None and model is None
+        else _ready(checkpoint, source, options, arm, model)
+    )
+    images, place = subject.images, choose_device(device)
     other = None
     if against is not None:
         other = load(against)
-        check_images(other, images, split, str(against), same_source=is_own(other, data_of(source, options)))
-    place = choose_device(device)
-    saved = saved.in_order_of(images.class_names, where).to(place)
+        check_images(other, images, split, str(against), same_source=is_own(other, subject.source))
+        other = other.in_order_of(images.class_names, str(against)).to(place)
+    measured = subject.model.in_order_of(images.class_names, subject.where).to(place)
     part = getattr(images, split)
-    logits = logits_of(saved, part)
-    lines = _measures(saved, logits, images, part, split, seen)
-    if other is not None:
-        lines += _compared(logits, other.in_order_of(images.class_names, str(against)).to(place), str(against), part)
-    return lines
+    logits = logits_of(measured, part)
+    lines = _measures(measured, logits, images, part, split, subject.seen)
+    lines += [("remark", remark) for remark in subject.remarks]
+    return lines + (_compared(logits, other, str(against), part) if other is not None else [])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and on what. where: what errors call the model. seen: whether it saw the images in training."""
+
+    model: LoadedModel
+    where: str
+    images: Images
+    source: str
+    seen: str
+    remarks: tuple[str, ...] = ()
+
+
+def _saved(checkpoint: str | Path, source: str | None, options: Sequence[str], split: str) -> Subject:
+    model, where, data = _load(checkpoint), str(checkpoint), data_of(source, options)
+    images = images_for(model, data, split, where)
+    return Subject(model, where, images, source or model.about["data"]["source"], was_seen(model, images, split))
+
+
+def _ready(
+    checkpoint: str | Path, source: str | None, options: Sequence[str], arm: str | None, model: str | None
+) -> Subject:
+    if arm is not None:
+        if source is not None or model is not None:
+            raise LimbeckError("--arm: the recipe says which model and data; data.source=… names other data")
+        found, where = model_of_recipe(str(checkpoint), arm, options), f"{arm} of {checkpoint}"
+    else:
+        if source is None:
+            raise LimbeckError(f"{checkpoint}: weights do not say on which data; name them, as in folder:photos")
+        found, where = model_of_file(Path(checkpoint), str(model), source, options), str(checkpoint)
+    seen = "unknown: nobody says on what it was trained"
+    return Subject(found.model, where, found.images, found.source, seen, found.remarks)
 
 
 def data_of(source: str | None, options: Sequence[str]) -> Data | None:

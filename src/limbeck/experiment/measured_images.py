@@ -41,7 +41,7 @@ def images_for(model: LoadedModel, data: Data | Dataset | None, split: str, wher
         images = part(data, kept["validation"], kept["train_images"]) if kept and alike else part(data)
         same_source = False
     else:
-        same_source = is_own(model, data)
+        same_source = data is None or is_own(model, data.source)
         images = load_images(_completed(model, data, same_source, where))
     check_images(model, images, split, where, same_source=same_source)
     return images
@@ -98,12 +98,10 @@ def was_seen(model: LoadedModel, images: Images, split: str) -> str:
     return "unknown: not the data that it was trained on"
 
 
-def is_own(model: LoadedModel, data: Data | None) -> bool:
-    """Whether data come from where the model's training images came from."""
-    if data is None:
-        return True
+def is_own(model: LoadedModel, source: str) -> bool:
+    """Whether a source is where the model's training images came from."""
     kept = model.about.get("data")
-    return isinstance(kept, Mapping) and whole_source(data.source) == kept["source"]
+    return isinstance(kept, Mapping) and whole_source(source) == kept["source"]
 
 
 def _completed(model: LoadedModel, data: Data | None, same_source: bool, where: str) -> Data:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from limbeck.runs.errors import LimbeckError, did_you_mean
 from limbeck.runs.overrides import apply_override
@@ -13,13 +16,24 @@ from limbeck.runs.recipe_file import check, load_recipe
 
 from .assemble import input_format, load_ready_teacher
 from .images import Images, load_images
+from .ready_check import check_ready_arms
 from .saved_model import LoadedModel
 
-OF_THE_ARM = ("model", "classes", "outputs", "normalise", "resolution", "interpolation")
+OF_THE_ARM = ("model", "classes", "outputs", "normalise", "resolution", "interpolation", "outputs")
 """What is said of a weights file with key=value; every other key is an option of the data."""
 
 
-def model_of_recipe(recipe: str, arm: str, overrides: Sequence[str]) -> tuple[LoadedModel, Images]:
+@dataclass(frozen=True)
+class ReadyModel:
+    """A model from a file, the images it is measured on, and what a run would say of it before training."""
+
+    model: LoadedModel
+    images: Images
+    source: str
+    remarks: tuple[str, ...]
+
+
+def model_of_recipe(recipe: str, arm: str, overrides: Sequence[str]) -> ReadyModel:
     """The arm of a recipe that comes from a file, and the recipe's images, exactly as a run would use both.
 
     Raises LimbeckError where there is no such arm, or it has no weights of its own.
@@ -36,7 +50,7 @@ def model_of_recipe(recipe: str, arm: str, overrides: Sequence[str]) -> tuple[Lo
     return _made(checked, arm)
 
 
-def model_of_file(weights: Path, model: str, source: str, options: Sequence[str]) -> tuple[LoadedModel, Images]:
+def model_of_file(weights: Path, model: str, source: str, options: Sequence[str]) -> ReadyModel:
     """A safetensors file as a teacher of the model `model`, and the images of a source.
 
     options: key=value; of the source, or of the file (`model.depth=20`, `normalise={mean: …, sd: …}`, `classes=[…]`).
@@ -65,7 +79,20 @@ def _is_of_the_arm(option: str) -> bool:
     return option.partition("=")[0].split(".")[0].strip() in OF_THE_ARM
 
 
-def _made(recipe: Recipe, name: str) -> tuple[LoadedModel, Images]:
+def _made(recipe: Recipe, name: str) -> ReadyModel:
     arm, images = recipe.arms()[name], load_images(recipe.data)
     model = load_ready_teacher(name, arm, images, {})
-    return LoadedModel(model, images.class_names, input_format(arm, images), images.shape, {}).eval(), images
+    loaded = LoadedModel(model, images.class_names, input_format(arm, images), images.shape, {}).eval()
+    return ReadyModel(loaded, images, recipe.data.source, tuple(_remarks(recipe, name, images)))
+
+
+def _remarks(recipe: Recipe, name: str, images: Images) -> list[str]:
+    """What the check before a run says of the arm; here it is told, and refuses nothing."""
+    arm = recipe.arms()[name].model_copy(update={"allow_near_chance": True})
+    alone = recipe.model_copy(update={"teachers": {name: arm}, "students": {}, "precision": "fp32"})
+    said: list[str] = []
+    try:
+        check_ready_arms(alone, images, torch.device("cpu"), {}, said.append)
+    except LimbeckError as error:
+        said += str(error).split("\n")
+    return said
