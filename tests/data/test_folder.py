@@ -271,20 +271,40 @@ def test_what_cannot_be_skipped_is_refused_nevertheless(root):
     assert "eel" in refused(root, "none to train on", spoilt="skip")
 
 
-def test_the_images_held_out_do_not_follow_the_size_that_is_stored(root):
-    class_folders(root, count=20, side=24)
-    held = {}
-    for size in (None, 8, 12, 16):
-        data = folder.build(str(root), image_size=size)
-        whole = data.train.labels.tolist()
-        parted = images_of_runs.part(data, 0.25)
-        held[size] = [row.item() for row in parted.validation.rows]
-        assert len(whole) == 32
-        assert "/split=" in parted.fingerprint
-    assert held[None] == held[8] == held[12] == held[16]
+def held_out(root, size: int | None) -> list[int]:
+    parted = images_of_runs.part(folder.build(str(root), image_size=size), 0.25)
+    assert parted.validation.rows is not None
+    return parted.validation.rows.tolist()
+
+
+def test_small_images_of_one_size_are_held_out_as_ever_whatever_size_is_stored(root):
+    for label, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for i in range(20):
+            (root / name / f"{i:03d}.png").write_bytes(encoded(pixels(label, i)))
+    data = folder.build(str(root))
+    # As the first version held them out, and told of it: its runs go on, and numbers that were published stay.
+    assert data.split_key == ""
+    assert images_of_runs.part(data, 0.25).fingerprint == (
+        "77096272c7b86bdc16835c4e4af3ea8b9a2bdd0336639f5281b4350593a57489/validation=0.25"
+    )
+    assert held_out(root, None) == [6, 9, 10, 15, 16, 21, 24, 25]
+    assert [held_out(root, size) for size in (8, 12, 16, 32)] == [held_out(root, None)] * 4
+    assert folder.build(str(root), image_size=16).split_key == data.fingerprint
+    assert folder.build(str(root), image_size=12).split_key == ""
+
+
+@pytest.mark.parametrize("sides", [(24, 25), (130, 130)])
+def test_photos_are_held_out_by_their_names_whatever_size_is_stored(sides, root):
+    for side, start in zip(sides, (0, 100), strict=True):
+        part = class_folders(root.parent / f"{start}", count=10, start=start, side=side)
+        shutil.copytree(part, root, dirs_exist_ok=True)
+    assert [held_out(root, size) for size in (8, 12, 16)] == [held_out(root, None)] * 3
+    data = folder.build(str(root), image_size=8)
+    assert f"/split={data.split_key[:16]}" in images_of_runs.part(data).fingerprint
     elsewhere = root.parent / "elsewhere"
     shutil.copytree(root, elsewhere)
-    assert folder.build(str(elsewhere), image_size=8).split_key == data.split_key
+    assert folder.build(str(elsewhere), image_size=12).split_key == data.split_key
     (elsewhere / "cat" / "000.png").rename(elsewhere / "cat" / "0000.png")
     assert folder.build(str(elsewhere), image_size=8).split_key != data.split_key
 

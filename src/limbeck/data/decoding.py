@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,13 +35,34 @@ class Item(NamedTuple):
 class _Block(NamedTuple):
     """pixels `[B, H, W, 3]` and labels `[B]`; of spoilt images the pixels mean nothing.
 
-    brightest: of the 16-bit grey images, -1 without any.
+    brightest: of the 16-bit grey images, -1 without any. originals: `[B, H, W, 3]` where all have one small size.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
     spoilt: list[Spoilt]
     brightest: int
+    originals: np.ndarray | None
+
+
+class Originals:
+    """A hash of the pixels of a set as they are before they are fitted, if all have one size that would be kept.
+
+    shape: height and width of all; None before the first, and once two differ or one is larger (`alike` tells).
+    """
+
+    def __init__(self) -> None:
+        self.pixels = hashlib.sha256()
+        self.shape: tuple[int, int] | None = None
+        self.alike = True
+
+    def add(self, originals: np.ndarray | None) -> None:
+        """The next images `[B, H, W, 3]`; None where they differ among themselves."""
+        shape = None if originals is None else originals.shape[1:3]
+        self.alike = self.alike and shape is not None and shape == (self.shape or shape)
+        self.shape = shape if self.alike else None
+        if self.alike and originals is not None:
+            self.pixels.update(originals.data)
 
 
 def check_image_size(image_size: int | None) -> None:
@@ -87,6 +109,7 @@ def decoded(
     known: Sequence[Spoilt] = (),
     skip: bool = False,
     advice: str = "",
+    originals: Originals | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of images `[B, H, W, 3]` and labels `[B]`.
 
@@ -94,17 +117,20 @@ def decoded(
 
     fitted: images of another size are fitted (see `images.fit`); else they are refused.
     reading: how to read them; None takes 16-bit grey as it stands. known: what cannot be used, known before.
-    skip: leave spoilt images out. advice: what a person may do about several of them.
+    skip: leave spoilt images out. advice: what a person may do about several of them. originals: is told of all.
     Raises SpoiltError at the end, which names all that are spoilt; ReadAgainError where some are to be left out, or
     the set's 16-bit grey has 12 bits.
     """
     spoilt, brightest = list(known), -1
     white = reading.white if reading else images.WHITE
     with images.quiet():
-        for block in in_blocks(items, lambda some: _decode_block(some, shape, fitted, white)):
+        keep = originals is not None
+        for block in in_blocks(items, lambda some: _decode_block(some, shape, fitted, white, keep=keep)):
             spoilt += block.spoilt
             brightest = max(brightest, block.brightest)
             if not spoilt:
+                if originals is not None:
+                    originals.add(block.originals)
                 yield block.pixels, block.labels
     if spoilt and not (skip and reading):
         raise SpoiltError(spoilt, advice)
@@ -138,20 +164,25 @@ def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
         yield block
 
 
-def _decode_block(block: list[Item], shape: tuple[int, int], fitted: bool, white: int) -> _Block:
+def _decode_block(block: list[Item], shape: tuple[int, int], fitted: bool, white: int, *, keep: bool) -> _Block:
     pixels = np.empty((len(block), *shape, 3), np.uint8)
+    originals: list[np.ndarray] = []
     spoilt: list[Spoilt] = []
     brightest = -1
     for place, item in enumerate(block):
         try:
             image = images.decode_one(item.source, item.where, white)
             pixels[place] = _shaped(image.pixels, shape, fitted)
+            if keep and max(image.pixels.shape) <= KEPT_UP_TO:
+                originals.append(image.pixels)
             brightest = max(brightest, -1 if image.brightest is None else image.brightest)
         except LimbeckError as error:
             spoilt.append(Spoilt(item.where, str(error).removeprefix(f"{item.where}: ")))
         except _UnfitError as error:
             spoilt.append(Spoilt(item.where, str(error)))
-    return _Block(pixels, np.array([item.label for item in block], np.int64), spoilt, brightest)
+    alike = len(originals) == len(block) and len({image.shape for image in originals}) == 1
+    labels = np.array([item.label for item in block], np.int64)
+    return _Block(pixels, labels, spoilt, brightest, np.stack(originals) if alike else None)
 
 
 class _UnfitError(Exception):

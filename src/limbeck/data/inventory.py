@@ -7,7 +7,9 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +17,11 @@ from limbeck.types import Dataset
 
 from . import store
 from .class_folders import listed
-from .decoding import Item, decoded, stored_shape
+from .decoding import KEPT_UP_TO, Item, Originals, decoded, stored_shape
 from .images import WHITE
 from .split import note_on_small
 from .spoilt import Reading, Spoilt, SpoiltError, read_fittingly
-from .writing import SPLITS, Contents
+from .writing import SPLITS, Contents, fingerprint
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def stored(
         _check_classes(found, skip)
         shape = stored_shape(name, found.items(), image_size)
         known = () if skip else (*found.mistakes, *found.spoilt)
-        blocks = decoded(found.items(), shape, reading=reading, known=known, skip=skip, advice=advice)
+        originals = Originals() if image_size is not None else None
+        blocks = decoded(
+            found.items(), shape, reading=reading, known=known, skip=skip, advice=advice, originals=originals
+        )
         return Contents(
             found.class_names,
             {split: len(labels) for split, labels in found.labels.items()},
@@ -87,7 +92,7 @@ def stored(
             blocks,
             found.where,
             notes=(*found.notes, *_notes_on(reading, found)),
-            split_key=_split_key(found),
+            split_key=partial(_split_key, found, originals),
         )
 
     dataset = read_fittingly(lambda reading: store.dataset(name, entry, lambda: contents(reading)))
@@ -119,8 +124,18 @@ def _notes_on(reading: Reading, found: Inventory) -> list[str]:
     return said
 
 
-def _split_key(found: Inventory) -> str:
-    """What decides which images are held out for validation: names, classes and order, whatever the stored size."""
+def _split_key(found: Inventory, originals: Originals | None, labels: np.ndarray, meta: Mapping[str, Any]) -> str:
+    """What decides which images are held out for validation, whatever the size that they are stored at.
+
+    Small images of one size are known by their pixels as they are: by the fingerprint that they have where nobody
+    names a size. Photos are known by names, classes and order.
+    """
+    shape = originals.shape if originals else tuple(meta["shape"][1:3])
+    if shape is not None and max(shape) <= KEPT_UP_TO:
+        if originals is None:
+            return ""
+        key = fingerprint(originals.pixels, labels, {**meta, "shape": [meta["shape"][0], *shape, 3]})
+        return "" if key == meta["fingerprint"] else key
     whole = hashlib.sha256(json.dumps(found.class_names).encode())
     whole.update(found.labels["train"].astype("<i8").tobytes())
     for name in found.names:

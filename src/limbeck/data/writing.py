@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,8 @@ class Contents:
     source: where this comes from, for a person.
     normalisation: figures that the literature fixes; None measures the training images.
     notes: what a reader of a report should know of these images, a line each.
-    split_key: decides which images are held out for validation; empty: the fingerprint does.
+    split_key: called once all blocks are read, with labels `[N]` and the set's other facts: what decides which images
+        are held out for validation; None, or an empty answer: the fingerprint does.
     """
 
     class_names: tuple[str, ...]
@@ -43,7 +44,7 @@ class Contents:
     source: str
     normalisation: Normalisation | None = None
     notes: tuple[str, ...] = ()
-    split_key: str = ""
+    split_key: Callable[[np.ndarray, Mapping[str, Any]], str] | None = None
 
 
 def write(contents: Contents, folder: Path, name: str) -> None:
@@ -88,9 +89,9 @@ def write(contents: Contents, folder: Path, name: str) -> None:
         "normalisation": {"mean": list(measured.mean), "sd": list(measured.sd)},
         "test_images_also_in_train": seen.leaks,
         "notes": [*contents.notes, *([leak_note(seen.leaks, contents.sizes["test"])] if seen.leaks else [])],
-        "split_key": contents.split_key,
     }
     meta["fingerprint"] = fingerprint(pixels, labels, meta)
+    meta["split_key"] = contents.split_key(labels, meta) if contents.split_key else ""
     (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
     for file_name in (IMAGES, LABELS, META):
         temporary.settle(folder / file_name)
