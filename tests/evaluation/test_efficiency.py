@@ -63,6 +63,42 @@ def test_latency_is_the_calls_time() -> None:
     assert found.p95_ms >= found.median_ms
 
 
+def test_a_process_that_waits_says_so() -> None:
+    """Sleeping is what being kept from the processor looks like: time goes by and the process does not run."""
+
+    class Waiting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(1, 5)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            time.sleep(0.003)
+            return self.layer(images.flatten(1)[:, :1])
+
+    found = efficiency.measure(Waiting(), (3, 6, 6), batch_size=4, repeats=9, seconds=0.5)
+    assert found.disturbed
+    assert found.cpu_share < 0.6
+    assert 3 <= found.image_ms_min <= found.image_ms_median
+    assert found.to_dict()["disturbed"] is True
+    assert found.load is None or found.load >= 0
+    assert found.cores >= 1
+
+
+@pytest.mark.parametrize(
+    ("median", "p95", "share", "device", "disturbed"),
+    [
+        (1.0, 1.2, 0.99, "cpu", False),
+        (1.0, 1.2, 0.80, "cpu", True),
+        (1.0, 1.6, 0.99, "cpu", True),
+        (1.0, 1.2, 0.10, "cuda", False),  # the processor has nothing to do there
+        (1.0, 1.6, 0.10, "cuda", True),
+    ],
+)
+def test_what_counts_as_disturbed(median: float, p95: float, share: float, device: str, disturbed: bool) -> None:
+    found = efficiency.Latency(median, p95, 50, min_ms=0.9, cpu_share=share)
+    assert efficiency.is_disturbed(found, device) is disturbed
+
+
 @pytest.mark.parametrize(("shape", "batch"), [((3, 0, 4), 1), ((3, 4), 1), ((3, 4, 4), 0)])
 def test_impossible_shapes_are_refused(shape: tuple[int, ...], batch: int) -> None:
     with pytest.raises(LimbeckError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +16,25 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from limbeck.runs.errors import LimbeckError
 
+LEAST_SHARE = 0.9
+"""Of the time of its calls that an undisturbed process runs."""
+MOST_SPREAD = 1.5
+"""Between the 95th percentile and the median of undisturbed calls."""
+
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one call, after warm-up, over `repeats` calls."""
+    """Milliseconds of one call, after warm-up, over `repeats` calls.
+
+    cpu_share: of the calls' wall time, the part in which the calling thread ran; below 1 it waited for a processor
+    (or, of several threads, for the others; or, on a GPU, for the device).
+    """
 
     median_ms: float
     p95_ms: float
     repeats: int
+    min_ms: float
+    cpu_share: float
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,11 @@ class Efficiency:
 
     megabytes: parameters and buffers in units of 2**20 bytes.
     multiply_adds: of one image; convolutions, linear layers and attention.
-    image_ms_*: a batch of one. batch_ms_*: a whole batch of `batch_size`.
+    image_ms_*: a batch of one. batch_ms_*: a whole batch of `batch_size`. min: the fastest call, which other
+    processes disturbed least.
+    load: the machine's load average over one minute before the first call; None where the system tells none. cores:
+    that this process may use. cpu_share: of the calls' time, the part in which this process ran, one thread of it.
+    disturbed: on a busy machine, so that the times are too long: see `is_disturbed`.
     """
 
     parameters: int
@@ -45,6 +61,12 @@ class Efficiency:
     image_shape: tuple[int, int, int]
     device: str
     threads: int
+    image_ms_min: float
+    batch_ms_min: float
+    load: float | None
+    cores: int
+    cpu_share: float
+    disturbed: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -93,6 +115,7 @@ def latency(
         if time.perf_counter() - started > seconds / 4:
             break
     times: list[float] = []
+    ran = time.thread_time()
     started = time.perf_counter()
     while len(times) < repeats and (len(times) < 5 or time.perf_counter() - started < seconds):
         _synchronise(images.device)
@@ -100,8 +123,18 @@ def latency(
         call(images)
         _synchronise(images.device)
         times.append((time.perf_counter() - before) * 1e3)
+    share = (time.thread_time() - ran) / max(time.perf_counter() - started, 1e-9)
     taken = torch.tensor(times, dtype=torch.float64)
-    return Latency(taken.quantile(0.5).item(), taken.quantile(0.95).item(), len(times))
+    median, p95 = taken.quantile(0.5).item(), taken.quantile(0.95).item()
+    return Latency(median, p95, len(times), min(times), min(1.0, share))
+
+
+def is_disturbed(found: Latency, device: str) -> bool:
+    """Whether something else took the machine's time: the slow calls took half as long again as the usual one, or, on
+    a processor, the process did not run for a tenth of the time.
+    """
+    waited = device == "cpu" and found.cpu_share < LEAST_SHARE
+    return waited or found.p95_ms > MOST_SPREAD * found.median_ms
 
 
 def measure(
@@ -120,6 +153,7 @@ def measure(
     if len(image_shape) != 3 or min(image_shape) < 1 or batch_size < 1:
         raise LimbeckError(f"an image shape is (C, H, W) and a batch at least 1; got {image_shape} and {batch_size}")
     one, many = _images(model, image_shape, 1), _images(model, image_shape, batch_size)
+    load = _load()
     with _Evaluating(model), torch.inference_mode():
         image = latency(model, one, repeats=repeats, seconds=seconds)
         batch = latency(model, many, repeats=repeats, seconds=seconds)
@@ -135,7 +169,24 @@ def measure(
         image_shape=image_shape,
         device=str(one.device),
         threads=torch.get_num_threads(),
+        image_ms_min=image.min_ms,
+        batch_ms_min=batch.min_ms,
+        load=load,
+        cores=_cores(),
+        cpu_share=min(image.cpu_share, batch.cpu_share),
+        disturbed=any(is_disturbed(found, one.device.type) for found in (image, batch)),
     )
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):  # some systems have none
+        return None
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Evaluating:

@@ -155,10 +155,20 @@ def _measures(
 
 
 def _latencies(cost: Efficiency) -> list[tuple[str, str]]:
-    return [
-        ("latency, one image", f"{cost.image_ms_median:.2f} ms (p95 {cost.image_ms_p95:.2f})"),
-        (f"latency, {cost.batch_size} images", f"{cost.batch_ms_median:.2f} ms (p95 {cost.batch_ms_p95:.2f})"),
+    def spread(least: float, median: float, p95: float) -> str:
+        return f"{median:.2f} ms (fastest {least:.2f}, p95 {p95:.2f})"
+
+    lines = [
+        ("latency, one image", spread(cost.image_ms_min, cost.image_ms_median, cost.image_ms_p95)),
+        (f"latency, {cost.batch_size} images", spread(cost.batch_ms_min, cost.batch_ms_median, cost.batch_ms_p95)),
     ]
+    if cost.disturbed:
+        load = "" if cost.load is None else f"load {cost.load:.1f} on {cost.cores} cores, "
+        told = (
+            f"measured on a busy machine ({load}the process ran {cost.cpu_share:.0%} of the time): too long, repeat it"
+        )
+        lines.append(("latencies", told))
+    return lines
 
 
 def _compared(logits: Tensor, other: LoadedModel, where: str, part: Split) -> list[tuple[str, str]]:

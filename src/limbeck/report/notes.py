@@ -87,6 +87,8 @@ def notes(result: Mapping[str, Any], arms: Sequence[Arm]) -> str:
     costs = [learner["efficiency"] for arm in arms for learner in arm.learners if learner.get("efficiency")]
     if costs:
         said += _notes_on_cost(costs[0])
+        busy = _measured_while_busy(arms)
+        said += [busy] if busy else []
     return "\n".join(f"- {note}" for note in said)
 
 
@@ -99,3 +101,24 @@ def _notes_on_cost(cost: Mapping[str, Any]) -> list[str]:
         "MB are 2²⁰ bytes of parameters and buffers. Multiply-adds are those of convolutions, linear layers "
         "and attention, in millions, for one image. Score is accuracy in percent / (MB × ms of a batch).",
     ]
+
+
+def _measured_while_busy(arms: Sequence[Arm]) -> str:
+    """Whose latencies are too long because something else took the machine's time; empty where none are."""
+    found = {
+        f"{arm.name} (seed {learner.get('seed')})": cost
+        for arm in arms
+        for learner in arm.learners
+        if (cost := learner.get("efficiency") or {}).get("disturbed")
+    }
+    if not found:
+        return ""
+    loads = [cost["load"] for cost in found.values() if cost.get("load") is not None]
+    cores = max(cost.get("cores", 1) for cost in found.values())
+    load = f", with a load of up to {max(loads):.1f} on {cores} core(s)" if loads else ""
+    share = min(cost.get("cpu_share", 1.0) for cost in found.values())
+    names = ", ".join(cell(name) for name in list(found)[:6]) + (", …" if len(found) > 6 else "")
+    return (
+        f"Latencies measured on a busy machine{load}: {names}. The process ran as little as {share:.0%} of the time. "
+        "They, and what is computed from them, are too long; `limbeck evaluate` measures a saved model again."
+    )

@@ -1,0 +1,24 @@
+"""Latencies that were measured while others used the machine are told as such."""
+
+from __future__ import annotations
+
+from sample_results import result_of, three_arms
+
+from limbeck.report.arms import arms_of
+from limbeck.report.notes import notes
+
+
+def test_it_is_said_whose_latencies_are_too_long() -> None:
+    arms = three_arms()
+    arms[4]["efficiency"] |= {"disturbed": True, "load": 7.25, "cores": 2, "cpu_share": 0.31}
+    arms[5]["efficiency"] |= {"disturbed": False, "load": 0.1, "cores": 2, "cpu_share": 1.0}
+    result = result_of(arms)
+    said = next(line for line in notes(result, arms_of(result)).splitlines() if "busy machine" in line)
+    assert "baseline (seed 1)." in said
+    assert "load of up to 7.2 on 2 core(s)" in said
+    assert "31%" in said
+
+
+def test_nothing_is_said_of_a_quiet_machine_or_an_old_result() -> None:
+    result = result_of(three_arms())
+    assert "busy" not in notes(result, arms_of(result))
