@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from limbeck import types
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, shown
 from limbeck.types import Normalisation, Split
 
 from . import map_style, progress
@@ -49,8 +49,8 @@ class Dataset(types.Dataset):
         channels: `first` or `last`, where the shape does not tell; with it C may be any number.
         Raises LimbeckError for everything else.
         """
-        if channels not in (None, "first", "last"):
-            raise LimbeckError(f"channels takes 'first' or 'last'; got {channels!r:.60}")
+        if channels is not None and (not isinstance(channels, str) or channels not in ("first", "last")):
+            raise LimbeckError(f"channels takes 'first' or 'last'; got {shown(channels)}")
         given = {"train": train, "validation": validation, "test": test}
         read = {split: _pair(value, split) for split, value in given.items() if value is not None}
         if "train" not in read:
@@ -173,13 +173,13 @@ def _labelled(
         or not all(isinstance(name, str) for name in names)
         or len(set(names)) != len(names)
     ):
-        raise LimbeckError(f"class_names: takes a list of words, one for each class, all different; got {names!r:.60}")
+        raise LimbeckError(f"class_names: takes a list of words, one for each class, all different; got {shown(names)}")
     if any(words):
         names = list(names) if names is not None else sorted({str(word) for a in arrays.values() for word in a})
         places = {name: place for place, name in enumerate(names)}
         for split, array in arrays.items():
             if strange := next((str(word) for word in array if str(word) not in places), None):
-                raise LimbeckError(f"{split} labels: {strange!r:.60} is none of the class names")
+                raise LimbeckError(f"{split} labels: {shown(strange)} is none of the class names")
         arrays = {split: np.array([places[str(word)] for word in a], np.int64) for split, a in arrays.items()}
     count = len(names) if names is not None else MOST_CLASSES
     for split, array in arrays.items():

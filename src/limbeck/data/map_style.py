@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError, in_a_line
+from limbeck.runs.errors import LimbeckError, in_a_line, shown
 
 from . import progress
 
@@ -79,7 +79,7 @@ def _item(dataset: Any, place: int, where: str) -> tuple[np.ndarray, int]:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         number, whole = 0, False
     if not whole:
-        raise LimbeckError(f"{where}: labels must be integers from 0; item {place} has {label!r:.60}")
+        raise LimbeckError(f"{where}: labels must be integers from 0; item {place} has {shown(label)}")
     return _image(item[0], place, where), number
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
 from limbeck.runs.directory import CohortDirectory
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, shown
 from limbeck.runs.recipe import Functions
 from limbeck.runs.recipe_file import NONE
 from limbeck.teaching.learner import Learner
@@ -28,21 +28,13 @@ from limbeck.teaching.teacher import Teacher
 from limbeck.types import Normalisation, Outputs, Predict, Split
 from limbeck.views.prepare import InputFormat, prepare
 
+from .arguments import check_callback, check_folder, check_functions
 from .assemble import check_answer, make_objective, make_teacher, make_training, view_planner, view_recipe
 from .banks import BankPlan, banked, check_limit, distinct
 from .begun import described, go_on
 from .channels import channels_taken, grey_where_wanted, normalisation_for
 from .device import choose_device
-from .distill_recipe import (
-    DEFAULT_OPTIMIZER,
-    check_callback,
-    check_folder,
-    check_functions,
-    check_normalisation,
-    check_numbers,
-    check_views,
-    checked,
-)
+from .distill_recipe import DEFAULT_OPTIMIZER, check_normalisation, check_numbers, check_views, checked
 from .environment import computed_with
 from .follow import Keeping, Watcher, follow
 from .given_data import images_of, named_or_made
@@ -256,11 +248,11 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
     whatever the function raises.
     """
     if not callable(predict) or isinstance(predict, type):
-        raise LimbeckError(f"evaluate takes a function from images to logits; got {predict!r:.60}")
-    if split not in ("train", "validation", "test"):
-        raise LimbeckError(f"split takes train, validation or test; got {split!r:.60}")
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise LimbeckError(f"batch_size takes a whole number from 1; got {batch_size!r:.60}")
+        raise LimbeckError(f"evaluate takes a function from images to logits; got {shown(predict)}")
+    if not isinstance(split, str) or split not in ("train", "validation", "test"):
+        raise LimbeckError(f"split takes train, validation or test; got {shown(split)}")
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size < 2**31:
+        raise LimbeckError(f"batch_size takes a whole number from 1; got {shown(batch_size)}")
 
     def answer(images: Tensor) -> Tensor:
         with naming_model("evaluate", images.shape):

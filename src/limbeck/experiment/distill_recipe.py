@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.runs.errors import LimbeckError, did_you_mean, shown
 from limbeck.runs.recipe import Functions, Recipe
 from limbeck.runs.recipe_file import check, plain
 from limbeck.types import Normalisation
@@ -68,41 +67,17 @@ def checked(
     return check(plain(tree), "distill", {}, losses=losses)
 
 
-def check_functions(what: str, given: Any) -> None:
-    """Raises LimbeckError unless these are functions by name."""
-    if not isinstance(given, Mapping):
-        raise LimbeckError(f"{what} takes a mapping from names to functions; got {type(given).__name__}")
-    for name, function in given.items():
-        if not isinstance(name, str) or not callable(function):
-            raise LimbeckError(f"{what} takes a mapping from names to functions; got {name!r:.60}: {function!r:.60}")
-
-
 def check_numbers(seed: Any, precision: Any, device: Any, **resolutions: Any) -> None:
     """Raises LimbeckError for what none of these can be."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise LimbeckError(f"seed takes a whole number from 0 to 4294967295; got {seed!r:.60}")
-    if precision not in PRECISIONS:
-        raise LimbeckError(f"precision takes {', '.join(PRECISIONS)}; got {precision!r:.60}")
+        raise LimbeckError(f"seed takes a whole number from 0 to 4294967295; got {shown(seed)}")
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise LimbeckError(f"precision takes {', '.join(PRECISIONS)}; got {shown(precision)}")
     if not isinstance(device, str):
-        raise LimbeckError(f"device takes a word, as 'auto', 'cpu' or 'cuda'; got {device!r:.60}")
+        raise LimbeckError(f"device takes a word, as 'auto', 'cpu' or 'cuda'; got {shown(device)}")
     for name, value in resolutions.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096):
-            raise LimbeckError(f"{name} takes a side in pixels from 1 to 4096; got {value!r:.60}")
-
-
-def check_callback(name: str, function: Callable[..., Any] | None) -> None:
-    """Raises LimbeckError where it cannot be called."""
-    if function is not None and not callable(function):
-        raise LimbeckError(f"{name} takes a function; got {type(function).__name__}")
-
-
-def check_folder(name: str, folder: Any) -> Path | None:
-    """A folder as a path. Raises LimbeckError where it can be none."""
-    if folder is None:
-        return None
-    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
-        raise LimbeckError(f"{name} takes a folder; got {folder!r:.60}")
-    return Path(folder)
+            raise LimbeckError(f"{name} takes a side in pixels from 1 to 4096; got {shown(value)}")
 
 
 def check_normalisation(name: str, given: Any) -> Normalisation | None:
@@ -115,7 +90,7 @@ def check_normalisation(name: str, given: Any) -> Normalisation | None:
             return Normalisation(mean, sd)
     raise LimbeckError(
         f"{name} takes limbeck.Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), a number for each channel "
-        f"and deviations above 0; got {given!r:.100}"
+        f"and deviations above 0; got {shown(given, 100)}"
     )
 
 

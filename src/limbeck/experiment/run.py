@@ -21,6 +21,7 @@ from limbeck.runs.recipe_file import NONE, load_recipe
 from limbeck.runs.recipe_values import folder_name
 from limbeck.teaching.processes import Processes
 
+from .arguments import check_run
 from .arm_result import measure_ready
 from .bench import Bench
 from .beside_baseline import beside_baseline
@@ -91,6 +92,9 @@ def run(
 
     Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
     """
+    check_run(
+        recipe, overrides, folder=folder, name=name, losses=losses, models=models, make_watcher=make_watcher
+    )  # fmt: skip
     given = recipe
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, losses=losses, models=models)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.models.weights import load_weights
-from limbeck.runs.errors import LimbeckError
+from limbeck.runs.errors import LimbeckError, printable
 from limbeck.runs.files import files_below, make_folder, read_json, replace, saying_where, write_json
 from limbeck.runs.recipe import Functions, Named
 from limbeck.runs.recipe_file import NONE
@@ -22,7 +23,11 @@ from limbeck.teaching.teacher import as_outputs
 from limbeck.types import Normalisation
 from limbeck.views.prepare import InputFormat
 
+from .arguments import check_folder, check_functions
 from .assemble import build_model, in_order_of_data
+
+FILES_TO_SEARCH = 10_000
+"""For models below a folder that is none itself: it may be the root of a disk."""
 
 
 class LoadedModel(nn.Module):
@@ -140,11 +145,15 @@ def load(path: str | Path, *, models: Functions = NONE) -> LoadedModel:
     models: your own build functions, where the run used some.
     Raises LimbeckError where the folder is not one, or its weights are not what was written.
     """
-    folder = Path(path)
+    check_functions("models", models)
+    folder = check_folder("path", path)
+    if folder is None:
+        raise LimbeckError("path takes the folder of a model; got None")
     folder = folder.parent if folder.name == "model.safetensors" else folder
     if not (folder / "model.json").is_file():
         raise LimbeckError(
-            f"{path}: no model here; give a folder with model.json and model.safetensors{_nearby(folder)}"
+            f"{printable(str(path))}: no model here; give a folder with model.json and model.safetensors"
+            f"{_nearby(folder)}"
         )
     about = read_json(folder / "model.json")
     try:
@@ -177,5 +186,6 @@ def _is_traced() -> bool:
 
 
 def _nearby(folder: Path) -> str:
-    found = sorted(path.parent for path in files_below(folder) if path.name == "model.json")
+    some = itertools.islice(files_below(folder), FILES_TO_SEARCH)
+    found = sorted(path.parent for path in some if path.name == "model.json")
     return f"; below it there is {', '.join(str(path) for path in found[:4])}" if found else ""

@@ -17,6 +17,7 @@ from limbeck.runs.recipe import Functions, Recipe
 from limbeck.runs.recipe_file import NONE, load_recipe
 from limbeck.runs.sweep_directory import SweepDirectory
 
+from .arguments import check_run
 from .board import Board
 from .choose import best_of, chosen_recipe
 from .device import choose_device
@@ -76,6 +77,9 @@ def sweep(
     ray: the address of a Ray cluster that does the work (`auto`, `ray://…`, `local`).
     Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
     """
+    check_run(
+        recipe, overrides, folder=folder, name=name, losses=losses, models=models, make_watcher=make_watcher
+    )  # fmt: skip
     source = Source(recipe, tuple(overrides), losses, models)
     whole = source.read()
     if whole.sweep is None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
+from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line, shown
 from limbeck.types import Outputs, Targets, UnmixedTargets
 
+LARGEST = 1e9
+"""Of an option. Its square must be a number in float32 too."""
 Options = ParamSpec("Options")
 
 
@@ -108,14 +109,14 @@ def _targets(name: str, given: Any, logits: Tensor) -> Targets:
 def _check_option(name: str, word: str, value: Any, default: Any) -> None:
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise LimbeckError(f"{name}: {word} takes True or False; got {value!r:.60}")
+            raise LimbeckError(f"{name}: {word} takes True or False; got {shown(value)}")
         return
     if not isinstance(default, int | float) or (isinstance(value, Tensor) and value.ndim == 0):
         return  # a learned number is taken as it is
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if not number or (word == "temperature" and value <= 0):
-        takes = "a number above 0" if word == "temperature" else "a finite number"
-        raise LimbeckError(f"{name}: {word} takes {takes}; got {value!r:.60}")
+        takes = "a number above 0" if word == "temperature" else "a number"
+        raise LimbeckError(f"{name}: {word} takes {takes}, at most {LARGEST:g}; got {shown(value)}")
 
 
 def _reason(error: Exception, targets: Any, logits: Tensor) -> str:

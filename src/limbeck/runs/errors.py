@@ -30,6 +30,16 @@ def in_a_line(error: BaseException, most: int | None = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+def shown(value: object, most: int = 60) -> str:
+    """A value from Python as Python writes it, in one line of at most so many characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a caller's own object may do as it likes, and very long integers have no text
+        text = type(value).__name__
+    text = printable(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def nearest(word: str, valid: Iterable[str]) -> list[str]:
     """The valid word that is most like `word`, or nothing where none is near.
 
