@@ -167,7 +167,7 @@ def test_cache(home: Path) -> None:
         (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' must serve as a folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
         (["swep"], "no command 'swep'; did you mean 'sweep'?"),
-        (["frob", "--fresh"], "there is cache, doctor, evaluate"),
+        (["frob", "--fresh"], "there is cache, check, doctor, evaluate"),
         (["list", "model"], "takes losses, models, data, recipes; got 'model'; did you mean 'models'?"),
         (["list"], "Missing argument 'room'; `limbeck list --help` says what it takes"),
         (["evaluate", "--splt", "test"], "No such option: --splt (Possible options: --split)"),

@@ -23,6 +23,7 @@ from .saved_model import LoadedModel, load
 
 BATCH = 64
 """Files that are read, then answered together."""
+NONE_READ = 2
 SOME_LEFT_OUT = 4
 """The exit code where all is done but some files could not be read."""
 
@@ -116,7 +117,7 @@ def print_predictions(
 ) -> int:
     """Print what a saved model says of files, as text, JSON or CSV, and on stderr which could not be read.
 
-    Returns the exit code: 0, or `SOME_LEFT_OUT`. Raises LimbeckError where not one file could be read.
+    Returns the exit code: 0, `SOME_LEFT_OUT` or `NONE_READ`. Raises LimbeckError where the model cannot be loaded.
     """
     if as_json and as_csv:
         raise LimbeckError("--json and --csv: takes one of them")
@@ -136,7 +137,9 @@ def print_predictions(
     for line in (json_lines if as_json else csv_lines if as_csv else text_lines)(counted()):
         print(line)
     if not read_ones:
-        raise LimbeckError(f"no image could be read{f' ({left_out} tried)' if left_out > 1 else ''}")
+        if left_out > 1:
+            print(f"limbeck: none of {left_out} files could be read", file=sys.stderr)
+        return NONE_READ
     return SOME_LEFT_OUT if left_out else 0
 
 
