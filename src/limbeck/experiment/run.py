@@ -30,6 +30,7 @@ from .extend import earlier_recipes, extensions, how_to_extend, plan_of
 from .extend import extend as extend_run
 from .images import load_images
 from .joined import joined, must_be_alike
+from .own_functions import must_be_as_begun
 from .plan import Plan, baseline_of
 from .preflight import check_before_training
 from .python_call import python_call
@@ -113,6 +114,7 @@ def run(
             if fresh:
                 directory.empty()
             _claim(directory, recipe, make_watcher, extend=extend)
+            must_be_as_begun(directory.root, losses, models, trained=directory.has_trained())
         (finished,) = processes.first_says([processes.first and directory.result.exists()])
         if not finished:
             if recipe.threads:

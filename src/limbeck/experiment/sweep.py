@@ -26,6 +26,7 @@ from .follow import fingerprint
 from .hall import Hall, take_teachers_over
 from .images import Images, load_images
 from .joined import under_torchrun
+from .own_functions import must_be_as_begun
 from .plan import make_plan
 from .preflight import check_before_training
 from .python_call import python_call
@@ -90,6 +91,7 @@ def sweep(
         raise LimbeckError("sweep.storage: shares the work without Ray; leave out one of the two")
     directory = SweepDirectory(Path(folder) / checked_name(name or whole.name))
     with directory.shared(whole.to_dict(), fresh=fresh), PoliteStop() as stop:
+        must_be_as_begun(directory.root, losses, models, trained=directory.batch(0).has_trained())
         if directory.result.exists():
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
         if whole.threads:
