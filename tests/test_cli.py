@@ -51,7 +51,7 @@ def test_a_run_leaves_what_it_promises(home: Path) -> None:
 def test_the_plan_is_printed_and_nothing_trained(home: Path) -> None:
     done = limbeck(home, "run", "quickstart", "--dry-run", "--name", "planned")
     assert done.returncode == 0, done.stderr
-    for words in ("106,826", "272,474", "distilled", "240", "in all about", "MB"):
+    for words in ("20,906", "272,474", "distilled", "180", "in all about", "MB"):
         assert words in done.stdout
     assert not (home / "runs" / "planned").exists()
 
