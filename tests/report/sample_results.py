@@ -35,6 +35,12 @@ def efficiency(parameters: int, milliseconds: float) -> dict[str, Any]:
         "image_shape": [3, 32, 32],
         "device": "cpu",
         "threads": 2,
+        "image_ms_min": milliseconds * 0.9,
+        "batch_ms_min": milliseconds * 45,
+        "load": 0.2,
+        "cores": 2,
+        "cpu_share": 1.0,
+        "disturbed": False,
     }
 
 

@@ -19,6 +19,15 @@ def test_it_is_said_whose_latencies_are_too_long() -> None:
     assert "31%" in said
 
 
-def test_nothing_is_said_of_a_quiet_machine_or_an_old_result() -> None:
+def test_nothing_is_said_of_a_quiet_machine() -> None:
     result = result_of(three_arms())
+    assert "busy" not in notes(result, arms_of(result))
+
+
+def test_a_result_of_the_previous_version_has_no_load() -> None:
+    arms = three_arms()
+    for arm in arms:
+        for key in ("image_ms_min", "batch_ms_min", "load", "cores", "cpu_share", "disturbed"):
+            arm["efficiency"].pop(key)
+    result = result_of(arms)
     assert "busy" not in notes(result, arms_of(result))
