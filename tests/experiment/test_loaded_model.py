@@ -105,7 +105,7 @@ def test_it_is_a_module(model: LoadedModel, images: torch.Tensor, tmp_path: Path
 def test_it_can_be_traced(model: LoadedModel, images: torch.Tensor, recwarn: pytest.WarningsRecorder) -> None:
     traced = torch.jit.trace(model, images[:2])
     assert not [w for w in recwarn if "TracerWarning" in type(w.message).__name__]
-    assert torch.allclose(traced(images), model(images), atol=1e-6)
+    assert torch.allclose(traced(images), model(images), atol=1e-6)  # pyright: ignore
 
 
 def test_it_can_be_exported(model: LoadedModel, images: torch.Tensor) -> None:
