@@ -40,7 +40,7 @@ def test_the_directory_of_a_recipe(directory: RunDirectory) -> None:
             directory.claim(other)
     message = str(caught.value)
     assert str(directory.root) in message
-    assert "\n  seeds: [0, 1, 2] -> [7]\n  students.distilled.epochs: 8 -> 99\n" in message
+    assert "\n  seeds: [0, 1, 2] -> [7]\n  students.distilled.epochs: 6 -> 99\n" in message
     assert "--name" in message
     assert "--fresh" in message
     assert load_recipe(read_json(directory.recipe)).to_dict() == recipe, "a refused recipe changes nothing"
