@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 import torch
 
 from .depthwise import DepthwiseInFloat32
+from .pointwise import PointwiseBySlicing
 
 
 @functools.cache
@@ -36,10 +37,11 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
 def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[object]:
     """Autocast to `dtype`, or nothing at all for float32.
 
-    On a processor, depthwise convolutions that would learn slowly in bfloat16 stay in float32.
+    On a processor, depthwise convolutions that would learn slowly in bfloat16 stay in float32, and strided 1×1
+    convolutions whose backward pass in float32 damages memory are computed in another way.
     """
     if dtype == torch.float32:
-        return contextlib.nullcontext()
+        return PointwiseBySlicing() if device.type == "cpu" and torch.is_grad_enabled() else contextlib.nullcontext()
     if device.type == "cpu" and dtype == torch.bfloat16 and torch.is_grad_enabled():
         return _learning_on_a_processor()
     return torch.autocast(device.type, dtype=dtype)
