@@ -104,7 +104,7 @@ class TheRun:
         assert process.wait() == 0, process.err
 
     def ending(self) -> dict[str, object]:
-        """What must be the same bit for bit: final weights, rows of metrics but for their seconds, results."""
+        """What must be the same bit for bit: final weights, metrics and results, but for the seconds they took."""
         assert (self.root / "result.json").exists(), f"{self.root}: not finished"
         found: dict[str, object] = {}
         for path in sorted(self.root.glob("models/*/model.safetensors")):
@@ -116,6 +116,7 @@ class TheRun:
                 del row["seconds"]
                 found[f"{path.stem}:{number}"] = row
         for arm in json.loads((self.root / "result.json").read_text())["arms"]:
+            del arm["cohort_seconds"]
             found[f"result of {arm['arm']}"] = arm
         return found
 
