@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from short_run import FOLDER, short_run
 
+pytestmark = pytest.mark.middle
+
 
 def test_a_short_run_ends_with_both_ratios(tmp_path: Path) -> None:
     pytest.importorskip("sklearn", reason="the digits come inside scikit-learn")
@@ -41,8 +43,6 @@ from step_limbeck import LimbeckSteps
 from step_plain_loop import PlainImages, PlainSteps
 from limbeck.models import lightweight_cnn, strided_resnet
 from limbeck.types import Normalisation, Outputs, Split, Targets
-
-pytestmark = pytest.mark.middle
 
 def pair():
     torch.manual_seed(1)
