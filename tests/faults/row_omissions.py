@@ -33,12 +33,16 @@ OWN_LOSS = "own loss"
 
 @dataclass(frozen=True)
 class Scene:
-    """Where a run was stopped. at: after how many steps in all. killed_after: and killed so many steps later."""
+    """Where a run was stopped. at: after how many steps in all. killed_after: and killed so many steps later.
+
+    code: with which the run that nobody disturbs ends.
+    """
 
     name: str
     at: Callable[[random.Random, dict[str, list[dict[str, Any]]]], int]
     run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     killed_after: int | None = None
+    code: int = 0
 
 
 def _among_students(chance: random.Random, rows: object) -> int:
@@ -75,7 +79,11 @@ def _after_the_best(chance: random.Random, rows: dict[str, list[dict[str, Any]]]
 
 IMPATIENT = {
     "student_epochs": 12, "patience": 2,
-    "overrides": ("students.distilled.optimizer.lr=1.0", "students.baseline.patience=12"),
+    # From the fourth epoch on the rate is far too high: the distilled student gets worse whatever its teacher is.
+    "overrides": (
+        "students.distilled.schedule={name: multi_step, milestones: [3], factor: 400}",
+        "students.baseline.patience=12",
+    ),
 }  # fmt: skip
 FAILING = {"overrides": ("students.distilled.optimizer.lr=1e30", "students.distilled.clip_norm=null")}
 SCENES = {
@@ -88,7 +96,7 @@ SCENES = {
         Scene("before patience ends", _before_patience, IMPATIENT),
         Scene("after the best epoch", _after_the_best, IMPATIENT),
         Scene("after patience ended", _after_patience, IMPATIENT),
-        Scene("after one failed", _last_step, FAILING),
+        Scene("after one failed", _last_step, FAILING, code=3),
         Scene(
             "half precision",
             _among_students,
@@ -138,7 +146,7 @@ def prepare(place: Path) -> Trials:
         if scene.name not in references:
             whole = TheRun(place / f"whole {scene.name}", **scene.run).write()
             process = whole.start(prepare=_own_loss(scene))
-            assert process.wait() == 0, process.err
+            assert process.wait() == scene.code, process.err
             references[scene.name] = whole.ending(), _rows(whole)
         return references[scene.name]
 
@@ -163,11 +171,11 @@ def prepare(place: Path) -> Trials:
         process = run.start(prepare=[_without(whose, component), *_own_loss(scene)])
         process.wait()
         if whose == "nothing":
-            assert process.code == 0, process.err
+            assert process.code == scene.code, process.err
             different = differences(run.ending(), expected)
             assert not different, f"{name}: {different[:5]}"
             return f"{name}: nothing left out, ends alike"
-        if process.code:
+        if process.code != scene.code:
             return f"{name}: without {component} of {whose} it ends with {process.code}"
         different = differences(run.ending(), expected)
         assert different, f"{name}: without {component} of {whose} the run ends as if it were there"
