@@ -23,6 +23,7 @@ from limbeck.runs.directory import RunDirectory
 from limbeck.runs.errors import LimbeckError
 
 
+@pytest.mark.middle
 @pytest.mark.parametrize("deleted", range(7))
 def test_a_killed_fresh_never_shows_old_numbers_under_a_new_recipe(
     deleted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -18,6 +18,8 @@ from final_weights import weights
 import limbeck
 from limbeck.runs.directory import RunDirectory
 
+pytestmark = pytest.mark.middle
+
 SCRIPT = Path(run_together.__file__)
 IMAGES_SEEN = 400
 """In an epoch: whole batches of 50."""

@@ -21,6 +21,7 @@ STEPS = 20
 TAUGHT = HERE / "taught_together.py"
 
 
+@pytest.mark.middle
 def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
     words = [sys.executable, str(TAUGHT), str(tmp_path), str(STEPS), "1", "2", "3"]
     env = {
