@@ -12,17 +12,17 @@ from torch import nn
 
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models.folding import fold_batch_norms
-from limbeck.teaching.learner import Learner, Training
-from limbeck.teaching.loop import Stepped, teach
-from limbeck.teaching.objective import Objective, Term
-from limbeck.teaching.optimizers import adam
-from limbeck.teaching.schedules import step as step_schedule
-from limbeck.teaching.teacher import Teacher
+from limbeck.training.learner import Learner, Training
+from limbeck.training.loop import Stepped, teach
+from limbeck.training.objective import Objective, Term
+from limbeck.training.optimizers import adam
+from limbeck.training.schedules import step as step_schedule
+from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
-from limbeck.views.ahead import epoch_of_views
 from limbeck.views.apply import View
+from limbeck.views.epoch import epoch_of_views
 from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 
 EPOCHS = 10**6
 SIDE = 32

@@ -43,11 +43,11 @@ def compare(options: argparse.Namespace, cache: str) -> None:
 
     from limbeck.models import lightweight_cnn, speed_cnn
     from limbeck.models.folding import fold_batch_norms
-    from limbeck.teaching.precision import compute_dtype
-    from limbeck.teaching.teacher import Teacher
+    from limbeck.training.precision import compute_dtype
+    from limbeck.training.teacher import Teacher
     from limbeck.types import Split
     from limbeck.views.plan import ViewPlanner, ViewRecipe
-    from limbeck.views.prepare import InputFormat
+    from limbeck.views.preprocess import InputFormat
     from step_floor import FloorSteps, prepared
 
     dataset, whole = load(options.images)
@@ -116,9 +116,9 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
     import torch
 
     from limbeck.losses import cross_entropy, soft_targets
-    from limbeck.teaching.learner import Learner, Training
-    from limbeck.teaching.objective import Objective, Term
-    from limbeck.teaching.optimizers import adam
+    from limbeck.training.learner import Learner, Training
+    from limbeck.training.objective import Objective, Term
+    from limbeck.training.optimizers import adam
 
     terms = [
         Term("soft_targets", soft_targets, weight, {"temperature": temperature}),
@@ -134,7 +134,7 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
 
 
 def _teach(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner: Any) -> None:
-    from limbeck.teaching.loop import EpochEnded, teach
+    from limbeck.training.loop import EpochEnded, teach
 
     for event in teach(learners, teachers, split, planner):
         if isinstance(event, EpochEnded):
@@ -145,9 +145,9 @@ def _teach(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner
 
 
 def _banked(teacher: Any, planner: Any, split: Any, classes: int) -> Any:
-    from limbeck.teaching.banked_teacher import BankedTeacher
-    from limbeck.teaching.made_of import made_of, shape
-    from limbeck.teaching.outputs_bank import OutputsBank
+    from limbeck.training.outputs_bank.bank import OutputsBank
+    from limbeck.training.outputs_bank.key import made_of, shape
+    from limbeck.training.outputs_bank.teacher import BankedTeacher
 
     key = made_of(teacher, {"model": {"name": "speed_cnn"}}, planner, split, classes)
     bank = OutputsBank(key, shape(planner, classes))
@@ -159,8 +159,8 @@ def _passes(teacher: Any, student: torch.nn.Module, split: Any, form: Any, dtype
     import torch
 
     from limbeck.models.folding import fold_batch_norms
-    from limbeck.teaching.teacher import Teacher
-    from limbeck.views.prepare import prepare
+    from limbeck.training.teacher import Teacher
+    from limbeck.views.preprocess import prepare
 
     other = Teacher("student", student, form, device=torch.device("cpu"), dtype=dtype, fold=fold_batch_norms)
     pixels = prepare(split.images[:128], form, dtype)

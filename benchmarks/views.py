@@ -35,7 +35,7 @@ def compare(options: argparse.Namespace) -> None:
     import torch
 
     from limbeck.models import lightweight_cnn, resnet, strided_resnet, wide_resnet
-    from limbeck.teaching.precision import compute_dtype
+    from limbeck.training.precision import compute_dtype
     from limbeck.views.erasing import Erasing
     from limbeck.views.mixing import Mixing
     from limbeck.views.plan import ViewPlanner, ViewRecipe

@@ -194,7 +194,7 @@ def test_help_needs_no_torch() -> None:
 
 def test_a_defect_of_its_own_is_one_line_too(home: Path) -> None:
     broken = (
-        "import sys, limbeck.runs.recipe_file as file, limbeck.__main__ as process\n"
+        "import sys, limbeck.recipes.load as file, limbeck.__main__ as process\n"
         "def broken(*a, **k): raise RuntimeError('lost\\nits way')\n"
         "file.load_recipe = broken\n"
         "sys.argv = ['limbeck', 'run', 'quickstart', *sys.argv[1:]]\n"

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from limbeck.experiment.assemble import (
+from limbeck.building.assemble import (
     input_format,
     load_ready_teacher,
     make_learner,
@@ -15,13 +15,13 @@ from limbeck.experiment.assemble import (
     view_planner,
     view_recipe,
 )
-from limbeck.experiment.images import Images
+from limbeck.building.data import Images
 from limbeck.experiment.plan import make_plan
-from limbeck.experiment.search import first_settings
-from limbeck.experiment.settings import Source, combine
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_file import NONE, load_recipe, shipped
-from limbeck.teaching.loop import Position, Stepped, teach
+from limbeck.recipes.load import NONE, load_recipe, shipped
+from limbeck.recipes.recipe import Recipe
+from limbeck.sweeps.search import first_settings
+from limbeck.sweeps.settings import Source, combine
+from limbeck.training.loop import Position, Stepped, teach
 from limbeck.types import Normalisation, Split
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tinyimagenet": 200}
@@ -61,7 +61,16 @@ def test_two_steps_of_four_images(name: str) -> None:
             continue
         learners = [
             make_learner(
-                arms[plan.arm], plan, images, device=device, precision=recipe.precision, losses=NONE, models=NONE
+                plan.name,
+                arms[plan.arm],
+                images,
+                arm_name=plan.arm,
+                seed=plan.randomness,
+                teachers=plan.voices,
+                device=device,
+                precision=recipe.precision,
+                losses=NONE,
+                models=NONE,
             )
             for plan in cohort.learners
         ]

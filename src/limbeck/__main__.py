@@ -8,9 +8,9 @@ import sys
 from typer.exceptions import TyperException
 
 from limbeck.cli import app, commands
-from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
-from limbeck.runs.terminal_text import show_what_can_be_shown
-from limbeck.runs.wrapping import width_of, wrapped
+from limbeck.console.encoding import show_what_can_be_shown
+from limbeck.console.wrapping import width_of, wrapped
+from limbeck.errors import LimbeckError, did_you_mean, in_a_line
 
 
 def main() -> None:

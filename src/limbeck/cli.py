@@ -41,7 +41,7 @@ def commands() -> list[str]:
 def top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     """Pour a big vision model into a small one, with honest numbers."""
     if version:
-        from limbeck import __version__
+        from . import __version__
 
         print(__version__)
         raise typer.Exit
@@ -63,23 +63,23 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and train nothing.")] = False,
 ) -> None:
     """Train teachers, distil students, measure them and report. Run again to continue."""
-    from limbeck.runs.recipe_file import load_recipe
+    from limbeck.recipes.load import load_recipe
 
     checked = load_recipe(recipe, overrides or ())
     if dry_run:
         from limbeck.experiment.estimate import describe_plan
         from limbeck.experiment.extend import describe_extension
-        from limbeck.runs.directory import RunDirectory
+        from limbeck.storage.run_directory import RunDirectory
 
         if extend:
             print("\n".join(describe_extension(RunDirectory(folder / (name or checked.name)), checked)))
         print("\n".join(describe_plan(checked)))
         return
-    from limbeck.experiment.joined import leave_together, speaks
-    from limbeck.experiment.progress import RunDisplay
+    from limbeck.commands.progress import RunDisplay
     from limbeck.experiment.run import failures
     from limbeck.experiment.run import run as run_recipe
-    from limbeck.experiment.stop import Stopped
+    from limbeck.experiment.signals import Stopped
+    from limbeck.experiment.torchrun import leave_together, speaks
     from limbeck.report.summary import summary_lines
 
     command = shlex.join(["limbeck", *sys.argv[1:]])
@@ -122,15 +122,15 @@ def sweep(
 
     Run again to continue. Start it several times, on one directory, to share the work.
     """
-    from limbeck.experiment.sweep import describe_sweep
-    from limbeck.experiment.sweep import sweep as sweep_recipe
+    from limbeck.sweeps.sweep import describe_sweep
+    from limbeck.sweeps.sweep import sweep as sweep_recipe
 
     if dry_run:
         print("\n".join(describe_sweep(recipe, overrides or ())))
         return
-    from limbeck.experiment.progress import RunDisplay
+    from limbeck.commands.progress import RunDisplay
     from limbeck.experiment.run import failures
-    from limbeck.experiment.stop import Stopped
+    from limbeck.experiment.signals import Stopped
     from limbeck.report.summary import summary_lines
     from limbeck.report.sweep_page import summary_lines as sweep_lines
 
@@ -213,7 +213,7 @@ def evaluate(
     Images are decoded in the model's own size. Its training data are parted as they were in training, or refused.
     Weights files take model.…, normalise.mean, normalise.sd, classes, resolution and interpolation as key=value.
     """
-    from limbeck.experiment.measure import measure_saved
+    from limbeck.commands.evaluate import measure_saved
 
     found = measure_saved(checkpoint, data, options or (), split, against=against, arm=arm, model=model, device=device)
     print("\n".join(f"{what:<28}{value}" for what, value in found))
@@ -229,8 +229,8 @@ def check(
 
     Exit code 2 where something is spoilt.
     """
-    from limbeck.experiment.check_source import check_source
-    from limbeck.runs.wrapping import width_of
+    from limbeck.commands.check_data import check_source
+    from limbeck.console.wrapping import width_of
 
     found = check_source(source, options or (), out, width=width_of(sys.stdout) or 100)
     print("\n".join(found.lines))
@@ -256,7 +256,7 @@ def predict(
     Of a folder, all images in it and below are taken. A file that cannot be read is told on stderr and passed over.
     Exit code 4: some files could not be read; 2: none could.
     """
-    from limbeck.experiment.predict import print_predictions
+    from limbeck.commands.predict import print_predictions
 
     raise typer.Exit(print_predictions(checkpoint, images, top=top, as_json=as_json, as_csv=as_csv, device=device))
 
@@ -272,8 +272,8 @@ def views(
     step: Annotated[int, typer.Option(min=1, help="Which step of it.")] = 1,
 ) -> None:
     """Draw a sheet of training images as models will see them: original, augmented, mixed."""
-    from limbeck.experiment.view_sheet import write_view_sheet
-    from limbeck.runs.recipe_file import load_recipe
+    from limbeck.commands.view_sheet import write_view_sheet
+    from limbeck.recipes.load import load_recipe
 
     checked = load_recipe(recipe, overrides or ())
     said = write_view_sheet(checked, out, arm=arm, count=count, epoch=epoch - 1, step=step - 1)
@@ -283,8 +283,8 @@ def views(
 @app.command(name="list", epilog=examples("list models", "list recipes"))
 def list_(room: Annotated[str, typer.Argument(help="losses, models, data or recipes.")]) -> None:
     """List losses, models, data sources or recipes, with their options."""
-    from limbeck.runs.listing import listing
-    from limbeck.runs.wrapping import width_of
+    from limbeck.console.wrapping import width_of
+    from limbeck.recipes.listing import listing
 
     print("\n".join(listing(room, width_of(sys.stdout))))
 
@@ -292,7 +292,7 @@ def list_(room: Annotated[str, typer.Argument(help="losses, models, data or reci
 @app.command()
 def doctor() -> None:
     """Say what there is on this machine: versions, device, precision, data, disk."""
-    from limbeck.experiment.doctor import examine
+    from limbeck.commands.doctor import examine
 
     print("\n".join(f"{what:<26}{value}" for what, value in examine()))
 
@@ -303,7 +303,7 @@ def new(
     to: Annotated[Path | None, typer.Option(help="The file to write (default: NAME.yaml here).")] = None,
 ) -> None:
     """Copy a shipped recipe here, to edit."""
-    from limbeck.runs.recipe_file import copy_shipped
+    from limbeck.recipes.load import copy_shipped
 
     print(copy_shipped(name, to))
 
@@ -313,15 +313,15 @@ def cache(
     clean: Annotated[bool, typer.Option("--clean", help="Remove all decoded images and all stored answers.")] = False,
 ) -> None:
     """Say where decoded images and teachers' stored answers lie and how large they are."""
-    from limbeck.data import store
-    from limbeck.teaching import outputs_bank
+    from limbeck.data import cache
+    from limbeck.training.outputs_bank import bank as outputs_bank
 
     if clean:
-        for room in (store, outputs_bank):
+        for room in (cache, outputs_bank):
             print(f"{room.clean() / 2**20:,.1f} MB freed in {room.location()}")
         return
-    print(f"{store.location()}: {store.size() / 2**20:,.1f} MB")
-    for entry in store.entries():
+    print(f"{cache.location()}: {cache.size() / 2**20:,.1f} MB")
+    for entry in cache.entries():
         print(f"  {entry.size / 2**20:>10,.1f} MB  {entry.images:>9,} images  {entry.source}")
     print(f"{outputs_bank.location()}: {outputs_bank.size() / 2**20:,.1f} MB")
     for bank in outputs_bank.entries():
@@ -345,7 +345,7 @@ def import_(
     limbeck import checkpoint.pth --dry-run --model resnet20 --classes 100
     limbeck import dino.pth --key teacher --out teacher.safetensors
     """
-    from limbeck.experiment.import_file import import_file
+    from limbeck.commands.import_weights import import_file
 
     said = import_file(file, out, key=key, model=model, options=options or (), classes=classes, dry_run=dry_run)
     print("\n".join(said))
@@ -356,6 +356,6 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json
 
-    from limbeck.runs.recipe_schema import json_schema
+    from limbeck.recipes.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from .synonyms import meant_by, simple
+from limbeck.synonyms import meant_by, simple
 
 
 class LimbeckError(Exception):

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.experiment import code_fingerprint
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.training import code_fingerprint
 
 G = torch.Generator().manual_seed(0)
 DATA = limbeck.Dataset.from_arrays((torch.randint(0, 256, (60, 3, 4, 4), generator=G).byte(), torch.arange(60) % 3))
@@ -202,7 +202,7 @@ def test_functions_and_values_of_the_same_module_count(monkeypatch: pytest.Monke
 
 def test_the_hash_is_the_same_in_another_process() -> None:
     code = (
-        "import test_distill_continues as t; from limbeck.experiment.code_fingerprint import of_function as f;"
+        "import test_distill_continues as t; from limbeck.training.code_fingerprint import of_function as f;"
         "print(f(t.uses_helper), f(t.Weighted(1.0)), f(t.make({'a', 'b', 'c'})), f(t.source_of_a_loss(t.FIRST)))"
     )
     told = subprocess.run(

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.experiment.given_models import heard_as_measured
-from limbeck.experiment.images import load_images
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Data
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.api.models import heard_as_measured
+from limbeck.building.data import load_images
+from limbeck.errors import LimbeckError
+from limbeck.recipes.recipe import Data
+from limbeck.views.preprocess import InputFormat, prepare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 

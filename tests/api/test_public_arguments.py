@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import limbeck
-from limbeck.experiment import distill as distilling
+from limbeck.api import distill as distilling
+from limbeck.errors import LimbeckError
 from limbeck.experiment import run as running
-from limbeck.runs.errors import LimbeckError
 
 DATA = limbeck.Dataset.from_arrays(
     (np.random.default_rng(0).integers(0, 256, (30, 4, 4, 3), dtype=np.uint8), [0, 1, 2] * 10)
@@ -160,7 +160,7 @@ def test_load(path: Any, models: Any) -> None:
 @given(images=strange)
 @many
 def test_a_loaded_model(images: Any) -> None:
-    from limbeck.views.prepare import InputFormat
+    from limbeck.views.preprocess import InputFormat
 
     loaded = limbeck.LoadedModel(net(), ["a", "b", "c"], InputFormat(DATA.normalisation), (3, 4, 4), {})
     one_line_or_taken(lambda: loaded(images))

@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 import limbeck
-from limbeck.experiment.assemble import build_model
+from limbeck.building.assemble import build_model
+from limbeck.building.checks.before_training import check_before_training
+from limbeck.building.data import Images, load_images
+from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
-from limbeck.experiment.images import Images, load_images
-from limbeck.experiment.preflight import check_before_training
-from limbeck.experiment.sweep import describe_sweep
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Data, Named, Recipe
-from limbeck.runs.recipe_file import NONE, check
+from limbeck.recipes.load import NONE, check
+from limbeck.recipes.recipe import Data, Named, Recipe
+from limbeck.sweeps.sweep import describe_sweep
 from limbeck.types import Normalisation, Split
 
 TRAINED: dict[str, Any] = {

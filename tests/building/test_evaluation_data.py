@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folder_of_colours import write_folder
 
 import limbeck
-from limbeck.experiment.measure import measure_saved
+from folder_of_colours import write_folder
+from limbeck.commands.evaluate import measure_saved
 
 RECIPE: dict[str, Any] = {
     "name": "colours",

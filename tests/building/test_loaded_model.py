@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import limbeck
-from limbeck.experiment.saved_model import LoadedModel, save_model
+from limbeck.building.saved_model import LoadedModel, save_model
 from limbeck.models.lightweight_cnn import build
-from limbeck.teaching.predictor import predictor
+from limbeck.training.predictor import predictor
 from limbeck.types import Normalisation
-from limbeck.views.prepare import InputFormat
+from limbeck.views.preprocess import InputFormat
 
 CPU = torch.device("cpu")
 FORM = InputFormat(Normalisation((0.3, 0.4, 0.5), (0.2, 0.25, 0.3)))

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.experiment.assemble import build_model, check_forward
+from limbeck.building.assemble import build_model, check_forward
+from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
 from limbeck.models import timm as timm_models
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Named
-from limbeck.runs.recipe_file import NONE, check
+from limbeck.recipes.load import NONE, check
+from limbeck.recipes.recipe import Named
 
 CLASSES = [str(number) for number in range(10)]
 ARM: dict[str, Any] = {

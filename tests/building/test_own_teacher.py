@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import limbeck
+from limbeck.building.data import load_images
 from limbeck.experiment.estimate import describe_plan
-from limbeck.experiment.images import load_images
-from limbeck.runs.recipe import Data
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.recipes.load import load_recipe
+from limbeck.recipes.recipe import Data
 
 NAMES = [str(digit) for digit in range(10)]
 
@@ -155,7 +155,7 @@ def measured(lines: list[tuple[str, str]]) -> tuple[str, str]:
 
 
 def test_it_is_measured_by_evaluate_as_by_a_run(trained: Path, tmp_path: Path) -> None:
-    from limbeck.experiment.measure import measure_saved
+    from limbeck.commands.evaluate import measure_saved
 
     about = json.loads((trained.parent / "model.json").read_text(encoding="utf-8"))
     normalise = about["normalisation"]
@@ -192,7 +192,7 @@ def test_it_is_measured_by_evaluate_as_by_a_run(trained: Path, tmp_path: Path) -
 def test_what_evaluate_cannot_measure(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: dict[str, Any], said: str
 ) -> None:
-    from limbeck.experiment.measure import measure_saved
+    from limbeck.commands.evaluate import measure_saved
 
     monkeypatch.chdir(tmp_path)
     Path("bare.safetensors").write_bytes(trained.read_bytes())

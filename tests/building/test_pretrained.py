@@ -13,14 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.experiment.assemble import build_model, load_ready_teacher
+from limbeck.building.assemble import build_model, load_ready_teacher
+from limbeck.building.checks.pretrained import check_ready_arms, near_chance, sample_of
+from limbeck.building.data import Images
+from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
-from limbeck.experiment.images import Images
-from limbeck.experiment.ready_check import check_ready_arms, near_chance, sample_of
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Named
-from limbeck.runs.recipe_file import NONE, check
-from limbeck.runs.yaml_file import parse
+from limbeck.recipes.load import NONE, check
+from limbeck.recipes.recipe import Named
+from limbeck.recipes.yaml_file import parse
 from limbeck.types import Normalisation, Split
 
 NAMES = tuple(sorted(map(str, range(12))))  # 0, 1, 10, 11, 2, …

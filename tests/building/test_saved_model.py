@@ -65,9 +65,9 @@ def test_a_run_measures_in_the_precision_of_its_saved_models(done: limbeck.Run, 
 
 
 def test_agreement_is_with_the_saved_teacher(done: limbeck.Run) -> None:
+    from limbeck.building.data import load_images
     from limbeck.evaluation.evaluate import evaluate
-    from limbeck.experiment.images import load_images
-    from limbeck.runs.recipe import Data
+    from limbeck.recipes.recipe import Data
 
     student, teacher = (limbeck.load(model_of(done, arm)) for arm in ("distilled", "wide"))
     images = load_images(Data(**QUICK["data"]))

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from limbeck.data import digits
+from limbeck.building.data import part
+from limbeck.data.sources import digits
+from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
-from limbeck.experiment.images import part
 from limbeck.experiment.run import run
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.recipes.load import load_recipe
 from limbeck.types import Dataset, Normalisation, Split
 
 MAPPED = textwrap.dedent("""
@@ -28,10 +28,10 @@ MAPPED = textwrap.dedent("""
     import torch
 
     from limbeck.data import store
-    from limbeck.data.writing import Contents
+    from limbeck.data.cache_writer import Contents
     from limbeck.evaluation.evaluate import evaluate
-    from limbeck.experiment.images import part
-    from limbeck.views.ahead import epoch_of_views
+    from limbeck.building.data import part
+    from limbeck.views.epoch import epoch_of_views
     from limbeck.views.plan import ViewPlanner, ViewRecipe
 
     COUNT, SIDE = 1200, 128  # 56 MiB

@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from limbeck.cli import app
-from limbeck.experiment.check_source import check_source
-from limbeck.runs.errors import LimbeckError
+from limbeck.commands.check_data import check_source
+from limbeck.errors import LimbeckError
 
 
 @pytest.fixture(autouse=True)

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from limbeck.cli import app
-from limbeck.experiment.import_file import import_file
+from limbeck.commands.import_weights import import_file
+from limbeck.errors import LimbeckError
 from limbeck.models import resnet
-from limbeck.runs.errors import LimbeckError
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from folder_of_colours import write_folder
 from PIL import Image
 from test_loaded_model import saved
 
 import limbeck
-from limbeck.data.images import read
-from limbeck.experiment.predict import BATCH, predict_files
+from folder_of_colours import write_folder
+from limbeck.commands.predict import BATCH, predict_files
+from limbeck.data.decode import read
 
 Limbeck = Callable[..., CompletedProcess[str]]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from limbeck.experiment.follow import Watcher
-from limbeck.experiment.progress import RunDisplay
+from limbeck.commands.progress import RunDisplay
 from limbeck.experiment.run import run
+from limbeck.experiment.train_cohort import Watcher
 
 
 def screen(written: str) -> list[str]:

@@ -16,9 +16,10 @@ import pytest
 import torch
 from data_samples import pixels
 
-from limbeck.data import folders, store, temporary
-from limbeck.data.writing import Contents
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.cache_writer import Contents
+from limbeck.errors import LimbeckError
+from limbeck.storage import default_folders, temporary_folder
 
 KEY = "0123456789abcdef" * 2
 
@@ -46,8 +47,8 @@ def files_in(folder):
 
 
 def test_what_goes_in_comes_out_and_the_second_time_from_the_disk():
-    first = store.dataset("mine", KEY, contents)
-    again = store.dataset("mine", KEY, never)
+    first = cache.dataset("mine", KEY, contents)
+    again = cache.dataset("mine", KEY, never)
     images = np.concatenate([block for block, _ in contents().blocks])
     for data in (first, again):
         both = torch.cat([data.train.images, data.test.images])
@@ -62,7 +63,7 @@ def test_what_goes_in_comes_out_and_the_second_time_from_the_disk():
 
 
 def test_normalisation_is_that_of_the_training_images():
-    data = store.dataset("mine", KEY, contents)
+    data = cache.dataset("mine", KEY, contents)
     train = data.train.images.double() / 255
     mean = train.mean(dim=(0, 2, 3))
     sd = train.std(dim=(0, 2, 3), correction=0)
@@ -72,7 +73,7 @@ def test_normalisation_is_that_of_the_training_images():
 
 def test_a_channel_that_never_changes_divides_by_nothing_near_zero():
     flat = np.full((4, 4, 5, 3), 9, np.uint8)
-    data = store.dataset("flat", KEY, lambda: contents(4, 2, blocks=[(flat, np.array([0, 1, 0, 1]))]))
+    data = cache.dataset("flat", KEY, lambda: contents(4, 2, blocks=[(flat, np.array([0, 1, 0, 1]))]))
     assert min(data.normalisation.sd) >= 1 / 255
 
 
@@ -88,21 +89,21 @@ def test_the_fingerprint_follows_pixels_labels_names_and_sizes():
         contents(test=5),
         contents(sizes={"train": 8, "validation": 6, "test": 6}),
     ]
-    prints = [store.dataset("x", f"{i:032x}", lambda v=v: v).fingerprint for i, v in enumerate(variants)]
+    prints = [cache.dataset("x", f"{i:032x}", lambda v=v: v).fingerprint for i, v in enumerate(variants)]
     assert len(set(prints)) == len(variants)
-    same = store.dataset("another name", "f" * 32, lambda: contents(source="another place"))
+    same = cache.dataset("another name", "f" * 32, lambda: contents(source="another place"))
     assert same.fingerprint == prints[0]
 
 
 def test_a_set_that_is_too_large_for_memory_is_mapped_without_a_warning(monkeypatch):
-    in_memory = store.dataset("mine", KEY, contents)
-    monkeypatch.setattr(store, "IN_MEMORY", 100)
+    in_memory = cache.dataset("mine", KEY, contents)
+    monkeypatch.setattr(cache, "IN_MEMORY", 100)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        mapped = store.dataset("mine", KEY, never)
+        mapped = cache.dataset("mine", KEY, never)
     assert torch.equal(mapped.train.images, in_memory.train.images)
     assert torch.equal(mapped.test.labels, in_memory.test.labels)
-    images = str((store.location() / KEY / "images.npy").resolve())
+    images = str((cache.location() / KEY / "images.npy").resolve())
     with open("/proc/self/maps") as maps:
         assert any(images in line for line in maps)
 
@@ -110,8 +111,8 @@ def test_a_set_that_is_too_large_for_memory_is_mapped_without_a_warning(monkeypa
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy", "meta.json"])
 @pytest.mark.parametrize("damage", ["cut", "gone", "flipped", "emptied"])
 def test_a_damaged_entry_is_made_again(name, damage, capsys):
-    first = store.dataset("mine", KEY, contents)
-    file = store.location() / KEY / name
+    first = cache.dataset("mine", KEY, contents)
+    file = cache.location() / KEY / name
     data = file.read_bytes()
     if damage == "gone":
         file.unlink()
@@ -121,11 +122,11 @@ def test_a_damaged_entry_is_made_again(name, damage, capsys):
         file.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
     else:
         file.write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
-    again = store.dataset("mine", KEY, contents)
+    again = cache.dataset("mine", KEY, contents)
     assert torch.equal(first.train.images, again.train.images)
     assert again.fingerprint == first.fingerprint
     assert "damaged" in capsys.readouterr().err
-    store.dataset("mine", KEY, never)
+    cache.dataset("mine", KEY, never)
 
 
 def test_a_source_that_fails_half_way_leaves_nothing():
@@ -134,8 +135,8 @@ def test_a_source_that_fails_half_way_leaves_nothing():
         raise LimbeckError("photo.png: cannot be read")
 
     with pytest.raises(LimbeckError, match=r"photo\.png"):
-        store.dataset("mine", KEY, lambda: contents(blocks=failing()))
-    assert files_in(store.location()) == []
+        cache.dataset("mine", KEY, lambda: contents(blocks=failing()))
+    assert files_in(cache.location()) == []
 
 
 @pytest.mark.parametrize(
@@ -148,17 +149,17 @@ def test_a_source_that_fails_half_way_leaves_nothing():
 )
 def test_a_source_that_contradicts_itself_is_refused(changes, words):
     with pytest.raises(LimbeckError, match=words):
-        store.dataset("mine", KEY, lambda: contents(**changes))
-    assert files_in(store.location()) == []
+        cache.dataset("mine", KEY, lambda: contents(**changes))
+    assert files_in(cache.location()) == []
 
 
 def test_test_images_that_training_sees_are_counted(capsys):
     blocks = list(contents().blocks)
     images = np.concatenate([b for b, _ in blocks])
     images[16], images[19] = images[0], images[1]
-    store.dataset("mine", KEY, lambda: contents(blocks=[(images, np.arange(20) % 2)]))
+    cache.dataset("mine", KEY, lambda: contents(blocks=[(images, np.arange(20) % 2)]))
     assert "2 of 6 test images" in capsys.readouterr().err
-    meta = json.loads((store.location() / KEY / "meta.json").read_text())
+    meta = json.loads((cache.location() / KEY / "meta.json").read_text())
     assert meta["test_images_also_in_train"] == 2
 
 
@@ -166,7 +167,7 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "file"))
     with pytest.raises(LimbeckError, match="set LIMBECK_CACHE to another folder") as refused:
-        store.dataset("mine", KEY, contents)
+        cache.dataset("mine", KEY, contents)
     assert "make room" not in str(refused.value)  # it would not help
 
 
@@ -176,8 +177,8 @@ def test_a_source_that_cannot_be_read_is_told_as_such_and_not_as_a_full_disk():
         raise OSError(errno.EIO, os.strerror(errno.EIO), "photo.bin")
 
     with pytest.raises(LimbeckError, match=r"^photo\.bin: cannot be read: Input/output error$"):
-        store.dataset("mine", KEY, lambda: contents(blocks=failing()))
-    assert files_in(store.location()) == []
+        cache.dataset("mine", KEY, lambda: contents(blocks=failing()))
+    assert files_in(cache.location()) == []
 
 
 def test_a_full_disk_says_what_to_do_and_leaves_nothing():
@@ -187,11 +188,11 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing():
     resource.setrlimit(resource.RLIMIT_FSIZE, (600, limits[1]))  # a file may not grow beyond 600 bytes
     try:
         with pytest.raises(LimbeckError, match="make room or set LIMBECK_CACHE"):
-            store.dataset("mine", KEY, contents)
+            cache.dataset("mine", KEY, contents)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, before)
-    assert files_in(store.location()) == []
+    assert files_in(cache.location()) == []
 
 
 WRITER = """
@@ -207,7 +208,7 @@ WRITER = """
                 time.sleep({pause})
             yield block
 
-    data = store.dataset("mine", KEY, lambda: contents(blocks=slowly()))
+    data = cache.dataset("mine", KEY, lambda: contents(blocks=slowly()))
     print(data.fingerprint, flush=True)
 """
 
@@ -222,18 +223,18 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read():
     assert process.stdout is not None
     assert process.stdout.readline() == "half\n"
     # While it lives, its folder is left alone ...
-    temporary.remove_left_behind(store.location())
-    (half,) = store.location().iterdir()
+    temporary_folder.remove_left_behind(cache.location())
+    (half,) = cache.location().iterdir()
     assert half.name.startswith(".tmp-")
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
     # ... and once it is dead, it is no entry, and the next writer removes it.
     assert half.exists()
-    assert store.entries() == []
-    data = store.dataset("mine", KEY, contents)
-    assert torch.equal(data.train.images, store.dataset("mine", KEY, never).train.images)
-    assert files_in(store.location()) == [
+    assert cache.entries() == []
+    data = cache.dataset("mine", KEY, contents)
+    assert torch.equal(data.train.images, cache.dataset("mine", KEY, never).train.images)
+    assert files_in(cache.location()) == [
         KEY,
         *(f"{KEY}/{n}" for n in ("images.npy", "labels.npy", "meta.json")),
     ]
@@ -243,14 +244,14 @@ def test_two_processes_that_race_both_end_well():
     racers = [writer(stop=4, pause=0.3) for _ in range(2)]
     ends = [racer.communicate(timeout=60)[0].split()[-1] for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0]
-    assert ends == [store.dataset("mine", KEY, never).fingerprint] * 2
-    assert [path.name for path in store.location().iterdir()] == [KEY]
+    assert ends == [cache.dataset("mine", KEY, never).fingerprint] * 2
+    assert [path.name for path in cache.location().iterdir()] == [KEY]
 
 
 def test_threads_that_race_both_end_well():
     found = []
     threads = [
-        threading.Thread(target=lambda: found.append(store.dataset("mine", KEY, contents).fingerprint))
+        threading.Thread(target=lambda: found.append(cache.dataset("mine", KEY, contents).fingerprint))
         for _ in range(4)
     ]
     for thread in threads:
@@ -264,42 +265,42 @@ def test_threads_that_race_both_end_well():
 def test_the_key_follows_options_and_files(tmp_path):
     file = tmp_path / "a.png"
     file.write_bytes(b"one")
-    first = store.key("folder", {"image_size": 32}, [file])
-    assert store.key("folder", {"image_size": 32}, [file]) == first
-    assert store.key("folder", {"image_size": 64}, [file]) != first
-    assert store.key("parquet", {"image_size": 32}, [file]) != first
+    first = cache.key("folder", {"image_size": 32}, [file])
+    assert cache.key("folder", {"image_size": 32}, [file]) == first
+    assert cache.key("folder", {"image_size": 64}, [file]) != first
+    assert cache.key("parquet", {"image_size": 32}, [file]) != first
     os.utime(file, ns=(time.time_ns(), time.time_ns() + 1))
-    assert store.key("folder", {"image_size": 32}, [file]) != first
+    assert cache.key("folder", {"image_size": 32}, [file]) != first
 
 
 def test_the_cache_says_what_it_holds_and_can_be_cleaned():
-    store.dataset("one", "1" * 32, contents)
-    store.dataset("two", "2" * 32, lambda: contents(salt=1))
-    assert [(entry.name, entry.images, entry.source) for entry in store.entries()] == [
+    cache.dataset("one", "1" * 32, contents)
+    cache.dataset("two", "2" * 32, lambda: contents(salt=1))
+    assert [(entry.name, entry.images, entry.source) for entry in cache.entries()] == [
         ("one", 20, "a test"),
         ("two", 20, "a test"),
     ]
-    on_disk = sum(p.stat().st_size for p in store.location().rglob("*") if p.is_file())
-    assert store.size() == on_disk == sum(entry.size for entry in store.entries())
-    keepsake = store.location() / "notes.txt"
+    on_disk = sum(p.stat().st_size for p in cache.location().rglob("*") if p.is_file())
+    assert cache.size() == on_disk == sum(entry.size for entry in cache.entries())
+    keepsake = cache.location() / "notes.txt"
     keepsake.write_text("someone's")
-    (store.location() / "photos").mkdir()
-    assert store.clean() == on_disk
-    assert (store.size(), store.entries()) == (0, [])
-    assert files_in(store.location()) == ["notes.txt", "photos"]
+    (cache.location() / "photos").mkdir()
+    assert cache.clean() == on_disk
+    assert (cache.size(), cache.entries()) == (0, [])
+    assert files_in(cache.location()) == ["notes.txt", "photos"]
 
 
 def test_an_empty_cache_is_no_trouble():
-    assert (store.size(), store.entries(), store.clean()) == (0, [], 0)
+    assert (cache.size(), cache.entries(), cache.clean()) == (0, [], 0)
 
 
 def test_folders_follow_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "c"))
     monkeypatch.setenv("LIMBECK_DATA", str(tmp_path / "d"))
-    assert folders.cache_folder() == tmp_path / "c"
-    assert folders.data_folder() == tmp_path / "d"
+    assert default_folders.cache_folder() == tmp_path / "c"
+    assert default_folders.data_folder() == tmp_path / "d"
     monkeypatch.setenv("LIMBECK_CACHE", "")
     monkeypatch.delenv("LIMBECK_DATA")
-    for folder in (folders.cache_folder(), folders.data_folder()):
+    for folder in (default_folders.cache_folder(), default_folders.data_folder()):
         assert folder.is_absolute()
         assert "limbeck" in folder.parts

@@ -9,9 +9,10 @@ import pytest
 import torch
 from data_samples import cifar_files, cifar_tar, small
 
-from limbeck.data import cifar10, cifar100, store
-from limbeck.data.cifar_archive import dataset
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.sources import cifar10, cifar100
+from limbeck.data.sources.cifar_archive import dataset
+from limbeck.errors import LimbeckError
 
 BOTH = [cifar10, cifar100]
 both = pytest.mark.parametrize("module", BOTH, ids=["cifar10", "cifar100"])
@@ -72,7 +73,7 @@ def test_another_archive_is_refused_before_it_is_read(module, path):
     small(module.ARCHIVE, path)
     with pytest.raises(LimbeckError, match=f"not the official file.*{module.ARCHIVE.sha256}.*nothing was read"):
         module.build(path=str(path))
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 @both
@@ -107,7 +108,7 @@ def odd_archive(path, change) -> None:
 def test_archives_with_odd_contents_are_refused(change, words, path):
     with pytest.raises(LimbeckError, match=words):
         odd_archive(path, change)
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 def test_a_link_in_place_of_a_file_is_not_followed(path):

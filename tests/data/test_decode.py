@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from limbeck.data import images
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import decode
+from limbeck.errors import LimbeckError
 
 RAMP = np.arange(0, 256, dtype=np.uint8).reshape(16, 16)
 
@@ -29,7 +29,7 @@ def refused(source: bytes | Path, *words: str) -> None:
     """Refused in one line that names the image and the reason, whether read whole or by its header."""
     where = str(source) if isinstance(source, Path) else "here.png"
     with pytest.raises(LimbeckError) as caught:
-        images.read(source, where=where)
+        decode.read(source, where=where)
     message = str(caught.value)
     assert message.startswith(where)
     assert "\n" not in message
@@ -41,36 +41,36 @@ def refused(source: bytes | Path, *words: str) -> None:
 def test_lossless_formats_give_the_pixels_that_were_written(kind, options, tmp_path):
     image = pixels(1, height=9, width=14)
     data = encoded(image, kind, **options)
-    np.testing.assert_array_equal(images.read(data), image)
-    np.testing.assert_array_equal(images.read(write(tmp_path, data)), image)
-    assert images.size_of(data) == (9, 14)
+    np.testing.assert_array_equal(decode.read(data), image)
+    np.testing.assert_array_equal(decode.read(write(tmp_path, data)), image)
+    assert decode.size_of(data) == (9, 14)
 
 
 def test_jpeg_is_what_pillow_decodes():
     data = encoded(pixels(2), "JPEG")
-    np.testing.assert_array_equal(images.read(data), np.asarray(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(decode.read(data), np.asarray(Image.open(io.BytesIO(data))))
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1"])
 def test_grey_palette_and_black_and_white_become_rgb(mode):
     image = Image.fromarray(RAMP).convert(mode)
-    np.testing.assert_array_equal(images.read(encoded(image)), np.asarray(image.convert("RGB")))
+    np.testing.assert_array_equal(decode.read(encoded(image)), np.asarray(image.convert("RGB")))
 
 
 def test_single_gif_frame_is_read():
     image = Image.fromarray(RAMP)
-    assert images.read(encoded(image, "GIF")).shape == (16, 16, 3)
+    assert decode.read(encoded(image, "GIF")).shape == (16, 16, 3)
 
 
 def test_cmyk_keeps_its_colours():
     red = Image.new("RGB", (16, 16), (220, 30, 40))
-    got = images.read(encoded(red.convert("CMYK"), "JPEG", quality=100)).astype(int)
+    got = decode.read(encoded(red.convert("CMYK"), "JPEG", quality=100)).astype(int)
     assert np.abs(got - [220, 30, 40]).max() <= 6
 
 
 def test_16_bit_grey_is_scaled_and_not_clipped():
     wide = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
-    got = images.read(encoded(Image.fromarray(wide)))
+    got = decode.read(encoded(Image.fromarray(wide)))
     np.testing.assert_array_equal(got[..., 0], np.rint(wide / 257))
     assert got[..., 0].min() == 0
     assert got[..., 0].max() == 255
@@ -94,21 +94,21 @@ def grey_16(brightest: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_12_bit_data_in_16_bit_files_are_not_almost_black(kind):
     data = encoded(Image.fromarray(grey_16(4095)), kind)
-    np.testing.assert_array_equal(images.read(data)[..., 0], RAMP)
-    np.testing.assert_array_equal(images.read(encoded(Image.fromarray(grey_16(4096)), kind)).max(), 16)
+    np.testing.assert_array_equal(decode.read(data)[..., 0], RAMP)
+    np.testing.assert_array_equal(decode.read(encoded(Image.fromarray(grey_16(4096)), kind)).max(), 16)
 
 
 def test_a_data_set_may_say_what_is_white_in_16_bit_grey():
     dark = encoded(Image.fromarray(grey_16(4000)))
-    assert images.decode_one(dark, white=65535).pixels.max() == 16
-    assert images.decode_one(dark, white=4095).pixels.max() == 249
-    assert images.decode_one(dark).brightest == 4000
-    assert images.decode_one(encoded(RAMP)).brightest is None
+    assert decode.decode_one(dark, white=65535).pixels.max() == 16
+    assert decode.decode_one(dark, white=4095).pixels.max() == 249
+    assert decode.decode_one(dark).brightest == 4000
+    assert decode.decode_one(encoded(RAMP)).brightest is None
 
 
 def test_a_graymap_of_any_depth_is_scaled_by_what_it_says():
     data = b"P5\n16 16\n4095\n" + grey_16(4095).astype(">u2").tobytes()
-    np.testing.assert_array_equal(images.read(data)[..., 0], RAMP)
+    np.testing.assert_array_equal(decode.read(data)[..., 0], RAMP)
 
 
 @pytest.mark.parametrize("place", ["before", "behind"])
@@ -130,8 +130,8 @@ def test_a_png_with_a_large_profile_or_text_is_read(large, place):
     data = encoded(image, exif=exif)
     at = 33 if place == "before" else len(data) - 12  # behind IHDR, or before IEND
     data = data[:at] + large + data[at:]
-    np.testing.assert_array_equal(images.read(data), image[::-1, ::-1])
-    assert images.size_of(data) == (12, 12)
+    np.testing.assert_array_equal(decode.read(data), image[::-1, ::-1])
+    assert decode.size_of(data) == (12, 12)
 
 
 def test_a_damaged_png_with_a_large_text_is_refused_and_a_bomb_stays_one(tmp_path):
@@ -146,20 +146,20 @@ def test_a_damaged_png_with_a_large_text_is_refused_and_a_bomb_stays_one(tmp_pat
 @pytest.mark.parametrize(("kind", "suffix"), [("PPM", ".ppm"), ("TIFF", ".tiff"), ("BMP", ".dib")])
 def test_other_lossless_formats_give_the_pixels_that_were_written(kind, suffix):
     image = pixels(1, height=9, width=14)
-    np.testing.assert_array_equal(images.read(encoded(image, kind)), image)
-    assert images.size_of(encoded(image, kind)) == (9, 14)
-    assert suffix in images.SUFFIXES
+    np.testing.assert_array_equal(decode.read(encoded(image, kind)), image)
+    assert decode.size_of(encoded(image, kind)) == (9, 14)
+    assert suffix in decode.SUFFIXES
 
 
 def test_avif_is_read():
     image = np.full((16, 24, 3), (200, 40, 90), np.uint8)
-    assert np.abs(images.read(encoded(image, "AVIF")).astype(int) - image).max() < 8
+    assert np.abs(decode.read(encoded(image, "AVIF")).astype(int) - image).max() < 8
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_deflate", "packbits", "jpeg"])
 def test_compressed_tiff_is_read(compression):
     image = np.full((16, 24, 3), (200, 40, 90), np.uint8)
-    assert np.abs(images.read(encoded(image, "TIFF", compression=compression)).astype(int) - image).max() < 6
+    assert np.abs(decode.read(encoded(image, "TIFF", compression=compression)).astype(int) - image).max() < 6
 
 
 def test_a_tiff_of_several_pages_is_refused(tmp_path):
@@ -169,13 +169,13 @@ def test_a_tiff_of_several_pages_is_refused(tmp_path):
 def test_16_bit_colour_keeps_its_high_bytes():
     wide = np.random.default_rng(3).integers(0, 65536, (4, 5, 3), dtype=np.uint16)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in wide)
-    np.testing.assert_array_equal(images.read(png(5, 4, 16, 2, rows)), wide >> 8)
+    np.testing.assert_array_equal(decode.read(png(5, 4, 16, 2, rows)), wide >> 8)
 
 
 def test_transparent_pixels_are_laid_on_white():
     rgba = np.zeros((3, 1, 4), np.uint8)
     rgba[:, 0] = [(255, 0, 0, 0), (255, 0, 0, 255), (0, 0, 0, 128)]
-    got = images.read(encoded(Image.fromarray(rgba)))
+    got = decode.read(encoded(Image.fromarray(rgba)))
     assert got[0, 0].tolist() == [255, 255, 255]
     assert got[1, 0].tolist() == [255, 0, 0]
     assert abs(int(got[2, 0, 0]) - 127) <= 1
@@ -184,7 +184,7 @@ def test_transparent_pixels_are_laid_on_white():
 def test_a_palette_with_a_transparent_colour_is_laid_on_white():
     image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     image.putpalette([10, 20, 30, 40, 50, 60])
-    got = images.read(encoded(image, transparency=0))
+    got = decode.read(encoded(image, transparency=0))
     assert got[0].tolist() == [[255, 255, 255], [40, 50, 60]]
 
 
@@ -199,21 +199,21 @@ def test_exif_orientation_is_applied(orientation, kind):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(stored, kind, exif=exif)
-    got = images.read(data)
+    got = decode.read(data)
     assert got.shape == (32, 48, 3)
     assert np.abs(got.astype(int) - shown).mean() < 3
-    assert images.size_of(data) == (32, 48)
+    assert decode.size_of(data) == (32, 48)
 
 
 def test_a_broken_exif_block_does_no_harm():
     image = pixels(4)
-    np.testing.assert_array_equal(images.read(encoded(image, "PNG", exif=b"Exif\0\0rubbish")), image)
+    np.testing.assert_array_equal(decode.read(encoded(image, "PNG", exif=b"Exif\0\0rubbish")), image)
 
 
 def test_a_multi_picture_jpeg_gives_its_main_picture():
     first = Image.new("RGB", (16, 16), (200, 0, 0))
     data = encoded(first, "MPO", save_all=True, append_images=[Image.new("RGB", (16, 16), (0, 200, 0))])
-    assert images.read(data)[8, 8, 0] > 150
+    assert decode.read(data)[8, 8, 0] > 150
 
 
 def film(kind: str) -> bytes:
@@ -229,8 +229,8 @@ def test_animations_are_refused(kind, tmp_path):
 @pytest.mark.parametrize("side", [8001, 10_000, 40_000])
 def test_decompression_bombs_are_refused_by_their_header(side, tmp_path):
     refused(write(tmp_path, png(side, side, 8, 0, b"")), "64 megapixels")
-    with images.quiet(), pytest.raises(LimbeckError, match="64 megapixels"):
-        images.size_of(png(side, side, 8, 0, b""))
+    with decode.quiet(), pytest.raises(LimbeckError, match="64 megapixels"):
+        decode.size_of(png(side, side, 8, 0, b""))
 
 
 def test_a_large_size_in_a_small_file_is_not_believed(tmp_path):
@@ -244,8 +244,8 @@ def test_a_large_size_in_a_small_file_is_not_believed(tmp_path):
 def test_a_large_image_of_one_colour_is_read(kind):
     """Nothing packs more pixels into a byte; 16.8 megapixels are more than any file may hold unseen."""
     size = (4200, 4000)
-    assert size[0] * size[1] > images.MAX_PIXELS_OF_ANY_FILE
-    got = images.read(encoded(Image.new("RGB", size, (200, 30, 90)), kind), 8)
+    assert size[0] * size[1] > decode.MAX_PIXELS_OF_ANY_FILE
+    got = decode.read(encoded(Image.new("RGB", size, (200, 30, 90)), kind), 8)
     assert np.abs(got.astype(int) - (200, 30, 90)).max() < 4
 
 
@@ -281,7 +281,7 @@ def test_damaged_bytes_are_decoded_or_refused_with_a_reason(kind, data):
     for _ in range(data.draw(st.integers(1, 4))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     try:
-        got = images.read(bytes(whole), where="x.png")
+        got = decode.read(bytes(whole), where="x.png")
     except LimbeckError as error:
         complaint = str(error)
         assert complaint.startswith("x.png: ")
@@ -293,13 +293,13 @@ def test_damaged_bytes_are_decoded_or_refused_with_a_reason(kind, data):
 def test_fit_is_resizing_the_shorter_side_and_cropping_the_middle():
     wide = pixels(10, height=40, width=100)
     whole = np.asarray(Image.fromarray(wide).resize((50, 20), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(images.fit(wide, 20), whole[:, 15:35])
-    np.testing.assert_array_equal(images.fit(wide.transpose(1, 0, 2), 20), whole[:, 15:35].transpose(1, 0, 2))
+    np.testing.assert_array_equal(decode.fit(wide, 20), whole[:, 15:35])
+    np.testing.assert_array_equal(decode.fit(wide.transpose(1, 0, 2), 20), whole[:, 15:35].transpose(1, 0, 2))
 
 
 def test_fit_is_antialiased():
     chess = np.indices((96, 96)).sum(axis=0) % 2 * 255
-    grey = images.fit(np.repeat(chess[..., None], 3, axis=2).astype(np.uint8), 24).astype(int)
+    grey = decode.fit(np.repeat(chess[..., None], 3, axis=2).astype(np.uint8), 24).astype(int)
     assert np.abs(grey[4:-4, 4:-4] - 127.5).max() < 12
 
 
@@ -307,11 +307,11 @@ def test_fit_is_antialiased():
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(4, 64), st.integers(0, 255))
 def test_fit_gives_the_size_and_keeps_flat_colours(height, width, size, level):
     flat = np.full((height, width, 3), level, np.uint8)
-    got = images.fit(flat, size)
+    got = decode.fit(flat, size)
     assert got.shape == (size, size, 3)
     assert (got == level).all()
 
 
 def test_fit_leaves_an_image_of_that_size_alone():
     image = pixels(9)
-    assert images.fit(image, 12) is image
+    assert decode.fit(image, 12) is image

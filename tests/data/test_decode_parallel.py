@@ -7,10 +7,10 @@ import pytest
 from data_samples import encoded, pixels
 from PIL import Image
 
-from limbeck.data import images
-from limbeck.data.decoding import PHOTO_SIZE, Item, check_image_size, decoded, stored_shape
-from limbeck.data.spoilt import Reading, SpoiltError, read_fittingly
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import decode
+from limbeck.data.decode_parallel import PHOTO_SIZE, Item, check_image_size, decoded, stored_shape
+from limbeck.data.unreadable import Reading, SpoiltError, read_fittingly
+from limbeck.errors import LimbeckError
 
 
 def items(*sides: tuple[int, int], kind: str = "PNG") -> list[Item]:
@@ -40,14 +40,14 @@ def test_images_come_in_their_order_and_as_they_are():
     pixels_out = np.concatenate([block for block, _ in blocks])
     assert np.concatenate([labels for _, labels in blocks]).tolist() == list(range(100))
     for item, image in zip(given, pixels_out, strict=True):
-        np.testing.assert_array_equal(images.read(item.source), image)
+        np.testing.assert_array_equal(decode.read(item.source), image)
 
 
 def test_images_of_any_size_are_fitted_as_a_single_one_is():
     given = items((30, 50), (64, 20), (8, 8), (16, 16))
     ((block, _),) = decoded(given, (16, 16))
     for item, image in zip(given, block, strict=True):
-        np.testing.assert_array_equal(images.read(item.source, 16), image)
+        np.testing.assert_array_equal(decode.read(item.source, 16), image)
 
 
 def test_images_of_another_size_are_refused_where_none_are_fitted():

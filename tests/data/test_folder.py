@@ -9,9 +9,10 @@ import torch
 from data_samples import class_folders, encoded, pixels
 from PIL import Image
 
-from limbeck.data import folder, images, store
-from limbeck.experiment import images as images_of_runs
-from limbeck.runs.errors import LimbeckError
+from limbeck.building import data as images_of_runs
+from limbeck.data import cache, decode
+from limbeck.data.sources import folder
+from limbeck.errors import LimbeckError
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def refused(root, words: str, *, line: bool = True, **options) -> str:
     with pytest.raises(LimbeckError, match=words) as caught:
         folder.build(str(root), **options)
     assert ("\n" not in str(caught.value)) == line
-    assert store.entries() == []
+    assert cache.entries() == []
     return str(caught.value)
 
 
@@ -45,7 +46,7 @@ def test_every_image_is_there_once_with_its_label(root):
         for image, label in zip(part.images, part.labels, strict=True)
     )
     due = sorted(
-        (label, images.read(file).tobytes())
+        (label, decode.read(file).tobytes())
         for label, name in enumerate(("cat", "dog"))
         for file in (root / name).iterdir()
     )
@@ -67,7 +68,7 @@ def test_train_val_and_test_folders(root, name):
     assert data.validation is not None
     for part, start in ((data.train, 0), (data.validation, 10), (data.test, 20)):
         assert part.labels.tolist() == [0] * 4 + [1] * 4
-        first = images.read(next((root / "train").parent.glob(f"*/cat/{start:03d}.*")))
+        first = decode.read(next((root / "train").parent.glob(f"*/cat/{start:03d}.*")))
         np.testing.assert_array_equal(part.images[0].permute(1, 2, 0).numpy(), first)
 
 
@@ -88,7 +89,7 @@ def test_junk_is_passed_over(root):
     (root / "README.md").write_text("about these images")
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._000.png"):
         (root / "cat" / name).write_bytes(b"rubbish")
-    store.clean()
+    cache.clean()
     assert folder.build(str(root)).fingerprint == clean
 
 
@@ -185,7 +186,7 @@ def test_a_class_that_is_too_small_to_split_trains_with_all_of_it_and_that_is_sa
     assert data.train.labels.bincount().tolist() == [8, 8, 1, 2, 2]
     assert data.test.labels.bincount().tolist() == [2, 2, 0, 0, 1]
     assert data.notes == ("2 classes have too few images for the test split and train with all of them: 'eel', 'emu'",)
-    store.clean()
+    cache.clean()
     small = class_folders(root.parent / "small", count=2)
     assert "the largest has 2, and three are needed" in refused(small, "no class has enough")
 
@@ -240,13 +241,13 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(root):
     assert "\x1b" not in message
     assert message.count("\n") == 21
     assert message.endswith("and 8 more")
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 def test_spoilt_images_are_skipped_where_that_is_wanted_and_counted(root):
     class_folders(root, count=10)
     clean = folder.build(str(root))
-    store.clean()
+    cache.clean()
     (root / "cat" / "bad.png").write_bytes(b"rubbish")
     (root / "dog" / "worse.jpg").write_bytes(encoded(pixels(1), "JPEG")[:100])
     (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
@@ -330,7 +331,7 @@ def test_a_bad_image_is_refused_with_its_path_and_nothing_is_kept(data, root):
     (root / "dog" / "bad.png").write_bytes(data)
     assert str(root / "dog" / "bad.png") in refused(root, r"bad\.png: ")
     assert str(root / "dog" / "bad.png") in refused(root, r"bad\.png: ", image_size=16)
-    assert [path.name for path in store.location().glob("*")] == []
+    assert [path.name for path in cache.location().glob("*")] == []
 
 
 def test_places_that_are_no_folder_of_classes_are_refused(root):
@@ -359,7 +360,7 @@ def test_links_are_followed_but_not_in_a_circle(root, tmp_path):
     class_folders(tmp_path / "far", ("eel",), start=50)
     (root / "eel").symlink_to(tmp_path / "far" / "eel")
     assert folder.build(str(root)).class_names == ("cat", "dog", "eel")
-    store.clean()
+    cache.clean()
     (root / "cat" / "again").symlink_to(root)
     assert "again" in refused(root, "a link back to a folder that holds it")
 

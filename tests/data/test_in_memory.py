@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from limbeck.data.arrays import Dataset
-from limbeck.data.writing import Contents, write
-from limbeck.runs.errors import LimbeckError
+from limbeck.data.cache_writer import Contents, write
+from limbeck.data.in_memory import Dataset
+from limbeck.errors import LimbeckError
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)  # N, H, W, C

@@ -8,8 +8,9 @@ import torch
 from data_samples import encoded, parquet_file, parquet_folder, pixels, real
 from PIL import Image
 
-from limbeck.data import parquet, store
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.sources import parquet
+from limbeck.errors import LimbeckError
 
 pytest.importorskip("pyarrow")
 
@@ -44,7 +45,7 @@ def test_one_file_is_split_stratified_and_always_alike(tmp_path):
     data = parquet.build(str(file), test=0.3)
     assert data.train.labels.bincount().tolist() == [7, 7]
     assert data.test.labels.bincount().tolist() == [3, 3]
-    store.clean()
+    cache.clean()
     assert parquet.build(str(file.parent), test=0.3).fingerprint == data.fingerprint
     assert parquet.build(str(file), test=0.4).fingerprint != data.fingerprint
 
@@ -196,7 +197,7 @@ def test_a_bad_image_is_named_by_file_and_row(bad, words, tmp_path):
     file = parquet_file(tmp_path / "a.parquet", [*TWENTY[:7], bad, *TWENTY[8:]], {"label": IN_TURN}, NAMES)
     with pytest.raises(LimbeckError, match=rf"a\.parquet: {words}"):
         parquet.build(str(file))
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 @pytest.mark.parametrize(
@@ -253,7 +254,7 @@ def test_a_damaged_page_is_refused_with_its_file(tmp_path):
     file.write_bytes(data)
     with pytest.raises(LimbeckError, match=r"a\.parquet: "):
         parquet.build(str(file))
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 def test_the_real_cifar10_test_images_are_read():

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.data.split import hold_out, note_on_small, stratify, subset
-from limbeck.runs.errors import LimbeckError
+from limbeck.data.splits import hold_out, note_on_small, stratify, subset
+from limbeck.errors import LimbeckError
 from limbeck.types import Split
 
 

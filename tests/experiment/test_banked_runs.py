@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml_recipe
-from final_weights import weights
 
 import limbeck
+import yaml_recipe
+from final_weights import weights
 from limbeck import cli
-from limbeck.experiment import banks
-from limbeck.experiment.banks import amount
+from limbeck.errors import LimbeckError, RecipeError
+from limbeck.experiment import outputs_banks
 from limbeck.experiment.estimate import describe_plan
-from limbeck.experiment.follow import Watcher
-from limbeck.runs.errors import LimbeckError, RecipeError
-from limbeck.runs.recipe_file import load_recipe
-from limbeck.teaching import outputs_bank
-from limbeck.teaching.outputs_bank import LOGITS
-from limbeck.teaching.teacher import Teacher
+from limbeck.experiment.outputs_banks import amount
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.recipes.load import load_recipe
+from limbeck.training.outputs_bank import bank as outputs_bank
+from limbeck.training.outputs_bank.bank import LOGITS
+from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs, Targets
 
 EPOCHS = 3
@@ -390,7 +390,9 @@ def test_a_disk_without_room_is_said_before_anything_is_trained(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(banks.shutil, "disk_usage", lambda path: usage._replace(free=banks.KEEP_FREE + 100))
+    monkeypatch.setattr(
+        outputs_banks.shutil, "disk_usage", lambda path: usage._replace(free=outputs_banks.KEEP_FREE + 100)
+    )
     tree = recipe(views={**recipe()["views"], "batch_size": 32}, data={"source": "digits"})
     with pytest.raises(LimbeckError, match=r"256 MB are free, and outputs_bank needs .* KB more; make room, set LIMB"):
         limbeck.run(tree, folder=tmp_path)
@@ -429,8 +431,8 @@ def test_sizes_in_words() -> None:
 
 def test_stored_logits_are_those_of_the_saved_teacher(written: Path) -> None:
     """Read by other means: the model as it was saved, on views that are made here."""
-    from limbeck.experiment.assemble import view_planner, view_recipe
-    from limbeck.experiment.images import load_images
+    from limbeck.building.assemble import view_planner, view_recipe
+    from limbeck.building.data import load_images
     from limbeck.views.apply import make_view
 
     checked = load_recipe(recipe())

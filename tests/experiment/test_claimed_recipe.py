@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml_recipe
 
 import limbeck
-from limbeck.experiment.follow import Watcher
-from limbeck.experiment.settings import Source
-from limbeck.experiment.sweep import sweep
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.sweep_directory import SweepDirectory
+import yaml_recipe
+from limbeck.errors import LimbeckError
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.storage.sweep_directory import SweepDirectory
+from limbeck.sweeps.settings import Source
+from limbeck.sweeps.sweep import sweep
 
 TEMPERATURE = "students.*.loss.0.temperature"
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 RECIPE: dict[str, Any] = {
     "name": "own", "precision": "fp32", "evaluation": {"latency_batch": 0}, "data": {"source": "digits"},

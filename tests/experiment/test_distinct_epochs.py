@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from final_weights import weights
 
 import limbeck
-from limbeck.experiment.view_sheet import write_view_sheet
-from limbeck.runs.recipe_file import load_recipe
+from final_weights import weights
+from limbeck.commands.view_sheet import write_view_sheet
+from limbeck.recipes.load import load_recipe
 
 EPOCHS = 4
 VIEWS = {"batch_size": 64, "crop": {"padding": 1}, "flip": True, "mixing": {"mixup": 0.2}}

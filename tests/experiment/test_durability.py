@@ -17,10 +17,10 @@ import torch
 from test_continuing import STUDENT, recipe, stop_after
 
 import limbeck
-from limbeck.experiment.follow import Watcher
-from limbeck.runs import checkpoint, directory
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.storage import checkpoint, run_directory
+from limbeck.storage.run_directory import RunDirectory
 
 
 @pytest.mark.parametrize("deleted", range(7))
@@ -38,7 +38,7 @@ def test_a_killed_fresh_never_shows_old_numbers_under_a_new_recipe(
         flushes += 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(directory, "flush_folder", killed)
+        patch.setattr(run_directory, "flush_folder", killed)
         try:
             RunDirectory(tmp_path / "own").empty()
         except KeyboardInterrupt:
@@ -124,7 +124,7 @@ def test_a_folder_that_is_removed_under_a_run_is_noticed(tmp_path: Path) -> None
 
 def test_distilling_into_one_folder_is_for_one(tmp_path: Path) -> None:
     teacher, student = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10)) for _ in range(2))
-    with directory.CohortDirectory(tmp_path / "kept").claimed() as ours:
+    with run_directory.CohortDirectory(tmp_path / "kept").claimed() as ours:
         assert ours
         with pytest.raises(LimbeckError, match="is in use by another process"):
             limbeck.distill(student, teacher, data="digits", epochs=1, save_to=tmp_path / "kept")
@@ -149,7 +149,7 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch
 
 TWICE = """
 import os, signal, sys, time
-from limbeck.experiment.stop import PoliteStop
+from limbeck.experiment.signals import PoliteStop
 with PoliteStop() as stop:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(float(sys.argv[1]))

@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml_recipe
-from final_weights import weights
 
 import limbeck
+import yaml_recipe
+from final_weights import weights
+from limbeck.errors import LimbeckError
 from limbeck.experiment.extend import describe_extension
-from limbeck.experiment.follow import Watcher
 from limbeck.experiment.run import run
-from limbeck.experiment.stop import Stopped
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.experiment.signals import Stopped
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.recipes.load import load_recipe
+from limbeck.storage.run_directory import RunDirectory
 
 ARM: dict[str, Any] = {
     "model": {"name": "lightweight_cnn", "dropout": 0.1},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from limbeck.experiment.plan import baseline_of, make_plan
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.recipes.load import load_recipe
 
 TRAINED: dict[str, Any] = {
     "model": "lightweight_cnn",

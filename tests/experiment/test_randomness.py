@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from limbeck.experiment.assemble import make_learner
-from limbeck.experiment.cohort_run import checkpoint_settings
-from limbeck.experiment.distill import distill
-from limbeck.experiment.images import Images, load_images
+from limbeck.api.distill import distill
+from limbeck.building.assemble import make_learner
+from limbeck.building.data import Images, load_images
+from limbeck.errors import LimbeckError, RecipeError
+from limbeck.experiment.cohort import checkpoint_settings
 from limbeck.experiment.plan import LearnerPlan, make_plan
 from limbeck.experiment.run import run
-from limbeck.experiment.settings import Source, combine
 from limbeck.models.lightweight_cnn import build
-from limbeck.runs.errors import LimbeckError, RecipeError
-from limbeck.runs.recipe import Data, Recipe
-from limbeck.runs.recipe_file import load_recipe
-from limbeck.teaching.teacher import fingerprint
+from limbeck.recipes.load import load_recipe
+from limbeck.recipes.recipe import Data, Recipe
+from limbeck.sweeps.settings import Source, combine
+from limbeck.training.teacher import fingerprint
 
 CNN = {"name": "lightweight_cnn", "dropout": 0.1}
 TRAINED: dict[str, Any] = {
@@ -51,9 +51,12 @@ def weights_of(tree: dict[str, Any], images: Images) -> dict[str, str]:
     return {
         name: fingerprint(
             make_learner(
+                plan.name,
                 recipe.arms()[plan.arm],
-                plan,
                 images,
+                arm_name=plan.arm,
+                seed=plan.randomness,
+                teachers=plan.voices,
                 device=torch.device("cpu"),
                 precision="fp32",
                 losses={},

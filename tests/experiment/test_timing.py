@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import limbeck
-from limbeck.experiment.spans import covered, spans_of, summed, times
-from limbeck.experiment.stop import Stopped
-from limbeck.runs import checkpoint
+from limbeck.experiment.signals import Stopped
+from limbeck.experiment.timing import covered, spans_of, summed, times
+from limbeck.storage import checkpoint
 
 whole_seconds = st.lists(st.tuples(st.integers(0, 50), st.integers(0, 10)).map(lambda s: (s[0], s[0] + s[1])))
 
@@ -60,7 +60,7 @@ def test_a_run_that_was_stopped_does_not_count_the_pause(tmp_path: Path) -> None
     import os
     import signal
 
-    from limbeck.experiment.follow import Watcher
+    from limbeck.experiment.train_cohort import Watcher
 
     def stopping(cohort: str, names: Any) -> Watcher:
         return Watcher(epoch=lambda learner, row: os.kill(os.getpid(), signal.SIGTERM) if row["epoch"] == 1 else None)

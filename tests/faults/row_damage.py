@@ -9,7 +9,7 @@ from pathlib import Path
 from rows import Trials
 from the_run import TheRun, must_end_alike
 
-from limbeck.runs import checkpoint
+from limbeck.storage import checkpoint
 
 NAME = "damage"
 HOLDS = "flipped, truncated, swapped bytes in checkpoints: all noticed, named, the one before is used"

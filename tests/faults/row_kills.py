@@ -11,7 +11,7 @@ from limbeck_process import Limbeck, Observer
 from rows import Trials
 from the_run import TheRun, must_end_alike
 
-from limbeck.runs import checkpoint
+from limbeck.storage import checkpoint
 
 NAME = "kills"
 HOLDS = "SIGKILL at random times: bitwise equal in the end, work lost <= one save interval, no torn load"

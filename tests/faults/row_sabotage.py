@@ -41,13 +41,13 @@ def _locks_nothing() -> None:
 
 
 def _checks_no_sums() -> None:
-    from limbeck.runs import checkpoint
+    from limbeck.storage import checkpoint
 
     checkpoint._verified = lambda path, expected: path.read_bytes()
 
 
 def _writes_in_place() -> None:
-    from limbeck.runs import checkpoint
+    from limbeck.storage import checkpoint
 
     def in_place(final: Path, files: dict[str, bytes]) -> None:
         final.mkdir(exist_ok=True)
@@ -58,31 +58,31 @@ def _writes_in_place() -> None:
 
 
 def _explains_no_errors() -> None:
-    from limbeck.runs import checkpoint, directory, files
+    from limbeck.storage import atomic, checkpoint, run_directory
 
     @contextlib.contextmanager
     def silent(path: Path) -> Iterator[None]:
         yield
 
-    for module in (checkpoint, directory, files):
+    for module in (checkpoint, run_directory, atomic):
         module.saying_where = silent
 
 
 def _stops_without_saving() -> None:
-    from limbeck.experiment.stop import PoliteStop
+    from limbeck.experiment.signals import PoliteStop
 
     obey = PoliteStop.obey
     PoliteStop.obey = lambda self, save=None: obey(self)
 
 
 def _forgets_momenta() -> None:
-    from limbeck.teaching import learner
+    from limbeck.training import learner
 
     learner.restore = lambda optimizer, state: None
 
 
 def _keeps_every_step() -> None:
-    from limbeck.teaching import loop
+    from limbeck.training import loop
 
     take_step, kept = loop.take_step, []
 
@@ -94,13 +94,13 @@ def _keeps_every_step() -> None:
 
 
 def _gives_images_up_otherwise() -> None:
-    from limbeck.data.spoilt import SpoiltError
+    from limbeck.data.unreadable import SpoiltError
 
     SpoiltError.__str__ = lambda self: "an image cannot be read"
 
 
 def _runs_what_it_reads() -> None:
-    from limbeck.runs import recipe_file
+    from limbeck.recipes import load as recipe_file
 
     load = recipe_file.load_recipe
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from limbeck_process import Limbeck, Observer, Prepare
 from safetensors.numpy import load_file
 
-from limbeck.runs import checkpoint
+from limbeck.storage import checkpoint
 
 RECIPE = """\
 name: run

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from limbeck.errors import LimbeckError
 from limbeck.models.torchvision_operators import declare_missing_operators
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.listing import listing
-from limbeck.runs.lookup import check_options, find
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.recipes.listing import listing
+from limbeck.recipes.load import load_recipe
+from limbeck.recipes.registry import check_options, find
 
 declare_missing_operators()
 pytest.importorskip("timm")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.errors import RecipeError
+from limbeck.recipes.load import load_recipe
 
 PAIR = """\
 name: pair

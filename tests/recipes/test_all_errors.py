@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.errors import RecipeError
+from limbeck.recipes.load import load_recipe
 
 Refused = Callable[..., list[str]]
 Place = tuple[Any, ...]

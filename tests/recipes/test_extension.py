@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.extension import extension
-from limbeck.runs.files import read_json, write_json
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.errors import LimbeckError
+from limbeck.recipes.extension import extension
+from limbeck.recipes.load import load_recipe
+from limbeck.recipes.recipe import Recipe
+from limbeck.storage.atomic import read_json, write_json
+from limbeck.storage.run_directory import RunDirectory
 
 ARM: dict[str, Any] = {
     "model": "lightweight_cnn",

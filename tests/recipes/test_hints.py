@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.runs import foreign_model_names
-from limbeck.runs.errors import nearest
-from limbeck.runs.foreign_model_names import elsewhere
-from limbeck.runs.lookup import entries
-from limbeck.runs.recipe_places import _places
-from limbeck.runs.synonyms import _MEANT, meant_by, simple
+from limbeck.errors import nearest
+from limbeck.recipes.checks import foreign_model_names
+from limbeck.recipes.checks.foreign_model_names import elsewhere
+from limbeck.recipes.checks.misplaced_keys import _places
+from limbeck.recipes.registry import entries
+from limbeck.synonyms import _MEANT, meant_by, simple
 
 Refused = Callable[..., list[str]]
 WITH_ZOOS = pytest.mark.skipif(

@@ -10,13 +10,13 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
-from limbeck.runs.errors import LimbeckError, RecipeError
-from limbeck.runs.lookup import entries
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_file import copy_shipped, find_recipe, load_recipe, shipped
-from limbeck.runs.recipe_schema import json_schema
-from limbeck.runs.recipe_training import Adam, Cosine, Sgd
-from limbeck.runs.yaml_file import parse
+from limbeck.errors import LimbeckError, RecipeError
+from limbeck.recipes.json_schema import json_schema
+from limbeck.recipes.load import copy_shipped, find_recipe, load_recipe, shipped
+from limbeck.recipes.optimization import Adam, Cosine, Sgd
+from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.registry import entries
+from limbeck.recipes.yaml_file import parse
 
 Refused = Callable[..., list[str]]
 

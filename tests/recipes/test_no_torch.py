@@ -7,13 +7,16 @@ import sys
 
 import pytest
 
-MODULES = ["recipe", "recipe_file", "directory", "checkpoint", "listing", "lookup", "overrides", "yaml_file"]
+MODULES = [
+    "recipes.recipe", "recipes.load", "recipes.listing", "recipes.registry", "recipes.overrides", "recipes.yaml_file",
+    "storage.run_directory", "storage.checkpoint",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_torch_comes_in(module: str) -> None:
     code = (
-        f"import sys, limbeck.runs.{module}\n"
+        f"import sys, limbeck.{module}\n"
         "heavy = {'torch', 'numpy', 'PIL', 'safetensors', 'timm', 'torchvision', 'matplotlib'} & set(sys.modules)\n"
         "print(','.join(sorted(heavy)))\n"
     )
@@ -23,7 +26,7 @@ def test_no_torch_comes_in(module: str) -> None:
 
 def test_a_recipe_is_checked_without_torch() -> None:
     code = (
-        "import sys\nfrom limbeck.runs.recipe_file import load_recipe\nfrom limbeck.runs.listing import listing\n"
+        "import sys\nfrom limbeck.recipes.load import load_recipe\nfrom limbeck.recipes.listing import listing\n"
         "load_recipe('cifar10-lightweight-cnn')\nlisting('models')\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from limbeck.runs.differences import differences
-from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_file import load_recipe
-from limbeck.runs.recipe_training import Adam, Cosine
-from limbeck.runs.recipe_views import Crop
+from limbeck.errors import RecipeError
+from limbeck.recipes.differences import differences
+from limbeck.recipes.load import load_recipe
+from limbeck.recipes.optimization import Adam, Cosine
+from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.views import Crop
 
 Refused = Callable[..., list[str]]
 

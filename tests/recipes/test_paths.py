@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe_file import load_recipe, shipped
-from limbeck.runs.recipe_paths import with_whole_paths
+from limbeck.errors import LimbeckError
+from limbeck.recipes.load import load_recipe, shipped
+from limbeck.recipes.paths import with_whole_paths
+from limbeck.storage.run_directory import RunDirectory
 
 TEXT = """name: beside
 data: {source: folder:photos}

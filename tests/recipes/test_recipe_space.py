@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.runs.differences import differences
-from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe_file import load_recipe, shipped
+from limbeck.errors import RecipeError
+from limbeck.recipes.differences import differences
+from limbeck.recipes.load import load_recipe, shipped
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,10}[A-Za-z0-9]", fullmatch=True).filter(
     lambda name: "-seed" not in name.lower() and name != "defaults"

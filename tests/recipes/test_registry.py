@@ -10,9 +10,9 @@ import re
 
 import pytest
 
-from limbeck.runs.errors import LimbeckError, did_you_mean
-from limbeck.runs.listing import listing
-from limbeck.runs.lookup import FUNCTION, NO_DEFAULT, PACKAGE, check_options, entries, find, load, split_name
+from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.recipes.listing import listing
+from limbeck.recipes.registry import FUNCTION, NO_DEFAULT, PACKAGE, check_options, entries, find, load, split_name
 
 
 @pytest.mark.parametrize("room", ["losses", "models", "data"])

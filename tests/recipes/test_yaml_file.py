@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.yaml_file import DEEPEST, MOST_NODES, parse
+from limbeck.errors import LimbeckError
+from limbeck.recipes.yaml_file import DEEPEST, MOST_NODES, parse
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ import pytest
 from PIL import Image
 from sample_results import BASELINE, curve, evaluation, learner, result_of, three_arms, two_teachers
 
+from limbeck.errors import LimbeckError
 from limbeck.report.arms import arms_of
-from limbeck.report.bars import draw_bars
-from limbeck.report.curves import draw
-from limbeck.report.diagram import wiring
-from limbeck.report.drawing import looks
+from limbeck.report.figures.bars import draw_bars
+from limbeck.report.figures.curves import draw
+from limbeck.report.figures.style import looks
+from limbeck.report.figures.teacher_graph import wiring
 from limbeck.report.page import write_report
 from limbeck.report.summary import summary_lines
 from limbeck.report.sweep_page import summary_lines as sweep_lines
-from limbeck.runs.errors import LimbeckError
 
 Curves = dict[tuple[str, int], list[dict[str, Any]]]
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from sample_results import learner, two_teachers
 
+from limbeck.building.data import load_images
+from limbeck.building.saved_model import load
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import agreement
 from limbeck.evaluation.paired import paired_difference
-from limbeck.experiment.images import load_images
 from limbeck.experiment.run import Run
-from limbeck.experiment.saved_model import load
-from limbeck.runs.recipe import Data
-from limbeck.teaching.objective import ensemble
+from limbeck.recipes.recipe import Data
+from limbeck.training.objective import ensemble
 from limbeck.types import Outputs
 
 ARMS = ["large", "other", "heir", "chained", "distilled", "baseline"]

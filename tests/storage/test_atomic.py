@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import (
+from limbeck.errors import LimbeckError
+from limbeck.storage.atomic import (
     finite,
     make_folder,
     plain_name,
@@ -111,7 +111,7 @@ REPLACER = """
 import sys
 import tempfile
 from pathlib import Path
-from limbeck.runs.files import replace
+from limbeck.storage.atomic import replace
 for count in range(int(sys.argv[2]), 10**9):
     replace(Path(sys.argv[1]), b"%09d" % count * 5000)
     print(count, flush=True)

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from limbeck.runs import checkpoint
-from limbeck.runs.checkpoint import MANIFEST, newest, read, write
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.storage import checkpoint
+from limbeck.storage.checkpoint import MANIFEST, newest, read, write
 
 FILES = {"a.safetensors": bytes(range(256)) * 40, "a.json": b'{"epoch": 3}', "empty": b""}
 INFO = {"epoch": 3, "logs": {"a": 120}, "rate": 0.1, "name": "ä"}
@@ -281,7 +281,7 @@ def test_any_history_ends_in_what_was_written_last(
 WRITER = """
 import sys
 from pathlib import Path
-from limbeck.runs.checkpoint import write
+from limbeck.storage.checkpoint import write
 stream, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 for step in range(first, last):
     write(stream, step, {"a.bin": bytes([step % 256]) * 50_000, "b.json": b"%d" % step}, {"step": step})
@@ -333,8 +333,8 @@ SAVE = "write(Path(sys.argv[1]), 2, {'a.bin': b'2' * 50_000, 'b.json': b'2'}, {'
 
 def save_under_fault(stream: Path, call: str, at: int, fault: str) -> subprocess.CompletedProcess[str]:
     code = (
-        "import sys\nfrom pathlib import Path\nfrom limbeck.runs.checkpoint import write\n"
-        "from limbeck.runs.errors import LimbeckError\n"
+        "import sys\nfrom pathlib import Path\nfrom limbeck.storage.checkpoint import write\n"
+        "from limbeck.errors import LimbeckError\n"
         f"try:\n    {SAVE}\nexcept LimbeckError as error:\n    print(error)\n    sys.exit(3)\nprint('saved')\n"
     )
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={at}"]

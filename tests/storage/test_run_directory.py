@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from limbeck.runs.directory import MetricsLog, RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import read_json, write_json
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.errors import LimbeckError
+from limbeck.recipes.load import load_recipe
+from limbeck.storage.atomic import read_json, write_json
+from limbeck.storage.run_directory import MetricsLog, RunDirectory
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_a_damaged_recipe_is_said(directory: RunDirectory) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
+from limbeck.storage.run_directory import RunDirectory
+from limbeck.errors import LimbeckError
 try:
     with RunDirectory(Path(sys.argv[1])).locked():
         print("held", flush=True)

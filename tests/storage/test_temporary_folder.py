@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 
-from limbeck.data import temporary
+from limbeck.storage import temporary_folder
 
 CLAIMS = textwrap.dedent("""
     import sys
@@ -17,11 +17,11 @@ CLAIMS = textwrap.dedent("""
 
     parent, lost = Path(sys.argv[1]), 0
     for number in range(400):
-        temporary.remove_left_behind(parent)
+        temporary_folder.remove_left_behind(parent)
         try:
-            with temporary.folder(parent) as folder:
+            with temporary_folder.folder(parent) as folder:
                 (folder / "image").write_bytes(b"pixels")
-                temporary.remove_left_behind(parent)
+                temporary_folder.remove_left_behind(parent)
                 if number % 2:
                     folder.rename(parent / f"{sys.argv[2]}-{number}")
                 elif not (folder / "image").is_file():
@@ -47,8 +47,8 @@ def test_a_folder_that_nobody_holds_is_removed_and_one_in_work_stays(tmp_path):
     left = tmp_path / ".tmp-left"
     left.mkdir()
     (tmp_path / "photos").mkdir()
-    with temporary.folder(tmp_path) as mine:
-        temporary.remove_left_behind(tmp_path)
+    with temporary_folder.folder(tmp_path) as mine:
+        temporary_folder.remove_left_behind(tmp_path)
         assert mine.is_dir()
         assert not left.exists()
     assert os.listdir(tmp_path) == ["photos"]

@@ -56,9 +56,9 @@ def say(what: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    from limbeck.experiment.joined import leave_together
-    from limbeck.experiment.stop import Stopped
-    from limbeck.runs.errors import LimbeckError
+    from limbeck.errors import LimbeckError
+    from limbeck.experiment.signals import Stopped
+    from limbeck.experiment.torchrun import leave_together
 
     try:
         done = limbeck.run(

@@ -6,9 +6,9 @@ import json
 import sys
 
 import limbeck
-from limbeck.experiment import board
+from limbeck.sweeps import database
 
 if __name__ == "__main__":
-    board.SECONDS_BETWEEN_BEATS, board.SECONDS_UNTIL_DEAD, board.SECONDS_BETWEEN_LOOKS = 0.3, 3.0, 0.2
+    database.SECONDS_BETWEEN_BEATS, database.SECONDS_UNTIL_DEAD, database.SECONDS_BETWEEN_LOOKS = 0.3, 3.0, 0.2
     recipe, folder = json.loads(sys.argv[1]), sys.argv[2]
     print(limbeck.sweep(recipe, folder=folder, make_watcher=None).folder)

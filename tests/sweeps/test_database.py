@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sweep_on_board
+import sweep_on_database
 from test_sweep import AXES, TEMPERATURE, WEIGHT, recipe
 
-from limbeck.experiment import board
-from limbeck.experiment.board import Board
-from limbeck.experiment.sweep import sweep
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.sweeps import database
+from limbeck.sweeps.database import Board
+from limbeck.sweeps.sweep import sweep
 
 pytestmark = pytest.mark.middle
 
-SCRIPT = Path(sweep_on_board.__file__)
+SCRIPT = Path(sweep_on_database.__file__)
 TPE = {
     "axes": {TEMPERATURE: {"low": 1, "high": 20, "log": True}, WEIGHT: {"low": 0.1, "high": 0.9}},
     "complements": AXES["complements"],
@@ -39,8 +39,8 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(board, "SECONDS_BETWEEN_BEATS", 0.1)
-    monkeypatch.setattr(board, "SECONDS_UNTIL_DEAD", 1.0)
+    monkeypatch.setattr(database, "SECONDS_BETWEEN_BEATS", 0.1)
+    monkeypatch.setattr(database, "SECONDS_UNTIL_DEAD", 1.0)
     return
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from limbeck.experiment.assemble import build_model
-from limbeck.experiment.bench import Bench
-from limbeck.experiment.capacity import SHARE_OF_WHAT_IS_FREE, learners_at_once
-from limbeck.experiment.free_memory import free_memory
-from limbeck.experiment.images import load_images
+from limbeck.building.assemble import build_model
+from limbeck.building.data import load_images
+from limbeck.experiment.context import Bench
 from limbeck.experiment.plan import make_plan
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.recipe_file import NONE, load_recipe
+from limbeck.recipes.load import NONE, load_recipe
+from limbeck.storage.run_directory import RunDirectory
+from limbeck.sweeps.free_memory import free_memory
+from limbeck.sweeps.memory_budget import SHARE_OF_WHAT_IS_FREE, learners_at_once
 
 GB = 2**30
 

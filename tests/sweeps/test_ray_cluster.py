@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from final_weights import weights
 from test_sweep import AXES, recipe
 
-from limbeck.experiment.sweep import sweep
-from limbeck.runs.errors import LimbeckError
+from final_weights import weights
+from limbeck.errors import LimbeckError
+from limbeck.sweeps.sweep import sweep
 
 pytestmark = pytest.mark.middle
 

@@ -7,7 +7,7 @@ import json
 import torch
 
 from limbeck.evaluation.evaluate import evaluate_logits
-from limbeck.experiment.shared_cohort import packed_result, unpacked_result
+from limbeck.sweeps.shared_cohort import packed_result, unpacked_result
 from limbeck.types import Split
 
 MYSQL_TEXT = 65_535

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml_recipe
-from final_weights import weights
 
 import limbeck
-from limbeck.experiment.choose import best_of, chosen_recipe, outcomes
-from limbeck.experiment.search import first_settings
-from limbeck.experiment.settings import Source, as_written, combine, drawn
-from limbeck.experiment.sweep import sweep
-from limbeck.runs.errors import LimbeckError, RecipeError
+import yaml_recipe
+from final_weights import weights
+from limbeck.errors import LimbeckError, RecipeError
+from limbeck.sweeps.search import first_settings
+from limbeck.sweeps.selection import best_of, chosen_recipe, outcomes
+from limbeck.sweeps.settings import Source, as_written, combine, drawn
+from limbeck.sweeps.sweep import sweep
 
 TEMPERATURE, WEIGHT = "students.*.loss.0.temperature", "students.*.loss.0.weight"
 AXES = {

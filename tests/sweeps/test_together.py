@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import run_together
-from final_weights import weights
 
 import limbeck
-from limbeck.runs.directory import RunDirectory
+from final_weights import weights
+from limbeck.storage.run_directory import RunDirectory
 
 SCRIPT = Path(run_together.__file__)
 IMAGES_SEEN = 400

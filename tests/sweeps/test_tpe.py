@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from final_weights import weights
 from hypothesis import given
 from hypothesis import strategies as st
 from test_sweep import TEMPERATURE, WEIGHT, recipe
 
-from limbeck.experiment.prune import FEWEST, SPARED, MedianRule
-from limbeck.experiment.sweep import Swept, sweep
-from limbeck.runs.errors import LimbeckError
+from final_weights import weights
+from limbeck.errors import LimbeckError
+from limbeck.sweeps.pruning import FEWEST, SPARED, MedianRule
+from limbeck.sweeps.sweep import Swept, sweep
 
 pytest.importorskip("optuna")
 ABOUT = {
@@ -172,7 +172,7 @@ def test_what_is_not_its_subject_is_left_alone() -> None:
 
 
 def test_weights_sum_to_one_in_proposals_too() -> None:
-    from limbeck.experiment.settings import Source
+    from limbeck.sweeps.settings import Source
 
     source = Source(
         recipe(sweep={"axes": {WEIGHT: {"low": 0, "high": 1}}, "complements": {"students.*.loss.1.weight": WEIGHT}})

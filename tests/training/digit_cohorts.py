@@ -15,16 +15,16 @@ from torch import nn
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models import lightweight_cnn
 from limbeck.models.folding import fold_batch_norms
-from limbeck.teaching import optimizers, schedules
-from limbeck.teaching.learner import Learner, Training
-from limbeck.teaching.loop import EpochEnded, Position, Stepped, teach
-from limbeck.teaching.objective import Objective, Term
-from limbeck.teaching.predictor import predictor
-from limbeck.teaching.snapshot import pack
-from limbeck.teaching.teacher import Teacher
+from limbeck.training import optimizers, schedules
+from limbeck.training.learner import Learner, Training
+from limbeck.training.loop import EpochEnded, Position, Stepped, teach
+from limbeck.training.objective import Objective, Term
+from limbeck.training.predictor import predictor
+from limbeck.training.snapshot import pack
+from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
 from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.prepare import InputFormat
+from limbeck.views.preprocess import InputFormat
 
 CPU = torch.device("cpu")
 FORM = InputFormat(Normalisation((0.3, 0.3, 0.3), (0.37, 0.37, 0.37)))

@@ -13,12 +13,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.teaching.processes import ALONE, Processes
+from limbeck.training.distributed import ALONE, Processes
 from limbeck.types import Outputs
 
 HERE = Path(__file__).parent
 STEPS = 20
-TAUGHT = HERE / "taught_together.py"
+TAUGHT = HERE / "trained_together.py"
 
 
 def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:

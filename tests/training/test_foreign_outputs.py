@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from limbeck.errors import LimbeckError
 from limbeck.models.torchvision_operators import declare_missing_operators
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching.teacher import as_outputs
+from limbeck.training.teacher import as_outputs
 from limbeck.types import Outputs
 
 LOGITS, OTHER = torch.randn(4, 10), torch.randn(4, 10)

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from limbeck.losses import cross_entropy
-from limbeck.teaching import optimizers, schedules
-from limbeck.teaching.learner import Failure, Learner
-from limbeck.teaching.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, Stepped, teach
-from limbeck.teaching.objective import Term
-from limbeck.teaching.snapshot import pack, unpack
+from limbeck.training import optimizers, schedules
+from limbeck.training.learner import Failure, Learner
+from limbeck.training.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, Stepped, teach
+from limbeck.training.objective import Term
+from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Outputs, Targets
 from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.prepare import prepare
+from limbeck.views.preprocess import prepare
 
 plain_sgd = partial(optimizers.sgd, lr=0.1, momentum=0.0)
 

@@ -28,15 +28,15 @@ from digit_cohorts import (
 )
 from torch import Tensor, nn
 
-from limbeck.teaching import optimizers, schedules
-from limbeck.teaching.learner import Learner
-from limbeck.teaching.loop import EpochEnded, Position, Stepped, teach
-from limbeck.teaching.snapshot import pack, unpack
-from limbeck.teaching.teacher import Teacher
+from limbeck.training import optimizers, schedules
+from limbeck.training.learner import Learner
+from limbeck.training.loop import EpochEnded, Position, Stepped, teach
+from limbeck.training.snapshot import pack, unpack
+from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs
 from limbeck.views.apply import make_view
 from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 
 MAKERS = {
     "sgd": partial(optimizers.sgd, lr=0.05),

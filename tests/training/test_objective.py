@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.losses import cross_entropy, soft_targets
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching.objective import Objective, Term, ensemble
+from limbeck.training.objective import Objective, Term, ensemble
 from limbeck.types import Outputs, Targets
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from limbeck.teaching import optimizers
-from limbeck.teaching.muon import Muon, orthogonalise
-from limbeck.teaching.snapshot import pack, unpack
+from limbeck.training import optimizers
+from limbeck.training.muon import Muon, orthogonalise
+from limbeck.training.snapshot import pack, unpack
 
 MAKERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": partial(optimizers.sgd, lr=0.05, weight_decay=5e-4),
@@ -94,7 +94,7 @@ def test_without_the_compiler_the_steps_are_torchs_bit_for_bit(name: str) -> Non
 def test_no_optimizer_brings_torchs_compiler_along(name: str) -> None:
     """It would add seconds to the start of every run."""
     code = (
-        "import sys, torch\nfrom limbeck.teaching import optimizers\n"
+        "import sys, torch\nfrom limbeck.training import optimizers\n"
         "weights = [torch.nn.Parameter(torch.ones(2, 3, 1, 1)), torch.nn.Parameter(torch.ones(3))]\n"
         f"optimizer = optimizers.{name}(weights, lr=0.1)\n"
         "(weights[0].sum() + weights[1].sum()).backward()\n"

@@ -7,9 +7,9 @@ import torch
 from digit_cohorts import learner, teacher, train_split
 from torch import Tensor, nn
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching.loop import teach
-from limbeck.teaching.memory import naming_memory
+from limbeck.errors import LimbeckError
+from limbeck.training.loop import teach
+from limbeck.training.out_of_memory import naming_memory
 from limbeck.views.plan import ViewPlanner, ViewRecipe
 
 

@@ -41,23 +41,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-import limbeck.teaching.made_of as making
-from limbeck.experiment.assemble import Reordered
+import limbeck.training.outputs_bank.key as making
+from limbeck.building.assemble import Reordered
+from limbeck.errors import LimbeckError
 from limbeck.losses import dkd
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching import outputs_bank
-from limbeck.teaching.banked_teacher import BankedTeacher, rounded
-from limbeck.teaching.loop import EpochEnded, Position, teach
-from limbeck.teaching.made_of import layout, made_of, shape
-from limbeck.teaching.objective import Term
-from limbeck.teaching.outputs_bank import LOGITS, MANIFEST, OutputsBank
-from limbeck.teaching.teacher import Teacher
+from limbeck.training.loop import EpochEnded, Position, teach
+from limbeck.training.objective import Term
+from limbeck.training.outputs_bank import bank as outputs_bank
+from limbeck.training.outputs_bank.bank import LOGITS, MANIFEST, OutputsBank
+from limbeck.training.outputs_bank.key import layout, made_of, shape
+from limbeck.training.outputs_bank.teacher import BankedTeacher, rounded
+from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Outputs, Split
 from limbeck.views.erasing import Erasing
 from limbeck.views.mixing import Mixing
 from limbeck.views.plan import ViewPlanner, ViewRecipe
 from limbeck.views.policies import TrivialAugment
-from limbeck.views.prepare import InputFormat
+from limbeck.views.preprocess import InputFormat
 from limbeck.views.resized_crop import ResizedCrop
 
 CLASSES = 10
@@ -638,7 +638,7 @@ WRITER = """
     sys.path.insert(0, {folder!r})
     torch.set_num_threads(1)
     from test_outputs_bank import bank_of, banked, learner, follow
-    from limbeck.teaching.loop import Position
+    from limbeck.training.loop import Position
 
     def wait(now):
         if now == Position({epoch}, {step}):

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck.teaching.pointwise import PointwiseBySlicing
+from limbeck.training.pointwise_slicing import PointwiseBySlicing
 
 LEARNING = """
 import torch
-from limbeck.teaching.precision import autocast
+from limbeck.training.precision import autocast
 layer = torch.nn.Conv2d({channels}, 8, 1, 2, bias=False).to(memory_format=torch.channels_last)
 for _ in range(60):
     images = torch.randn(64, {channels}, 8, 8).contiguous(memory_format=torch.channels_last).requires_grad_()

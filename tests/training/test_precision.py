@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from limbeck.teaching.precision import autocast, compute_dtype, has_fast_bfloat16
+from limbeck.training.precision import autocast, compute_dtype, has_fast_bfloat16
 
 CPU = torch.device("cpu")
 

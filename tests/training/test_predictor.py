@@ -6,8 +6,8 @@ import pytest
 import torch
 from digit_cohorts import CPU, FORM, digits, used_model
 
-from limbeck.teaching.predictor import predictor
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.training.predictor import predictor
+from limbeck.views.preprocess import InputFormat, prepare
 
 
 @pytest.mark.parametrize("training", [True, False])

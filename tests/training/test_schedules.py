@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.teaching import schedules
-from limbeck.teaching.schedules import Schedule
+from limbeck.training import schedules
+from limbeck.training.schedules import Schedule
 
 STEPS = 7
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from limbeck.losses import soft_targets
 from limbeck.models.folding import fold_batch_norms
-from limbeck.teaching.teacher import Teacher, as_outputs
+from limbeck.training.teacher import Teacher, as_outputs
 from limbeck.types import Outputs, Targets
-from limbeck.views.prepare import prepare
+from limbeck.views.preprocess import prepare
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 FOLDED = pytest.mark.parametrize("fold", [True, False], ids=["folded", "as it is"])

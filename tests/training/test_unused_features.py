@@ -11,9 +11,9 @@ import torch
 from digit_cohorts import CROSS_ENTROPY, DISTILLED, PLANNER, STEPS, learner, teacher, train_split
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching.loop import take_step
-from limbeck.teaching.objective import Objective, Term
+from limbeck.errors import LimbeckError
+from limbeck.training.loop import take_step
+from limbeck.training.objective import Objective, Term
 from limbeck.types import Outputs, Targets
 from limbeck.views.apply import make_view
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck.teaching.averaging import WeightAverage
+from limbeck.training.weight_average import WeightAverage
 
 
 def model() -> nn.Module:

@@ -13,11 +13,11 @@ from digit_cohorts import CPU, FORM, digits, teacher
 from torch import Tensor, distributed, nn
 
 from limbeck.losses import cross_entropy, dist, dkd, soft_targets
-from limbeck.teaching import optimizers
-from limbeck.teaching.learner import Learner, Training
-from limbeck.teaching.loop import take_step
-from limbeck.teaching.objective import Objective, Term
-from limbeck.teaching.processes import Processes
+from limbeck.training import optimizers
+from limbeck.training.distributed import Processes
+from limbeck.training.learner import Learner, Training
+from limbeck.training.loop import take_step
+from limbeck.training.objective import Objective, Term
 from limbeck.types import Outputs, Targets
 from limbeck.views.apply import make_view
 from limbeck.views.erasing import Erasing

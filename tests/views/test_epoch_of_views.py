@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from recipes_of_views import rich_recipes
 
 from limbeck.types import Split
-from limbeck.views import ahead
-from limbeck.views.ahead import epoch_of_views
+from limbeck.views import epoch as ahead
 from limbeck.views.apply import View, make_view, make_views
+from limbeck.views.epoch import epoch_of_views
 from limbeck.views.plan import ViewPlanner, ViewRecipe
 
 planners = st.builds(

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from limbeck.types import Normalisation
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 
 CIFAR = Normalisation((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 PLAIN = Normalisation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from limbeck.models import foreign_weights_reader as reader
 from limbeck.models import resnet
-from limbeck.models.checkpoint_layout import UnfitError, choose
-from limbeck.models.foreign_weights import import_weights
-from limbeck.models.inert import Inert
-from limbeck.models.weights import load_weights
+from limbeck.weights import checkpoint_reader
+from limbeck.weights.checkpoint_layout import UnfitError, choose
+from limbeck.weights.import_checkpoint import import_weights
+from limbeck.weights.inert_classes import Inert
+from limbeck.weights.load import load_weights
 
 
 class Net(nn.Module):
@@ -76,9 +76,9 @@ def optimizer_state() -> dict:
 def imported(checkpoint: object, folder: Path, key: str | None = None, **save) -> tuple[dict[str, Tensor], dict]:
     """What the limited process writes and says."""
     torch.save(checkpoint, folder / "c.pth", **save)
-    held = reader.read(str(folder / "c.pth"))
+    held = checkpoint_reader.read(str(folder / "c.pth"))
     choice = choose(held) if key is None else None
-    tensors, left_out = reader.plain_tensors(reader.state_dict(held, key), 1 << 24)
+    tensors, left_out = checkpoint_reader.plain_tensors(checkpoint_reader.state_dict(held, key), 1 << 24)
     return tensors, {"choice": choice, "left_out": left_out}
 
 
@@ -243,11 +243,11 @@ def test_the_unknown_is_dropped_without_its_code(weights, tmp_path: Path) -> Non
     trace = tmp_path / "trace"
     torch.save({"model": weights, "x": Asks(leave_trace, str(trace))}, tmp_path / "c.pth")
     dropped: list[str] = []
-    held = reader.read(str(tmp_path / "c.pth"), dropped)
+    held = checkpoint_reader.read(str(tmp_path / "c.pth"), dropped)
     assert isinstance(held["x"], Inert)
     assert not hasattr(held["x"], "__dict__")
     assert dropped == [f"{__name__}.leave_trace"]
-    assert same(reader.state_dict(held, None), weights)
+    assert same(checkpoint_reader.state_dict(held, None), weights)
     assert not trace.exists()
     torch.load(tmp_path / "c.pth", weights_only=False)
     assert trace.exists(), "the file calls it indeed"
@@ -262,7 +262,7 @@ def test_the_unknown_is_dropped_without_its_code(weights, tmp_path: Path) -> Non
 def test_what_runs_code_is_refused(function, name: str, zipped: bool, weights, tmp_path: Path) -> None:
     torch.save({"model": weights, "x": Asks(function, "1")}, tmp_path / "c.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(UnfitError, match=f"asks to run '{name}'"):
-        reader.read(str(tmp_path / "c.pth"))
+        checkpoint_reader.read(str(tmp_path / "c.pth"))
 
 
 def test_classes_without_end_are_refused(weights, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_classes_without_end_are_refused(weights, tmp_path: Path) -> None:
     globals().update({kind.__name__: kind for kind in unknown})
     torch.save({"model": weights, "x": [kind() for kind in unknown]}, tmp_path / "c.pth")
     with pytest.raises(UnfitError, match="more than 100 unknown classes"):
-        reader.read(str(tmp_path / "c.pth"))
+        checkpoint_reader.read(str(tmp_path / "c.pth"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -356,13 +356,13 @@ def test_random_checkpoints_give_the_weights_or_the_places(path, beside, prefix,
         if level == len(path) - 1 and twin:
             checkpoint[twin] = averaged(state)
     try:
-        found, _ = reader.plain_tensors(reader.state_dict(checkpoint, None), 1 << 24)
+        found, _ = checkpoint_reader.plain_tensors(checkpoint_reader.state_dict(checkpoint, None), 1 << 24)
     except UnfitError as refusal:
         said = str(refusal)
         assert "name those you mean with `--key`" in said
         key = ".".join(path)
         assert f"{key} ({len(state)} tensors" in said
-        assert same(reader.plain_tensors(reader.state_dict(checkpoint, key), 1 << 24)[0], weights)
+        assert same(checkpoint_reader.plain_tensors(checkpoint_reader.state_dict(checkpoint, key), 1 << 24)[0], weights)
         return
     assert same(found, weights)
 
@@ -371,7 +371,7 @@ def test_random_checkpoints_give_the_weights_or_the_places(path, beside, prefix,
 @given(top=st.dictionaries(stray_names, clutter, max_size=5), scalar=scalars)
 def test_random_checkpoints_without_weights_give_none(top, scalar) -> None:
     with pytest.raises(UnfitError, match="no weights found in it"):
-        reader.state_dict({**top, "version": scalar}, None)
+        checkpoint_reader.state_dict({**top, "version": scalar}, None)
 
 
 def test_the_literature_s_checkpoint_goes_into_our_model(tmp_path: Path) -> None:

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import limbeck
-from limbeck.models import foreign_weights, lightweight_cnn
-from limbeck.models import foreign_weights_reader as reader
-from limbeck.models.foreign_weights import import_weights
-from limbeck.models.weights import load_weights
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.models import lightweight_cnn
+from limbeck.weights import checkpoint_reader, import_checkpoint
+from limbeck.weights.import_checkpoint import import_weights
+from limbeck.weights.load import load_weights
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,9 @@ def refuse(path: Path, **options) -> str:
 
 def read_here(path: Path, key: str | None = None, most_bytes: int = 1 << 20) -> tuple[dict, list[str]]:
     """What the reader does within its process, done in this one to save the start of another."""
-    return reader.plain_tensors(reader.state_dict(reader.read(str(path)), key), most_bytes)
+    return checkpoint_reader.plain_tensors(
+        checkpoint_reader.state_dict(checkpoint_reader.read(str(path)), key), most_bytes
+    )
 
 
 def test_a_checkpoint_of_a_wrapped_model(weights, tmp_path: Path) -> None:
@@ -118,16 +120,16 @@ def test_a_hostile_old_checkpoint_or_bare_pickle_runs_nothing(tmp_path: Path) ->
     for protocol in (2, 4):
         (tmp_path / f"{protocol}.pth").write_bytes(pickle.dumps(Hostile(trace), protocol=protocol))
     for name, said in (("c", "posix.system"), ("2", "posix.system"), ("4", "Unsupported operand")):
-        with pytest.raises(reader.UnfitError, match=said) as raised:
-            reader.read(str(tmp_path / f"{name}.pth"))
+        with pytest.raises(checkpoint_reader.UnfitError, match=said) as raised:
+            checkpoint_reader.read(str(tmp_path / f"{name}.pth"))
         assert "False" not in str(raised.value), "torch's advice to read it all the same is not passed on"
     assert not trace.exists()
 
 
 def test_a_whole_pickled_model_is_refused_with_the_remedy(tmp_path: Path) -> None:
     torch.save(lightweight_cnn.build(10), tmp_path / "c.pth")
-    with pytest.raises(reader.UnfitError, match=r"LightweightCNN.*save `model.state_dict\(\)` instead"):
-        reader.read(str(tmp_path / "c.pth"))
+    with pytest.raises(checkpoint_reader.UnfitError, match=r"LightweightCNN.*save `model.state_dict\(\)` instead"):
+        checkpoint_reader.read(str(tmp_path / "c.pth"))
 
 
 def test_damaged_files(weights, tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_a_changed_byte_is_read_or_refused_with_a_reason(place, value, cut, weig
     content = bytearray(path.read_bytes())
     content[int(place * len(content))] = value
     path.write_bytes(content[: int(place * len(content))] if cut else content)
-    with contextlib.suppress(reader.UnfitError):  # any other error fails the test
+    with contextlib.suppress(checkpoint_reader.UnfitError):  # any other error fails the test
         tensors, _ = read_here(path, key="head")
         assert all(isinstance(tensor, torch.Tensor) for tensor in tensors.values())
 
@@ -169,8 +171,8 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
         assert "neither safetensors nor a checkpoint" in refuse(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.txt", "text")
-    with pytest.raises(reader.UnfitError, match="archive"):
-        reader.read(str(path))
+    with pytest.raises(checkpoint_reader.UnfitError, match="archive"):
+        checkpoint_reader.read(str(path))
     path.unlink()
     path.mkdir()
     assert "no ordinary file" in refuse(path)
@@ -214,46 +216,46 @@ def test_archives_that_torch_did_not_write_are_named(names: list[str], said: str
     with zipfile.ZipFile(tmp_path / "c.pth", "w") as archive:
         for name in names:
             archive.writestr(name, "text")
-    with pytest.raises(reader.UnfitError, match=said):
-        reader.read(str(tmp_path / "c.pth"))
+    with pytest.raises(checkpoint_reader.UnfitError, match=said):
+        checkpoint_reader.read(str(tmp_path / "c.pth"))
 
 
 def test_a_torchscript_program_is_named(tmp_path: Path) -> None:
     torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "c.pt"))
-    with pytest.raises(reader.UnfitError, match="TorchScript program, not a checkpoint"):
-        reader.read(str(tmp_path / "c.pt"))
+    with pytest.raises(checkpoint_reader.UnfitError, match="TorchScript program, not a checkpoint"):
+        checkpoint_reader.read(str(tmp_path / "c.pt"))
 
 
 def test_a_place_that_is_not_there(weights) -> None:
-    with pytest.raises(reader.UnfitError, match="no weights found in it; it holds model, step"):
-        reader.state_dict({"model": {"lr": 0.1}, "step": 3}, None)
-    with pytest.raises(reader.UnfitError, match="it has no 'net'; it holds model"):
-        reader.state_dict({"model": weights}, "net")
-    with pytest.raises(reader.UnfitError, match="its 'step' holds no tensors"):
-        reader.state_dict({"model": weights, "step": 3}, "step")
+    with pytest.raises(checkpoint_reader.UnfitError, match="no weights found in it; it holds model, step"):
+        checkpoint_reader.state_dict({"model": {"lr": 0.1}, "step": 3}, None)
+    with pytest.raises(checkpoint_reader.UnfitError, match="it has no 'net'; it holds model"):
+        checkpoint_reader.state_dict({"model": weights}, "net")
+    with pytest.raises(checkpoint_reader.UnfitError, match="its 'step' holds no tensors"):
+        checkpoint_reader.state_dict({"model": weights, "step": 3}, "step")
 
 
-@pytest.mark.parametrize("place", reader.PLACES)
+@pytest.mark.parametrize("place", checkpoint_reader.PLACES)
 def test_usual_places(place: str, weights) -> None:
-    assert reader.state_dict({"epoch": 3, place: weights}, None) is weights
+    assert checkpoint_reader.state_dict({"epoch": 3, place: weights}, None) is weights
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
     with open(tmp_path / "c.pth", "wb") as file:
         file.write(b"PK\x03\x04")
-        file.truncate(foreign_weights.MOST_BYTES + 1)  # sparse: takes no room
+        file.truncate(import_checkpoint.MOST_BYTES + 1)  # sparse: takes no room
     assert "16.0 GiB is more than" in refuse(tmp_path / "c.pth")
 
 
 def test_one_number_expanded_to_fill_the_memory(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1).expand(1 << 40)}, tmp_path / "c.pth")
     assert (tmp_path / "c.pth").stat().st_size < 10_000
-    with pytest.raises(reader.UnfitError, match="far larger than the file"):
+    with pytest.raises(checkpoint_reader.UnfitError, match="far larger than the file"):
         read_here(tmp_path / "c.pth")
 
 
 def test_a_compressed_bomb_meets_the_memory_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(foreign_weights, "SPARE_MEMORY", 128 << 20)
+    monkeypatch.setattr(import_checkpoint, "SPARE_MEMORY", 128 << 20)
     torch.save({"a": torch.zeros(64 << 20)}, tmp_path / "large.pth")
     path = tmp_path / "c.pth"
     with (
@@ -284,4 +286,4 @@ def test_torch_load_is_called_in_one_place_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.save", "torch.jit.load")
     }
-    assert callers == {"models/foreign_weights_reader.py"}
+    assert callers == {"weights/checkpoint_reader.py"}

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from limbeck.errors import LimbeckError
 from limbeck.models import lightweight_cnn, resnet
-from limbeck.models.weights import load_weights, mismatch
-from limbeck.runs.errors import LimbeckError
+from limbeck.weights.load import load_weights, mismatch
 
 
 def saved(tensors: dict[str, torch.Tensor], folder: Path) -> Path:

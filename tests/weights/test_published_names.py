@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from limbeck.errors import LimbeckError
 from limbeck.models import mobilenetv2, mobilenetv3_small, resnet, shufflenetv2, vgg, wide_resnet
 from limbeck.models.torchvision_operators import declare_missing_operators
-from limbeck.models.weights import load_weights, mismatch
-from limbeck.runs.errors import LimbeckError
+from limbeck.weights.load import load_weights, mismatch
 
 declare_missing_operators()
 torchvision = pytest.importorskip("torchvision")

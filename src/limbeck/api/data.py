@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from limbeck import types
-from limbeck.data.arrays import Dataset
+from limbeck.building.data import Images, load_images, part
+from limbeck.data.in_memory import Dataset
 from limbeck.data.map_style import is_map_style
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Data
-from limbeck.runs.recipe_file import check, plain
+from limbeck.errors import LimbeckError
+from limbeck.recipes.load import check, plain
+from limbeck.recipes.recipe import Data
 from limbeck.types import Split
-
-from .images import Images, load_images, part
 
 TAKES = (
     "a source ('cifar10', 'folder:photos/'), a mapping as under `data:` in a recipe, a limbeck.Dataset, "

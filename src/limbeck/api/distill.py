@@ -13,38 +13,45 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.building.arguments import check_callback, check_folder, check_functions
+from limbeck.building.assemble import (
+    check_answer,
+    make_objective,
+    make_teacher,
+    make_training,
+    view_planner,
+    view_recipe,
+)
+from limbeck.building.channels import channels_taken, grey_where_wanted, normalisation_for
+from limbeck.building.data import Images
+from limbeck.building.evaluation_data import images_for
+from limbeck.building.saved_model import LoadedModel
+from limbeck.errors import LimbeckError, shown
 from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
-from limbeck.runs.directory import CohortDirectory
-from limbeck.runs.errors import LimbeckError, shown
-from limbeck.runs.recipe import Functions
-from limbeck.runs.recipe_file import NONE
-from limbeck.teaching.learner import Learner
-from limbeck.teaching.model_errors import naming_model
-from limbeck.teaching.objective import ensemble
-from limbeck.teaching.precision import compute_dtype
-from limbeck.teaching.predictor import predictor
-from limbeck.teaching.teacher import Teacher
+from limbeck.experiment.environment import computed_with
+from limbeck.experiment.outputs_banks import BankPlan, banked, check_limit, distinct
+from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.teachers import must_differ
+from limbeck.experiment.timing import summed
+from limbeck.experiment.train_cohort import Keeping, Watcher, follow
+from limbeck.recipes.load import NONE
+from limbeck.recipes.recipe import Functions
+from limbeck.storage.run_directory import CohortDirectory
+from limbeck.training.device import choose_device
+from limbeck.training.learner import Learner
+from limbeck.training.model_errors import naming_model
+from limbeck.training.objective import ensemble
+from limbeck.training.precision import compute_dtype
+from limbeck.training.predictor import predictor
+from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Outputs, Predict, Split
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 
-from .arguments import check_callback, check_folder, check_functions
-from .assemble import check_answer, make_objective, make_teacher, make_training, view_planner, view_recipe
-from .banks import BankPlan, banked, check_limit, distinct
-from .begun import described, go_on
-from .channels import channels_taken, grey_where_wanted, normalisation_for
-from .device import choose_device
-from .distill_recipe import DEFAULT_OPTIMIZER, check_normalisation, check_numbers, check_views, checked
-from .environment import computed_with
-from .follow import Keeping, Watcher, follow
-from .given_data import images_of, named_or_made
-from .given_models import as_teachers, check_student, heard_as_measured
-from .images import Images
-from .measured_images import images_for
-from .saved_model import LoadedModel
-from .spans import summed
-from .stop import PoliteStop
-from .teachers import must_differ
+from .data import images_of, named_or_made
+from .models import as_teachers, check_student, heard_as_measured
+from .options import DEFAULT_OPTIMIZER, check_normalisation, check_numbers, check_views, checked
+from .resume import described, go_on
 
 
 @dataclass(frozen=True, repr=False)

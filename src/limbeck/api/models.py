@@ -11,14 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching.teacher import as_outputs
+from limbeck.building.assemble import in_order_of_data
+from limbeck.building.saved_model import LoadedModel
+from limbeck.errors import LimbeckError
+from limbeck.training import code_fingerprint
+from limbeck.training.teacher import as_outputs
 from limbeck.types import Outputs
-from limbeck.views.prepare import InputFormat
-
-from . import code_fingerprint
-from .assemble import in_order_of_data
-from .saved_model import LoadedModel
+from limbeck.views.preprocess import InputFormat
 
 
 @dataclass(frozen=True)

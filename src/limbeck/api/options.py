@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError, did_you_mean, shown
-from limbeck.runs.recipe import Functions, Recipe
-from limbeck.runs.recipe_file import check, plain
+from limbeck.errors import LimbeckError, did_you_mean, shown
+from limbeck.recipes.load import check, plain
+from limbeck.recipes.recipe import Functions, Recipe
 from limbeck.types import Normalisation
 from limbeck.views.plan import ViewRecipe
 

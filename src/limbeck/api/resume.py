@@ -10,13 +10,12 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from limbeck.runs.directory import CohortDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import make_folder, read_json, replace, saying_where, write_json
-from limbeck.runs.recipe import Functions
-from limbeck.teaching.teacher import fingerprint
-
-from . import code_fingerprint
+from limbeck.errors import LimbeckError
+from limbeck.recipes.recipe import Functions
+from limbeck.storage.atomic import make_folder, read_json, replace, saying_where, write_json
+from limbeck.storage.run_directory import CohortDirectory
+from limbeck.training import code_fingerprint
+from limbeck.training.teacher import fingerprint
 
 START = "start.safetensors"
 ANEW = "another save_to begins anew"

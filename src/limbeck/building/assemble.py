@@ -10,32 +10,31 @@ from typing import Any
 import torch
 from torch import nn
 
+from limbeck.errors import LimbeckError
 from limbeck.models.folding import fold_batch_norms
-from limbeck.models.weights import load_weights
-from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Arm, Data, Functions, LossTerm, Named
-from limbeck.runs.recipe_views import Views
+from limbeck.recipes import registry
+from limbeck.recipes.recipe import Arm, Data, Functions, LossTerm, Named
+from limbeck.recipes.views import Views
 from limbeck.seeding import seed_everything
-from limbeck.teaching import optimizers, schedules
-from limbeck.teaching.learner import Learner, Training
-from limbeck.teaching.memory import naming_memory
-from limbeck.teaching.model_errors import does_not_take, naming_build
-from limbeck.teaching.objective import Objective, Term
-from limbeck.teaching.precision import compute_dtype
-from limbeck.teaching.processes import ALONE, Processes
-from limbeck.teaching.teacher import Teacher, as_outputs
+from limbeck.training import optimizers, schedules
+from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.learner import Learner, Training
+from limbeck.training.model_errors import does_not_take, naming_build
+from limbeck.training.objective import Objective, Term
+from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.precision import compute_dtype
+from limbeck.training.teacher import Teacher, as_outputs
 from limbeck.types import Normalisation
 from limbeck.views.erasing import Erasing
 from limbeck.views.mixing import Mixing
 from limbeck.views.plan import ViewPlanner, ViewRecipe
 from limbeck.views.policies import AutoAugment, RandAugment, TrivialAugment
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 from limbeck.views.resized_crop import ResizedCrop
+from limbeck.weights.load import load_weights
 
-from .images import Images
-from .plan import LearnerPlan
-from .trained_on import describe_data
+from .data import Images
+from .data_description import describe_data
 
 IMAGES_TO_INITIALISE = 2048
 POLICIES = {"autoaugment": AutoAugment, "randaugment": RandAugment, "trivialaugment": TrivialAugment}
@@ -46,9 +45,9 @@ def build_model(model: Named, num_classes: int, models: Functions, *, pretrained
 
     pretrained: False leaves `pretrained: true` of a recipe undone (for plans and tests).
     """
-    entry = lookup.find("models", model.name, models)
-    function = lookup.load(entry, models)
-    _, argument = lookup.split_name(model.name)
+    entry = registry.find("models", model.name, models)
+    function = registry.load(entry, models)
+    _, argument = registry.split_name(model.name)
     options = dict(model.options)
     if not pretrained and options.get("pretrained"):
         options["pretrained"] = False
@@ -84,36 +83,42 @@ def view_planner(images: Images, recipe: ViewRecipe, seed: int) -> ViewPlanner:
 
 
 def make_learner(
+    name: str,
     arm: Arm,
-    plan: LearnerPlan,
     images: Images,
     *,
+    arm_name: str,
+    seed: int,
+    teachers: Sequence[tuple[str, float]] = (),
     device: torch.device,
     precision: str,
     losses: Functions,
     models: Functions,
     processes: Processes = ALONE,
 ) -> Learner:
-    """A learner ready for its first step. Its weights depend on `plan.randomness`; students of one seed share it."""
+    """A learner ready for its first step.
+
+    seed: of its initial weights and of its dropout. teachers: (name, weight) of each. arm_name: for error messages.
+    """
     form = input_format(arm, images)
-    seed_everything("weights", plan.randomness)
-    with naming_build(plan.arm, arm.model.name):
+    seed_everything("weights", seed)
+    with naming_build(arm_name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models)
     if arm.weights:
         load_weights(model, arm.weights, new_head=True)
     elif hasattr(model, "initialise"):
         some = images.train.first(IMAGES_TO_INITIALISE)
         model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
-    check_answer(plan.arm, model, images, form, arm.model.name)
+    check_answer(arm_name, model, images, form, arm.model.name)
     return Learner(
-        plan.name,
+        name,
         model,
-        make_objective(arm.loss, losses, [weight for _, weight in plan.voices]),
-        make_training(arm, tuple(name for name, _ in plan.voices)),
+        make_objective(arm.loss, losses, [weight for _, weight in teachers]),
+        make_training(arm, tuple(teacher for teacher, _ in teachers)),
         form=form,
         device=device,
         dtype=compute_dtype(arm.precision or precision, device),
-        seed=plan.randomness,
+        seed=seed,
         processes=processes,
     )
 
@@ -138,11 +143,11 @@ def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
 
 def make_objective(terms: Sequence[LossTerm], losses: Functions, teacher_weights: Sequence[float]) -> Objective:
     """The weighted sum that an arm minimises."""
-    found = [lookup.find("losses", term.name, losses) for term in terms]
+    found = [registry.find("losses", term.name, losses) for term in terms]
     made = [
         Term(
             term.name,
-            lookup.load(entry, losses),
+            registry.load(entry, losses),
             term.weight,
             term.options,
             term.warmup_epochs,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from limbeck.types import Normalisation, Split
 
-from .images import Images
+from .data import Images
 
 
 def grey_where_wanted(images: Images, taken: Mapping[str, int]) -> Images:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from limbeck.data import progress
-from limbeck.data.split import hold_out, note_on_small, subset
-from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Data
+from limbeck.console import progress_bar
+from limbeck.data.splits import hold_out, note_on_small, subset
+from limbeck.errors import LimbeckError
+from limbeck.recipes import registry
+from limbeck.recipes.recipe import Data
 from limbeck.types import Dataset, Normalisation, Split
 
 
@@ -47,12 +47,12 @@ def load_images(data: Data) -> Images:
 
 def build(source: str, options: dict[str, object]) -> Dataset:
     """The data set of `cifar10`, `folder:photos/` and the like."""
-    entry = lookup.find("data", source)
-    wrong = lookup.check_options(entry, options)
+    entry = registry.find("data", source)
+    wrong = registry.check_options(entry, options)
     if wrong:
         raise LimbeckError(f"data.{wrong[0][0]}: {wrong[0][1]}")
-    function = lookup.load(entry)
-    _, argument = lookup.split_name(source)
+    function = registry.load(entry)
+    _, argument = registry.split_name(source)
     return function(argument, **options) if argument is not None else function(**options)
 
 
@@ -75,7 +75,7 @@ def part(dataset: Dataset, validation: float = 0.1, train_images: int | None = N
             )
         whole, (train, held_out) = train, hold_out(train, validation, key)
         for note in _notes_on_small(whole, held_out, dataset.class_names):
-            progress.notice(f"{dataset.name}: {note}")
+            progress_bar.notice(f"{dataset.name}: {note}")
             notes.append(note)
         fingerprint = f"{fingerprint}/validation={validation}"
     if train_images is not None and train_images < len(train):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs import lookup
-from limbeck.runs.recipe import Data
+from limbeck.recipes import registry
+from limbeck.recipes.recipe import Data
 
-from .images import Images
+from .data import Images
 
 
 def describe_data(data: Data, images: Images) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def describe_data(data: Data, images: Images) -> dict[str, Any]:
 
 def whole_source(source: str) -> str:
     """`folder:photos` with its path made whole, so that it is found again from any folder."""
-    head, argument = lookup.split_name(source)
-    is_path = argument is not None and lookup.find("data", source).argument == "path"
+    head, argument = registry.split_name(source)
+    is_path = argument is not None and registry.find("data", source).argument == "path"
     return f"{head}:{_whole(argument)}" if argument is not None and is_path else source
 
 

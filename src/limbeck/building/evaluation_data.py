@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError, did_you_mean
-from limbeck.runs.recipe import Data
+from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.recipes import registry
+from limbeck.recipes.recipe import Data
 from limbeck.types import Dataset
 
-from .images import Images, load_images, part
+from .data import Images, load_images, part
+from .data_description import whole_source
 from .saved_model import LoadedModel
-from .trained_on import whole_source
 
 SPLITS = ("test", "validation", "train")
 SHOWN = 12  # characters of a fingerprint that a person is shown
@@ -112,7 +112,7 @@ def _completed(model: LoadedModel, data: Data | None, same_source: bool, where: 
     given: dict[str, Any] = {} if data is None else {key: getattr(data, key) for key in data.model_fields_set}
     if isinstance(kept, Mapping) and data is None:
         given["source"] = kept["source"]
-    entry = lookup.find("data", given["source"])
+    entry = registry.find("data", given["source"])
     own: dict[str, Any] = {}
     if isinstance(kept, Mapping) and _kind(kept["source"]) == _kind(given["source"]):
         # Another path too: moved or copied data are told by their fingerprint, which takes equal options.
@@ -132,7 +132,7 @@ def _completed(model: LoadedModel, data: Data | None, same_source: bool, where: 
 
 
 def _kind(source: str) -> str:
-    return lookup.split_name(source)[0]
+    return registry.split_name(source)[0]
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from limbeck.runs.errors import LimbeckError, did_you_mean
-from limbeck.runs.overrides import apply_override
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_file import check, load_recipe
+from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.recipes.load import check, load_recipe
+from limbeck.recipes.overrides import apply_override
+from limbeck.recipes.recipe import Recipe
 
 from .assemble import input_format, load_ready_teacher
-from .images import Images, load_images
-from .ready_check import check_ready_arms
+from .data import Images, load_images
 from .saved_model import LoadedModel
 
 OF_THE_ARM = ("model", "classes", "outputs", "normalise", "resolution", "interpolation", "outputs")

@@ -13,17 +13,17 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.models.weights import load_weights
-from limbeck.runs.errors import LimbeckError, printable
-from limbeck.runs.files import files_below, make_folder, read_json, replace, saying_where, write_json
-from limbeck.runs.recipe import Functions, Named
-from limbeck.runs.recipe_file import NONE
-from limbeck.teaching.memory import naming_memory
-from limbeck.teaching.teacher import as_outputs
+from limbeck.building.arguments import check_folder, check_functions
+from limbeck.errors import LimbeckError, printable
+from limbeck.recipes.load import NONE
+from limbeck.recipes.recipe import Functions, Named
+from limbeck.storage.atomic import files_below, make_folder, read_json, replace, saying_where, write_json
+from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.teacher import as_outputs
 from limbeck.types import Normalisation
-from limbeck.views.prepare import InputFormat
+from limbeck.views.preprocess import InputFormat
+from limbeck.weights.load import load_weights
 
-from .arguments import check_folder, check_functions
 from .assemble import build_model, in_order_of_data
 
 FILES_TO_SEARCH = 10_000

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limbeck.data.examination import Examination, of_dataset, of_inventory
-from limbeck.data.spoilt import SHOWN
-from limbeck.data.writing import SPLITS
-from limbeck.report.table import plain_table
-from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError, printable
-from limbeck.runs.files import replace
+from limbeck.building.data import build
+from limbeck.data.cache_writer import SPLITS
+from limbeck.data.inspection import Examination, of_dataset, of_inventory
+from limbeck.data.unreadable import SHOWN
+from limbeck.errors import LimbeckError, printable
+from limbeck.recipes import registry
+from limbeck.report.markdown import plain_table
+from limbeck.storage.atomic import replace
 
-from .images import build
-from .measure import data_of
+from .evaluate import data_of
 
 PAIRS_SHOWN = 10
 
@@ -47,15 +47,15 @@ def check_source(source: str, options: Sequence[str] = (), out: Path | None = No
 
 
 def _examined(source: str, options: dict[str, object]) -> Examination:
-    entry = lookup.find("data", source)
-    if wrong := lookup.check_options(entry, options):
+    entry = registry.find("data", source)
+    if wrong := registry.check_options(entry, options):
         raise LimbeckError(f"{wrong[0][0]}: {wrong[0][1]}")
-    take = getattr(sys.modules[lookup.load(entry).__module__], "inventory", None)
+    take = getattr(sys.modules[registry.load(entry).__module__], "inventory", None)
     if take is None:  # an archive of known contents: what it holds is decoded as it is used
         return of_dataset(build(source, options))
     # What is looked at are the files as they are, whatever size they will be stored at.
     options = {name: value for name, value in options.items() if name not in ("image_size", "spoilt")}
-    return of_inventory(take(lookup.split_name(source)[1], **options), source)
+    return of_inventory(take(registry.split_name(source)[1], **options), source)
 
 
 def _described(source: str, seen: Examination, out: Path | None, width: int) -> list[str]:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 
-from limbeck.data import store
-from limbeck.data.folders import cache_folder, data_folder
-from limbeck.teaching.precision import has_fast_bfloat16
-
-from .device import choose_device
-from .environment import environment
+from limbeck.data import cache
+from limbeck.experiment.environment import environment
+from limbeck.storage.default_folders import cache_folder, data_folder
+from limbeck.training.device import choose_device
+from limbeck.training.precision import has_fast_bfloat16
 
 OPTIONAL = {
     "scikit-learn": "digits", "pyarrow": "parquet", "timm": "timm", "torchvision": "torchvision",
@@ -39,8 +38,8 @@ def examine() -> list[tuple[str, str]]:
     for archive in ARCHIVES:
         place = data_folder() / archive
         found.append((archive, str(place) if place.exists() else "not here; fetched when a recipe asks for it"))
-    entries = store.entries()
-    found.append(("decoded images", f"{len(entries)} sets, {store.size() / 2**20:,.0f} MB in {store.location()}"))
+    entries = cache.entries()
+    found.append(("decoded images", f"{len(entries)} sets, {cache.size() / 2**20:,.0f} MB in {cache.location()}"))
     for what, folder in (("data folder", data_folder()), ("cache folder", cache_folder())):
         found.append((what, f"{folder} ({_free(folder) / 2**30:,.1f} GB free)"))
     return found

@@ -9,21 +9,20 @@ from pathlib import Path
 from pydantic import ValidationError
 from torch import Tensor
 
+from limbeck.building.data import Images
+from limbeck.building.evaluation_data import check_images, check_split_name, images_for, is_own, was_seen
+from limbeck.building.model_from_file import model_of_file, model_of_recipe
+from limbeck.building.saved_model import LoadedModel, load
+from limbeck.errors import LimbeckError
 from limbeck.evaluation.efficiency import Efficiency, measure
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.evaluation.metrics import accuracy
 from limbeck.evaluation.paired import paired_difference
+from limbeck.recipes.recipe import Data
+from limbeck.recipes.yaml_file import parse
 from limbeck.report.statistics import format_signed
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Data
-from limbeck.runs.yaml_file import parse
+from limbeck.training.device import choose_device
 from limbeck.types import Split
-
-from .device import choose_device
-from .images import Images
-from .measured_images import check_images, check_split_name, images_for, is_own, was_seen
-from .ready_model import model_of_file, model_of_recipe
-from .saved_model import LoadedModel, load
 
 
 def measure_saved(

@@ -8,14 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.models.foreign_weights import Imported, import_weights
-from limbeck.models.weights import classes_of_head, mismatch
-from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError, printable
-from limbeck.runs.overrides import apply_override
-from limbeck.runs.recipe import Named
-
-from .assemble import build_model
+from limbeck.building.assemble import build_model
+from limbeck.errors import LimbeckError, printable
+from limbeck.recipes import registry
+from limbeck.recipes.overrides import apply_override
+from limbeck.recipes.recipe import Named
+from limbeck.weights.import_checkpoint import Imported, import_weights
+from limbeck.weights.load import classes_of_head, mismatch
 
 MOST_NAMES = 4
 ANY_CLASSES = 2  # what a model is built with where the number of classes is the file's affair
@@ -90,7 +89,7 @@ def _built(model: str, options: Sequence[str], classes: int) -> nn.Module:
     given: dict[str, Any] = {}
     for option in options:
         apply_override(given, option)
-    wrong = lookup.check_options(lookup.find("models", model), given)
+    wrong = registry.check_options(registry.find("models", model), given)
     if wrong:
         raise LimbeckError(f"--model {model}: {wrong[0][0]}: {wrong[0][1]}")
     return build_model(Named(name=model, **given), classes, {}, pretrained=False)

@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from limbeck.data.class_folders import is_junk
-from limbeck.data.images import SUFFIXES, read
-from limbeck.runs.errors import LimbeckError, printable
-
-from .device import choose_device
-from .saved_model import LoadedModel, load
+from limbeck.building.saved_model import LoadedModel, load
+from limbeck.data.decode import SUFFIXES, read
+from limbeck.data.sources.class_folders import is_junk
+from limbeck.errors import LimbeckError, printable
+from limbeck.training.device import choose_device
 
 BATCH = 64
 """Files that are read, then answered together."""

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from .follow import Row, Watcher
+from limbeck.experiment.train_cohort import Row, Watcher
 
 SECONDS_BETWEEN_LINES = 10.0
 WIDE = 80

@@ -9,15 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limbeck.report.sheet import Row, draw_sheet
-from limbeck.runs.errors import LimbeckError, did_you_mean
-from limbeck.runs.files import replace as write_whole
-from limbeck.runs.recipe import Recipe
+from limbeck.building.assemble import view_planner, view_recipe
+from limbeck.building.data import Images, load_images
+from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.recipes.recipe import Recipe
+from limbeck.report.figures.image_grid import Row, draw_sheet
+from limbeck.storage.atomic import replace as write_whole
 from limbeck.types import Targets
 from limbeck.views.apply import View, make_view
-
-from .assemble import view_planner, view_recipe
-from .images import Images, load_images
 
 STEPS_TO_SEARCH = 200  # for a batch that is mixed, where not all are
 

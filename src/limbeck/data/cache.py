@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError
+from limbeck.storage import default_folders, temporary_folder
 from limbeck.types import Dataset, Normalisation, Split
 
-from . import folders, progress, temporary
-from .writing import FORMAT, IMAGES, LABELS, META, SPLITS, Contents, fingerprint, leak_note, write
+from .cache_writer import FORMAT, IMAGES, LABELS, META, SPLITS, Contents, fingerprint, leak_note, write
 
 IN_MEMORY = 2**30  # bytes; a larger set stays on disk, mapped
 
@@ -62,8 +63,8 @@ def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
         return found
     contents = produce()
     try:
-        temporary.remove_left_behind(location())
-        with temporary.folder(location()) as folder:
+        temporary_folder.remove_left_behind(location())
+        with temporary_folder.folder(location()) as folder:
             write(contents, folder, name)
             _publish(folder, location() / entry)
     except OSError as error:
@@ -86,7 +87,7 @@ def _publish(folder: Path, final: Path) -> None:
         if not (final / META).is_file():
             raise
         return  # another process was first: its entry is as good
-    temporary.settle(final.parent)
+    temporary_folder.settle(final.parent)
 
 
 def _read(name: str, folder: Path) -> Dataset | None:
@@ -105,8 +106,8 @@ def _read(name: str, folder: Path) -> Dataset | None:
             return _dataset(name, images, labels, meta)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         pass
-    progress.notice(f"{folder}: this cache entry is damaged; the images are decoded again")
-    temporary.discard(folder)
+    progress_bar.notice(f"{folder}: this cache entry is damaged; the images are decoded again")
+    temporary_folder.discard(folder)
     return None
 
 
@@ -144,7 +145,7 @@ def _notes(meta: Mapping[str, Any]) -> tuple[str, ...]:
 
 def location() -> Path:
     """The folder of the decoded sets."""
-    return folders.cache_folder() / "images"
+    return default_folders.cache_folder() / "images"
 
 
 def entries() -> list[StoreEntry]:
@@ -155,7 +156,9 @@ def entries() -> list[StoreEntry]:
             meta = json.loads(meta_file.read_text(encoding="utf-8"))
             folder = meta_file.parent
             found.append(
-                StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], temporary.bytes_below(folder))
+                StoreEntry(
+                    folder.name, meta["name"], meta["source"], meta["shape"][0], temporary_folder.bytes_below(folder)
+                )
             )
         except (OSError, ValueError, KeyError):
             continue  # removed by another process, or damaged: not an entry
@@ -164,19 +167,19 @@ def entries() -> list[StoreEntry]:
 
 def size() -> int:
     """Bytes on disk, what is being written included."""
-    return sum(temporary.bytes_below(folder) for folder in _own_folders())
+    return sum(temporary_folder.bytes_below(folder) for folder in _own_folders())
 
 
 def clean() -> int:
     """Remove every decoded set, and what killed writers left; returns the bytes freed. Other files stay."""
     before = size()
-    temporary.remove_left_behind(location())
+    temporary_folder.remove_left_behind(location())
     for folder in _own_folders():
-        if not folder.name.startswith(temporary.PREFIX):
-            temporary.discard(folder)
+        if not folder.name.startswith(temporary_folder.PREFIX):
+            temporary_folder.discard(folder)
     return before - size()
 
 
 def _own_folders() -> list[Path]:
     """Entries and temporary folders; nothing that a person may have put beside them."""
-    return [*location().glob("[0-9a-f]" * 32), *location().glob(f"{temporary.PREFIX}*")]
+    return [*location().glob("[0-9a-f]" * 32), *location().glob(f"{temporary_folder.PREFIX}*")]

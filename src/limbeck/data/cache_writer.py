@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError
+from limbeck.storage import temporary_folder
 from limbeck.types import Normalisation
-
-from . import progress, temporary
 
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
@@ -61,7 +61,7 @@ def write(contents: Contents, folder: Path, name: str) -> None:
         _Measure(contents.sizes.get("train", 0), count - contents.sizes.get("test", 0)),
     )
     done = 0
-    with (folder / IMAGES).open("wb") as file, progress.bar(f"decoding {name}", count) as advance:
+    with (folder / IMAGES).open("wb") as file, progress_bar.bar(f"decoding {name}", count) as advance:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for images, block_labels in _read(contents):
             images = np.ascontiguousarray(images)
@@ -94,10 +94,10 @@ def write(contents: Contents, folder: Path, name: str) -> None:
     meta["split_key"] = contents.split_key(labels, meta) if contents.split_key else ""
     (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
     for file_name in (IMAGES, LABELS, META):
-        temporary.settle(folder / file_name)
-    temporary.settle(folder)
+        temporary_folder.settle(folder / file_name)
+    temporary_folder.settle(folder)
     for note in meta["notes"]:
-        progress.notice(f"{name}: {note}")
+        progress_bar.notice(f"{name}: {note}")
 
 
 def leak_note(leaks: int, test: int) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import IO
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 
 def check(file: IO[bytes], expected: str, where: Path | str) -> None:

@@ -30,7 +30,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 from . import png_text
 

@@ -12,10 +12,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError
 
-from . import images, progress
-from .spoilt import ReadAgainError, Reading, Spoilt, SpoiltError
+from . import decode
+from .unreadable import ReadAgainError, Reading, Spoilt, SpoiltError
 
 BLOCK = 32  # images a task: small, since what waits is held in memory
 KEPT_UP_TO = 128  # pixels a side: small images of one size are kept as they are
@@ -27,7 +28,7 @@ T = TypeVar("T")
 class Item(NamedTuple):
     """An image that is not decoded yet, what an error calls it, and its label."""
 
-    source: images.Source
+    source: decode.Source
     where: str
     label: int
 
@@ -82,15 +83,15 @@ def stored_shape(name: str, items: Iterable[Item], image_size: int | None) -> tu
     if image_size is not None:
         return image_size, image_size
     shared, empty = None, True
-    with images.quiet():
+    with decode.quiet():
         for item in items:
             empty = False
             try:
-                shape = images.size_of(item.source, item.where)
+                shape = decode.size_of(item.source, item.where)
             except LimbeckError:
                 continue
             if max(shape) > KEPT_UP_TO or shape != (shared or shape):
-                progress.notice(
+                progress_bar.notice(
                     f"{name}: photos are stored as {PHOTO_SIZE} x {PHOTO_SIZE}; image_size: … names another"
                 )
                 return PHOTO_SIZE, PHOTO_SIZE
@@ -115,15 +116,15 @@ def decoded(
 
     All images are looked at, but none is given any more once one was spoilt, or one was known to be.
 
-    fitted: images of another size are fitted (see `images.fit`); else they are refused.
+    fitted: images of another size are fitted (see `decode.fit`); else they are refused.
     reading: how to read them; None takes 16-bit grey as it stands. known: what cannot be used, known before.
     skip: leave spoilt images out. advice: what a person may do about several of them. originals: is told of all.
     Raises SpoiltError at the end, which names all that are spoilt; ReadAgainError where some are to be left out, or
     the set's 16-bit grey has 12 bits.
     """
     spoilt, brightest = list(known), -1
-    white = reading.white if reading else images.WHITE
-    with images.quiet():
+    white = reading.white if reading else decode.WHITE
+    with decode.quiet():
         keep = originals is not None
         for block in in_blocks(items, lambda some: _decode_block(some, shape, fitted, white, keep=keep)):
             spoilt += block.spoilt
@@ -136,7 +137,7 @@ def decoded(
         raise SpoiltError(spoilt, advice)
     if reading is None:
         return
-    white = images.white_of(brightest) if brightest >= 0 else reading.white
+    white = decode.white_of(brightest) if brightest >= 0 else reading.white
     fitting = Reading(reading.left_out | {where for where, _ in spoilt}, white)
     if fitting != reading:
         raise ReadAgainError(fitting)
@@ -171,7 +172,7 @@ def _decode_block(block: list[Item], shape: tuple[int, int], fitted: bool, white
     brightest = -1
     for place, item in enumerate(block):
         try:
-            image = images.decode_one(item.source, item.where, white)
+            image = decode.decode_one(item.source, item.where, white)
             pixels[place] = _shaped(image.pixels, shape, fitted)
             if keep and max(image.pixels.shape) <= KEPT_UP_TO:
                 originals.append(image.pixels)
@@ -197,4 +198,4 @@ def _shaped(image: np.ndarray, shape: tuple[int, int], fitted: bool) -> np.ndarr
         raise _UnfitError(f"{height} x {width} pixels; {shape[0]} x {shape[1]} are expected")
     if shape[0] != shape[1]:  # only a shape that all images share is not square
         raise _UnfitError(f"{height} x {width} pixels where {shape[0]} x {shape[1]} were seen; did it change?")
-    return images.fit(image, shape[0])
+    return decode.fit(image, shape[0])

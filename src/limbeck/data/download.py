@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError
+from limbeck.storage import temporary_folder
 
-from . import progress, temporary
 from .checksum import check
 
 CHUNK = 1 << 20
@@ -74,7 +75,7 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
                 raise
             os.fsync(file.fileno())
             part.replace(target)
-        temporary.settle(target.parent)
+        temporary_folder.settle(target.parent)
     except OSError as error:
         raise LimbeckError(
             f"{target.parent}: cannot be written: {error.strerror or error}; set LIMBECK_DATA to another folder"
@@ -86,8 +87,8 @@ def _locked(part: Path, target: Path, message: str) -> Iterator[IO[bytes]]:
     """What is there of the file, held by this process alone; anything once `target` is there."""
     while True:
         with part.open("a+b") as file:
-            temporary.lock_file(file, message)
-            if target.is_file() or temporary.is_there(part, file.fileno()):
+            temporary_folder.lock_file(file, message)
+            if target.is_file() or temporary_folder.is_there(part, file.fileno()):
                 yield file
                 return
         # While we waited, its holder removed it because its bytes were wrong.
@@ -112,7 +113,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, file: IO[bytes]) -
             start = 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else 0
-        with progress.bar(f"fetching {url.rpartition('/')[2]}", total) as advance:
+        with progress_bar.bar(f"fetching {url.rpartition('/')[2]}", total) as advance:
             advance(start)
             received = start
             while data := response.read(CHUNK):

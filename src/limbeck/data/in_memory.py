@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from limbeck import types
-from limbeck.runs.errors import LimbeckError, shown
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError, shown
 from limbeck.types import Normalisation, Split
 
-from . import map_style, progress
-from .split import hold_out
-from .writing import SMALLEST_SD, SPLITS, fingerprint
+from . import map_style
+from .cache_writer import SMALLEST_SD, SPLITS, fingerprint
+from .splits import hold_out
 
 TEST = 0.2
 COLOURS = (1, 3)
@@ -250,7 +251,7 @@ def _say_leaks(splits: dict[str, Split], name: str) -> None:
     seen = {*digests("train"), *digests("validation")}
     leaks = sum(digest in seen for digest in digests("test"))
     if leaks:
-        progress.notice(
+        progress_bar.notice(
             f"{name}: {leaks:,} of {len(splits['test']):,} test images are, pixel for pixel, among those that training "
             "or validation sees"
         )

@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError
 from limbeck.types import Dataset
 
-from . import images, progress
-from .decoding import Item, in_blocks
+from . import decode
+from .cache_writer import SPLITS
+from .decode_parallel import Item, in_blocks
 from .inventory import Inventory
-from .spoilt import Spoilt
-from .writing import SPLITS
+from .unreadable import Spoilt
 
 
 class Seen(NamedTuple):
@@ -57,7 +58,7 @@ class Examination:
 def of_inventory(found: Inventory, name: str) -> Examination:
     """Decode every image as it is. Nothing is stored, and nothing that is spoilt is raised."""
     seen = Examination(found.class_names, spoilt=[*found.mistakes, *found.spoilt], notes=list(found.notes))
-    with progress.bar(f"looking at {name}", found.count) as advance, images.quiet():
+    with progress_bar.bar(f"looking at {name}", found.count) as advance, decode.quiet():
         for split in SPLITS:
             items = found.splits[split]() if split in found.splits else iter(())
             for block in in_blocks(items, _looked_at):
@@ -76,7 +77,7 @@ def _looked_at(block: list[Item]) -> list[tuple[Item, tuple[tuple[int, int], byt
     for item in block:
         place = item._replace(source=None)  # its bytes need not wait
         try:
-            pixels = images.decode(item.source, item.where)
+            pixels = decode.decode(item.source, item.where)
             looked.append((place, (pixels.shape[:2], _digest(pixels))))
         except LimbeckError as error:
             looked.append((place, str(error).removeprefix(f"{item.where}: ")))

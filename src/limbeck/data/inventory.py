@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from limbeck.data.sources.class_folders import listed
 from limbeck.types import Dataset
 
-from . import store
-from .class_folders import listed
-from .decoding import KEPT_UP_TO, Item, Originals, decoded, stored_shape
-from .images import WHITE
-from .split import note_on_small
-from .spoilt import Reading, Spoilt, SpoiltError, read_fittingly
-from .writing import SPLITS, Contents, fingerprint
+from . import cache
+from .cache_writer import SPLITS, Contents, fingerprint
+from .decode import WHITE
+from .decode_parallel import KEPT_UP_TO, Item, Originals, decoded, stored_shape
+from .splits import note_on_small
+from .unreadable import Reading, Spoilt, SpoiltError, read_fittingly
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def stored(
             split_key=partial(_split_key, found, originals),
         )
 
-    dataset = read_fittingly(lambda reading: store.dataset(name, entry, lambda: contents(reading)))
+    dataset = read_fittingly(lambda reading: cache.dataset(name, entry, lambda: contents(reading)))
     return dataclasses.replace(dataset, notes=(*notes, *dataset.notes))
 
 

@@ -9,9 +9,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError, in_a_line, shown
-
-from . import progress
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError, in_a_line, shown
 
 READ_TWICE = 3
 """Images that are read again, to see that a dataset gives the same ones each time."""
@@ -39,7 +38,7 @@ def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str
         raise LimbeckError(f"{where}: the dataset is empty")
     images: np.ndarray | None = None
     labels: list[Any] = []
-    with progress.bar(f"reading {where}", count) as advance:
+    with progress_bar.bar(f"reading {where}", count) as advance:
         for place in range(count):
             image, label = _item(dataset, place, where)
             if images is None:

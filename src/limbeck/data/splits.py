@@ -14,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 from limbeck.types import Split
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from limbeck.runs.errors import LimbeckError, did_you_mean, printable
+from limbeck.errors import LimbeckError, did_you_mean, printable
 
-from .images import WHITE
+from .decode import WHITE
 
 SHOWN = 20
 CHOICES = ("refuse", "skip")

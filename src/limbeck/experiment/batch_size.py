@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from limbeck.runs.recipe_views import Views
+from limbeck.recipes.views import Views
 
 
 def batches_larger_than_data(of_arms: Iterable[Views], images: int) -> list[str]:

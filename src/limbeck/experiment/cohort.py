@@ -9,27 +9,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from limbeck.runs.directory import CohortDirectory
-from limbeck.runs.files import read_json
-from limbeck.runs.recipe import Arm
-from limbeck.teaching.loop import Answers
-from limbeck.teaching.processes import unsynchronised
-from limbeck.teaching.teacher import Teacher
+from limbeck.building.assemble import make_learner, view_planner, view_recipe
+from limbeck.recipes.recipe import Arm
+from limbeck.storage.atomic import read_json
+from limbeck.storage.run_directory import CohortDirectory
+from limbeck.training.distributed import unsynchronised
+from limbeck.training.loop import Answers
+from limbeck.training.teacher import Teacher
 from limbeck.views.plan import ViewPlanner
 
-from .arm_result import measure_learner, not_started
-from .assemble import make_learner, view_planner, view_recipe
-from .banks import Say, banked, model_of, plan_banks
 from .batch_size import batches_larger_than_data
-from .bench import Bench
+from .context import Bench
 from .environment import computed_with
-from .follow import Keeping, Watcher, follow
+from .outputs_banks import Say, banked, model_of, plan_banks
 from .plan import CohortPlan, LearnerPlan
-from .prune import MedianRule
-from .references import References
-from .spans import summed
-from .stop import PoliteStop
+from .results import measure_learner, not_started
+from .signals import PoliteStop
+from .teacher_answers import References
 from .teachers import arm_of, is_usable, load_teacher, must_differ
+from .timing import summed
+from .train_cohort import Keeping, StopRule, Watcher, follow
 
 
 def run_cohort(
@@ -38,7 +37,7 @@ def run_cohort(
     files: CohortDirectory,
     watcher: Watcher,
     stop: PoliteStop,
-    prune: MedianRule | None = None,
+    prune: StopRule | None = None,
 ) -> dict[str, Any]:
     """Teach a cohort, or go on with it, then measure its learners; gives what `done.json` keeps.
 
@@ -65,8 +64,9 @@ def run_cohort(
     del frozen
     learners = [
         make_learner(
-            arms[plan.arm], plan, images, device=bench.device, precision=recipe.precision,
-            losses=bench.losses, models=bench.models, processes=bench.processes,
+            plan.name, arms[plan.arm], images, arm_name=plan.arm, seed=plan.randomness, teachers=plan.voices,
+            device=bench.device, precision=recipe.precision, losses=bench.losses, models=bench.models,
+            processes=bench.processes,
         )
         for plan in plans
     ]  # fmt: skip

@@ -7,21 +7,26 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from limbeck.runs.directory import CohortDirectory
+from limbeck.storage.run_directory import CohortDirectory
 
-from . import board
-from .banks import check_room
-from .bench import Bench
-from .cohort_run import run_cohort
-from .follow import Watcher
+from .cohort import run_cohort
+from .context import Bench
+from .outputs_banks import check_room
 from .plan import CohortPlan, Plan
-from .prune import MedianRule
-from .shared_cohort import taught_once
-from .stop import PoliteStop
+from .signals import PoliteStop
+from .train_cohort import StopRule, Watcher
 
 MakeWatcher = Callable[[str, Sequence[str]], Watcher]
-MakeRule = Callable[[CohortPlan], MedianRule | None]
+MakeRule = Callable[[CohortPlan], StopRule | None]
+Result = dict[str, Any]
+Claim = Callable[[CohortPlan, Callable[[], Result]], Result | None]
+"""Train a cohort unless somebody else has, and give its result; None while somebody else is at it."""
 SECONDS_BETWEEN_LOOKS = 0.3
+
+
+def train_here(cohort: CohortPlan, train: Callable[[], Result]) -> Result:
+    """The claim of a run that no other machine shares."""
+    return train()
 
 
 def work_through(
@@ -30,13 +35,15 @@ def work_through(
     make_watcher: MakeWatcher | None,
     stop: PoliteStop,
     make_rule: MakeRule = lambda cohort: None,
-) -> dict[str, dict[str, Any]]:
+    claim: Claim = train_here,
+    seconds_between_looks: float = SECONDS_BETWEEN_LOOKS,
+) -> dict[str, Result]:
     """Teach every cohort that nobody has taught yet; returns what `done.json` keeps of each, by its key.
 
     A cohort waits for those that train its teachers. One that another process works on is left to it; what a process
     that died has left is taken over at once, and gone on with where it stopped. make_rule: what ends learners of a
-    cohort that fall behind. Raises `Stopped` when asked to stop,
-    all saved.
+    cohort that fall behind. claim: how a cohort is shared with other machines. Raises `Stopped` when asked to stop, all
+    saved.
     """
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done: dict[str, dict[str, Any]] = {}
@@ -47,7 +54,7 @@ def work_through(
         for cohort in plan.cohorts:
             if cohort.key in done or not is_ready(cohort, trained_in, done):
                 continue
-            found = _work_on(bench, cohort, make_watcher, stop, make_rule)
+            found = _work_on(bench, cohort, make_watcher, stop, make_rule, claim)
             stop.obey()
             if found is not None:
                 done[cohort.key] = found
@@ -55,7 +62,7 @@ def work_through(
         if len(done) == len(plan.cohorts):
             return done
         if not worked:
-            time.sleep(board.SECONDS_BETWEEN_LOOKS if bench.board else SECONDS_BETWEEN_LOOKS)
+            time.sleep(seconds_between_looks)
             stop.obey()
 
 
@@ -65,7 +72,12 @@ def is_ready(cohort: CohortPlan, trained_in: Mapping[str, str], done: Mapping[st
 
 
 def _work_on(
-    bench: Bench, cohort: CohortPlan, make_watcher: MakeWatcher | None, stop: PoliteStop, make_rule: MakeRule
+    bench: Bench,
+    cohort: CohortPlan,
+    make_watcher: MakeWatcher | None,
+    stop: PoliteStop,
+    make_rule: MakeRule,
+    claim: Claim,
 ) -> dict[str, Any] | None:
     """The cohort's results, taught now or before; None while another process is at it."""
     files = bench.directory.cohort(cohort.key)
@@ -82,7 +94,7 @@ def _work_on(
         def teach() -> dict[str, Any]:
             return run_cohort(bench, cohort, files, _watcher(cohort, make_watcher), stop, make_rule(cohort))
 
-        found = teach() if bench.board is None else taught_once(bench.board, bench.directory, cohort, teach)
+        found = claim(cohort, teach)
         if found is not None:
             files.finish(found)
         return found

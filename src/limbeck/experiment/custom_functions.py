@@ -5,11 +5,10 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import read_json, write_json
-from limbeck.runs.recipe import Functions
-
-from .code_fingerprint import of_function
+from limbeck.errors import LimbeckError
+from limbeck.recipes.recipe import Functions
+from limbeck.storage.atomic import read_json, write_json
+from limbeck.training.code_fingerprint import of_function
 
 NAME = "functions.json"
 

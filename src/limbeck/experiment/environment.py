@@ -9,9 +9,8 @@ from pathlib import Path
 
 import torch
 
-from limbeck.teaching.precision import compute_dtype
-
-from .device import choose_device
+from limbeck.training.device import choose_device
+from limbeck.training.precision import compute_dtype
 
 
 def environment(device: torch.device | None = None, processes: int = 1) -> dict[str, object]:

@@ -11,24 +11,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from limbeck.building.assemble import build_model, check_answer, input_format
+from limbeck.building.checks.before_training import check_before_training
+from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.building.data import Images, load_images
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.recipe import Arm, Functions, Recipe
-from limbeck.runs.recipe_file import NONE
-from limbeck.teaching.memory import naming_memory
-from limbeck.teaching.model_errors import naming_build, naming_model
-from limbeck.teaching.precision import autocast, compute_dtype
-from limbeck.teaching.teacher import as_outputs
+from limbeck.recipes.load import NONE
+from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.storage.run_directory import RunDirectory
+from limbeck.training.device import choose_device
+from limbeck.training.model_errors import naming_build, naming_model
+from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.precision import autocast, compute_dtype
+from limbeck.training.teacher import as_outputs
 
-from .assemble import build_model, check_answer, input_format
-from .banks import describe_banks
 from .batch_size import batches_larger_than_data
-from .bench import Bench
-from .device import choose_device
-from .images import Images, load_images
+from .context import Bench
+from .outputs_banks import describe_banks
 from .plan import make_plan
-from .preflight import check_before_training
-from .ready_check import check_ready_arms
 
 IMAGES_TO_TIME = 16
 OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 2, None: 0}

@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.extension import Extension, extension
-from limbeck.runs.files import read_json
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_paths import with_whole_paths
+from limbeck.errors import LimbeckError
+from limbeck.recipes.extension import Extension, extension
+from limbeck.recipes.paths import with_whole_paths
+from limbeck.recipes.recipe import Recipe
+from limbeck.storage.atomic import read_json
+from limbeck.storage.run_directory import RunDirectory
 
 from .plan import CohortPlan, LearnerPlan, Plan, make_plan
 

@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Named, Recipe
-from limbeck.teaching import outputs_bank
-from limbeck.teaching.banked_teacher import BankedTeacher
-from limbeck.teaching.made_of import made_of, made_of_views, shape
-from limbeck.teaching.outputs_bank import OutputsBank
-from limbeck.teaching.teacher import Teacher
+from limbeck.building.assemble import view_planner, view_recipe
+from limbeck.building.data import Images
+from limbeck.errors import LimbeckError
+from limbeck.recipes.recipe import Named, Recipe
+from limbeck.training.outputs_bank import bank as outputs_bank
+from limbeck.training.outputs_bank.bank import OutputsBank
+from limbeck.training.outputs_bank.key import made_of, made_of_views, shape
+from limbeck.training.outputs_bank.teacher import BankedTeacher
+from limbeck.training.teacher import Teacher
 from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
-from .assemble import view_planner, view_recipe
-from .bench import Bench
-from .images import Images
+from .context import Bench
 from .plan import CohortPlan
 from .teachers import arm_of, is_usable, load_teacher
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limbeck.runs.recipe import Arm, Recipe, Views
+from limbeck.recipes.recipe import Arm, Recipe, Views
 from limbeck.seeding import key as number_of
 
 

@@ -7,22 +7,22 @@ from typing import Any
 
 from torch import nn
 
+from limbeck.building.assemble import describe, input_format, load_ready_teacher
+from limbeck.building.checks.pretrained import sample_of
+from limbeck.building.saved_model import save_model
 from limbeck.evaluation import metrics
 from limbeck.evaluation.correctness import packed
 from limbeck.evaluation.efficiency import measure
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
-from limbeck.teaching.learner import Learner
-from limbeck.teaching.memory import naming_memory
-from limbeck.teaching.model_errors import naming_model
-from limbeck.teaching.predictor import predictor
+from limbeck.training.learner import Learner
+from limbeck.training.model_errors import naming_model
+from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.predictor import predictor
 
-from .assemble import describe, input_format, load_ready_teacher
-from .bench import Bench
-from .follow import Watcher
+from .context import Bench
 from .plan import LearnerPlan, baseline_of
-from .ready_check import sample_of
-from .references import References, Voices
-from .saved_model import save_model
+from .teacher_answers import References, Voices
+from .train_cohort import Watcher
 
 MEASURED_PRECISION = "float32"
 """Of everything measured for the result, whatever precision trained it: a saved model answers in it."""

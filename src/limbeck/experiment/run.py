@@ -12,32 +12,32 @@ from typing import Any
 
 import torch
 
+from limbeck.building.arguments import check_run
+from limbeck.building.checks.before_training import check_before_training
+from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.building.data import load_images
+from limbeck.errors import LimbeckError
+from limbeck.recipes.fields import folder_name
+from limbeck.recipes.load import NONE, load_recipe
+from limbeck.recipes.recipe import Functions, Recipe
 from limbeck.report.page import write_report
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import read_json, write_json
-from limbeck.runs.recipe import Functions, Recipe
-from limbeck.runs.recipe_file import NONE, load_recipe
-from limbeck.runs.recipe_values import folder_name
-from limbeck.teaching.processes import Processes
+from limbeck.storage.atomic import read_json, write_json
+from limbeck.storage.run_directory import RunDirectory
+from limbeck.training.distributed import Processes
 
-from .arguments import check_run
-from .arm_result import measure_ready
-from .bench import Bench
 from .beside_baseline import beside_baseline
+from .cohorts import MakeWatcher, work_through
+from .context import Bench
+from .custom_functions import must_be_as_begun
 from .environment import environment
 from .extend import earlier_recipes, extensions, how_to_extend, plan_of
 from .extend import extend as extend_run
-from .images import load_images
-from .joined import joined, must_be_alike
-from .own_functions import must_be_as_begun
 from .plan import Plan, baseline_of
-from .preflight import check_before_training
 from .python_call import python_call
-from .ready_check import check_ready_arms
-from .spans import times
-from .stop import PoliteStop
-from .work import MakeWatcher, work_through
+from .results import measure_ready
+from .signals import PoliteStop
+from .timing import times
+from .torchrun import joined, must_be_alike
 
 
 @dataclass(frozen=True)

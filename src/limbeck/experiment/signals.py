@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from limbeck.teaching.processes import ALONE, Processes
+from limbeck.training.distributed import ALONE, Processes
 
 SAME_WISH = 0.5
 """Seconds within which a second signal is the same wish: `timeout` and others send theirs twice."""

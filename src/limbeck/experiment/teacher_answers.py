@@ -9,12 +9,12 @@ from torch import Tensor
 
 from limbeck.evaluation import metrics
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
-from limbeck.teaching.objective import ensemble
-from limbeck.teaching.predictor import predictor
-from limbeck.teaching.teacher import Teacher
+from limbeck.training.objective import ensemble
+from limbeck.training.predictor import predictor
+from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs, Split
 
-from .bench import Bench
+from .context import Bench
 
 Voices = tuple[tuple[str, float], ...]
 """(learner or arm from a file, weight) of each teacher, as in `LearnerPlan`."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Arm, Precision, Recipe
-from limbeck.teaching.teacher import Teacher
+from limbeck.building.assemble import input_format, load_ready_teacher, make_teacher
+from limbeck.building.saved_model import load_trained
+from limbeck.errors import LimbeckError
+from limbeck.recipes.recipe import Arm, Precision, Recipe
+from limbeck.training.teacher import Teacher
 
-from .assemble import input_format, load_ready_teacher, make_teacher
-from .bench import Bench
-from .saved_model import load_trained
+from .context import Bench
 
 
 def is_usable(bench: Bench, name: str) -> bool:

@@ -12,10 +12,9 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from limbeck.runs.errors import LimbeckError, in_a_line
-from limbeck.teaching.processes import ALONE, Processes
-
-from .device import choose_device
+from limbeck.errors import LimbeckError, in_a_line
+from limbeck.training.device import choose_device
+from limbeck.training.distributed import ALONE, Processes
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for the first, which alone measures. One that has died is noticed at once."""

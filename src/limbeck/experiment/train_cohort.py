@@ -7,24 +7,23 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from limbeck.building.data import Images
+from limbeck.errors import LimbeckError, in_a_line
 from limbeck.evaluation.evaluate import evaluate
-from limbeck.runs import checkpoint
-from limbeck.runs.directory import CohortDirectory
-from limbeck.runs.errors import LimbeckError, in_a_line
-from limbeck.teaching.learner import Learner
-from limbeck.teaching.loop import Answers, EpochEnded, Position, teach
-from limbeck.teaching.predictor import predictor
-from limbeck.teaching.snapshot import pack, unpack
+from limbeck.storage import checkpoint
+from limbeck.storage.run_directory import CohortDirectory
+from limbeck.training.learner import Learner
+from limbeck.training.loop import Answers, EpochEnded, Position, teach
+from limbeck.training.predictor import predictor
+from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
 from .heap import give_back
-from .images import Images
-from .prune import MedianRule
-from .spans import Span
-from .stop import PoliteStop
+from .signals import PoliteStop
+from .timing import Span
 
 Row = dict[str, Any]
 STEPS_BETWEEN_QUESTIONS = 10
@@ -43,6 +42,18 @@ class Watcher:
     step: Callable[[float, int], None] = lambda done, epochs: None
     epoch: Callable[[str, Row], None] = lambda learner, row: None
     say: Callable[[str], None] = lambda line: None
+
+
+class StopRule(Protocol):
+    """What ends learners before their last epoch, such as the median rule of a sweep."""
+
+    def remember(self, name: str, accuracies: Sequence[float]) -> None:
+        """What a learner had reached before a resume: its validation accuracies, one an epoch."""
+        ...
+
+    def __call__(self, learners: Sequence[Learner], accuracies: Mapping[str, float]) -> None:
+        """After an epoch, with the validation accuracies of those that took part in it: end those that fall behind."""
+        ...
 
 
 @dataclass
@@ -73,7 +84,7 @@ def follow(
     watcher: Watcher | None = None,
     keeping: Keeping | None = None,
     stop: PoliteStop | None = None,
-    prune: MedianRule | None = None,
+    prune: StopRule | None = None,
 ) -> list[Span]:
     """Teach a cohort to the end, from its newest checkpoint where there is one; returns when it was worked on.
 

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line, shown
+from limbeck.errors import LimbeckError, did_you_mean, in_a_line, shown
 from limbeck.types import Outputs, Targets, UnmixedTargets
 
 LARGEST = 1e9

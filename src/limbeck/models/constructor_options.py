@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
+from limbeck.errors import LimbeckError, did_you_mean, in_a_line
 
 KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import printable
+from limbeck.errors import printable
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

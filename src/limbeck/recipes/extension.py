@@ -6,8 +6,9 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
+from limbeck.errors import LimbeckError
+
 from .differences import differences
-from .errors import LimbeckError
 from .recipe import Recipe
 
 GROUPS = ("teachers", "students")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
 
-from .errors import printable
+from limbeck.errors import printable
 
 # Strict: `yes` is a word and '3' is a word; what looks like a slip is not read as something else.
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable
 from typing import Any
 
-from .lookup import NO_DEFAULT, Entry, entries
 from .recipe import Recipe
+from .registry import NO_DEFAULT, Entry, entries
 
 TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array", list: "array"}
 

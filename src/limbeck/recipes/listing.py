@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from .errors import LimbeckError, did_you_mean
-from .lookup import NO_DEFAULT, Entry, entries
-from .recipe_file import shipped
-from .wrapping import beside, wrapped
+from limbeck.console.wrapping import beside, wrapped
+from limbeck.errors import LimbeckError, did_you_mean
+
+from .load import shipped
+from .registry import NO_DEFAULT, Entry, entries
 
 ROOMS = ("losses", "models", "data", "recipes")
 

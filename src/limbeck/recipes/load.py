@@ -10,17 +10,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from limbeck.errors import LimbeckError, RecipeError, did_you_mean, printable
+from limbeck.recipes.checks.all_errors import mistakes
+
 from .defaults import complete_views, merge_defaults
-from .errors import LimbeckError, RecipeError, did_you_mean, printable
+from .fields import shortened
 from .overrides import GROUPS, apply_override, shared_by_arms, split_override
+from .paths import follow_file
 from .recipe import Functions, Recipe
-from .recipe_mistakes import mistakes
-from .recipe_paths import follow_file
-from .recipe_values import shortened
 from .yaml_file import DEEPEST, MOST_BYTES, Lines, parse_with_slips
 from .yaml_file import Path as Path_
 
-SHIPPED = Path(__file__).resolve().parents[1] / "recipes"
+SHIPPED = Path(__file__).resolve().parent / "shipped"
 NONE: Functions = MappingProxyType({})
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .recipe_values import BelowOne, Count, Flag, Fraction, NotNegative, Number, Part, Positive
+from .fields import BelowOne, Count, Flag, Fraction, NotNegative, Number, Part, Positive
 
 
 class Sgd(Part):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import LimbeckError, RecipeError, did_you_mean
-from .recipe_values import shortened
+from limbeck.errors import LimbeckError, RecipeError, did_you_mean
+
+from .fields import shortened
 from .yaml_file import parse
 
 GROUPS = ("students", "teachers")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .lookup import entries, split_name
+from .registry import entries, split_name
 
 SQLITE = "sqlite:///"
 

@@ -11,24 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from .errors import did_you_mean
-from .recipe_sweep import Sweep
-from .recipe_training import Constant, Optimizer, Schedule
-from .recipe_values import (
-    ArmName,
-    Count,
-    Flag,
-    FolderName,
-    Model,
-    Named,
-    NotNegative,
-    Number,
-    Part,
-    Positive,
-    Seed,
-    shortened,
-)
-from .recipe_views import Views
+from limbeck.errors import did_you_mean
+
+from .fields import ArmName, Count, Flag, FolderName, Model, Named, NotNegative, Number, Part, Positive, Seed, shortened
+from .optimization import Constant, Optimizer, Schedule
+from .sweep import Sweep
+from .views import Views
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Functions = Mapping[str, Callable[..., Any]]

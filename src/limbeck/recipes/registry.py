@@ -17,9 +17,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .errors import LimbeckError, did_you_mean
-from .foreign_model_names import elsewhere
-from .synonyms import NOT_HERE, simple
+from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.recipes.checks.foreign_model_names import elsewhere
+from limbeck.synonyms import NOT_HERE, simple
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NO_DEFAULT = "required"
@@ -53,6 +53,7 @@ class Entry:
 
 
 FUNCTION = {"losses": None, "models": "build", "data": "build"}  # None: the function has the file's name
+FOLDER = {"data": "data/sources"}  # where the files of a room lie, if not in the room itself
 FIXED = {"losses": ("student", "teacher", "targets"), "models": ("num_classes",), "data": ()}
 
 
@@ -60,7 +61,7 @@ FIXED = {"losses": ("student", "teacher", "targets"), "models": ("num_classes",)
 def entries(room: str) -> Mapping[str, Entry]:
     """Every name of `losses`, `models` or `data`, in alphabetical order."""
     found: dict[str, Entry] = {}
-    for path in sorted((PACKAGE / room).glob("*.py")):
+    for path in sorted((PACKAGE / FOLDER.get(room, room)).glob("*.py")):
         for entry in _read(room, path):
             found[entry.name] = entry
     return MappingProxyType(dict(sorted(found.items())))
@@ -253,6 +254,7 @@ def load(entry: Entry, extra: Mapping[str, Callable[..., Any]] = MappingProxyTyp
     """The function itself, imported now. Options of a named size are bound."""
     if entry.name in extra:
         return extra[entry.name]
-    module = importlib.import_module(f"limbeck.{entry.room}.{entry.file}")
+    folder = FOLDER.get(entry.room, entry.room).replace("/", ".")
+    module = importlib.import_module(f"limbeck.{folder}.{entry.file}")
     function = getattr(module, FUNCTION[entry.room] or entry.file)
     return functools.partial(function, **entry.preset) if entry.preset else function

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from .recipe_values import Count, Flag, Number, Part, Seed, shortened
+from .fields import Count, Flag, Number, Part, Seed, shortened
 
 Value = bool | int | float | str | None | list[Any] | dict[str, Any]
 MOST_SETTINGS = 10_000

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .recipe_values import Count, Flag, Fraction, Part, Positive, Seed
+from .fields import Count, Flag, Fraction, Part, Positive, Seed
 
 Share = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1)]
 

@@ -26,7 +26,7 @@ from ruamel.yaml.events import (
     StreamStartEvent,
 )
 
-from .errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 MOST_BYTES = 200_000
 MOST_NODES = 10_000

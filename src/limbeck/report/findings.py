@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from . import statistics
 from .arms import Arm, Learner
+from .comparisons import FEWEST_SEEDS, Standing, standing
 from .ensembles import ENSEMBLE, agreement_of_members
-from .standing import FEWEST_SEEDS, Standing, standing
+from .markdown import cell
 from .statistics import format_number, format_signed, format_spread
-from .table import cell
 
 
 def findings(arms: Sequence[Arm]) -> list[str]:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .arms import Arm, judged_split
-from .standing import standing
-from .table import cell, duration
+from .comparisons import standing
+from .markdown import cell, duration
 
 
 def recipe_name(result: Mapping[str, Any]) -> str:

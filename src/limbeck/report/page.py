@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.files import make_folder, replace, saying_where
+from limbeck.report.figures.bars import draw_bars
+from limbeck.report.figures.curves import Curves, draw
+from limbeck.report.figures.teacher_graph import wiring
+from limbeck.storage.atomic import make_folder, replace, saying_where
 
 from . import notes, tables
 from .arms import Arm, arms_of, judged_split
-from .bars import draw_bars
-from .curves import Curves, draw
-from .diagram import wiring
-from .headline import failure_line, findings
-from .ready import from_files
-from .table import cell
+from .findings import failure_line, findings
+from .markdown import cell
+from .pretrained import from_files
 
 FIGURES = {
     "arms": "accuracy and retention of every arm",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .arms import Arm
+from .markdown import cell
 from .statistics import format_number
-from .table import cell
 
 FROM_A_FILE = "from a file"
 CLEARLY = 3.0

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from .arms import arms_of, judged_split
+from .comparisons import standing
 from .ensembles import with_ensembles
-from .headline import failure_line
-from .standing import standing
+from .findings import failure_line
+from .markdown import DASH, plain_table
 from .statistics import format_interval, format_number, format_spread, mean
-from .table import DASH, plain_table
 
 WIDTH = 100
 

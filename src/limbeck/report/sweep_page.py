@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.files import make_folder, replace, saying_where
+from limbeck.report.figures.heat_map import axis_name, draw_heat_map
+from limbeck.storage.atomic import make_folder, replace, saying_where
 
 from . import notes, tables
 from .arms import arms_of
-from .headline import findings
-from .heat_map import axis_name, draw_heat_map
+from .findings import findings
+from .markdown import DASH, cell, duration, markdown_table
 from .statistics import format_spread, mean
 from .summary import terminal_width
-from .table import DASH, cell, duration, markdown_table
 
 MOST_ROWS = 200
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .arms import Arm, Learner
+from .comparisons import efficiency_scores, standing
 from .ensembles import ENSEMBLE, agreement_of_members, with_ensembles
-from .standing import efficiency_scores, standing
+from .markdown import DASH, cell, duration, markdown_table
 from .statistics import format_interval, format_number, format_spread, mean
-from .table import DASH, cell, duration, markdown_table
 
 WORST_CLASSES = 10
 ARMS_BY_CLASS = 6

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 TEMPORARY = ".tmp-"
 

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import LimbeckError
-from .files import TEMPORARY, flush_folder, make_folder, plain_name, remove_unfinished, saying_where, write_durably
+from limbeck.errors import LimbeckError
+
+from .atomic import TEMPORARY, flush_folder, make_folder, plain_name, remove_unfinished, saying_where, write_durably
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import LimbeckError
-from .files import saying_where
+from limbeck.errors import LimbeckError
+
+from .atomic import saying_where
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .differences import differences
-from .errors import LimbeckError
-from .files import (
+from limbeck.errors import LimbeckError
+from limbeck.recipes.differences import differences
+from limbeck.recipes.fields import shortened
+from limbeck.recipes.paths import with_whole_paths
+from limbeck.recipes.recipe import Recipe
+
+from .atomic import (
     files_below,
     finite,
     flush_folder,
@@ -36,9 +40,6 @@ from .files import (
     write_json,
 )
 from .lock import Held, held
-from .recipe import Recipe
-from .recipe_paths import with_whole_paths
-from .recipe_values import shortened
 
 
 class RunDirectory:

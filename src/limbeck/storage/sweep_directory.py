@@ -16,11 +16,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .directory import RunDirectory
-from .errors import LimbeckError
-from .files import make_folder, saying_where
+from limbeck.errors import LimbeckError
+from limbeck.recipes.fields import shortened
+
+from .atomic import make_folder, saying_where
 from .lock import Held, held
-from .recipe_values import shortened
+from .run_directory import RunDirectory
 
 SECONDS_BETWEEN_TRIES = 0.05
 

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from limbeck.runs.files import files_below
+from limbeck.console import progress_bar
 
-from . import progress
+from .atomic import files_below
 
 try:
     import fcntl
@@ -123,7 +123,7 @@ def lock_file(file: IO[bytes], message: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        progress.notice(message)
+        progress_bar.notice(message)
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError:
         pass  # a drive without locks

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.files import copy_folder, read_json
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_sweep import Sweep
-from limbeck.runs.sweep_directory import SweepDirectory
+from limbeck.building.data import Images
+from limbeck.experiment.cohorts import MakeRule, MakeWatcher, work_through
+from limbeck.experiment.context import Bench
+from limbeck.experiment.plan import Plan, make_plan
+from limbeck.experiment.signals import PoliteStop
+from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.sweep import Sweep
+from limbeck.storage.atomic import copy_folder, read_json
+from limbeck.storage.run_directory import RunDirectory
+from limbeck.storage.sweep_directory import SweepDirectory
 
-from .bench import Bench
-from .board import Board
-from .images import Images
-from .plan import Plan, make_plan
+from . import database
+from .database import Board
 from .settings import Source
-from .stop import PoliteStop
-from .work import MakeRule, MakeWatcher, work_through
+from .shared_cohort import taught_once
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,19 @@ class Hall:
         """Go through a recipe's cohorts here, or on the cluster."""
         plan = make_plan(bench.recipe, most)
         if self.ray is None:
-            return plan, work_through(bench, plan, make_watcher, stop, rule)
-        from .ray_work import work_through_cluster
+            if self.board is None:
+                return plan, work_through(bench, plan, make_watcher, stop, rule)
+            shared = partial(taught_once, self.board, bench.directory)
+            looks = database.SECONDS_BETWEEN_LOOKS
+            return plan, work_through(bench, plan, make_watcher, stop, rule, shared, looks)
+        from .ray_cluster import work_through_cluster
 
         return plan, work_through_cluster(bench, plan, make_watcher, stop, rule, most=most, address=self.ray)
 
     def bench(self, recipe: Recipe, directory: RunDirectory) -> Bench:
         """A place to work through one recipe, with the images on the device."""
         train = self.images.train.to(self.device)
-        return Bench(
-            recipe, self.images, train, self.device, directory, self.source.losses, self.source.models, board=self.board
-        )
+        return Bench(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
 
 
 def take_teachers_over(search: RunDirectory, chosen: RunDirectory, recipe: Recipe, plan: Plan) -> None:

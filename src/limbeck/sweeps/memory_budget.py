@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from limbeck.runs.recipe import LossTerm, Views
-from limbeck.teaching.learner import Learner
-from limbeck.teaching.loop import take_step
+from limbeck.building.assemble import make_learner, view_planner, view_recipe
+from limbeck.experiment.context import Bench
+from limbeck.experiment.plan import LearnerPlan
+from limbeck.recipes.recipe import LossTerm, Views
+from limbeck.training.learner import Learner
+from limbeck.training.loop import take_step
 from limbeck.views.apply import make_view
 
-from .assemble import make_learner, view_planner, view_recipe
-from .bench import Bench
 from .free_memory import free_memory, kernel_says
-from .plan import LearnerPlan
 
 SHARE_OF_WHAT_IS_FREE = 0.8
 STATUS = Path("/proc/self/status")
@@ -35,11 +35,11 @@ def learners_at_once(bench: Bench, plan: LearnerPlan, views: Views, *, free: int
 
 def _one_step(bench: Bench, plan: LearnerPlan, views: Views) -> tuple[int, int]:
     """Bytes that one learner keeps after a step on labels alone, and bytes that the step needs besides."""
-    alone = LearnerPlan(plan.name, plan.arm, plan.role, plan.seed, ())
     arm = bench.recipe.arms()[plan.arm]
     on_labels = arm.model_copy(update={"teacher": (), "loss": (LossTerm(name="cross_entropy"),)})
     learner = make_learner(
-        on_labels, alone, bench.images, device=bench.device, precision=bench.recipe.precision,
+        plan.name, on_labels, bench.images, arm_name=plan.arm, seed=plan.seed, device=bench.device,
+        precision=bench.recipe.precision,
         losses=bench.losses, models=bench.models,
     )  # fmt: skip
     planner = view_planner(bench.images, view_recipe(views), 0)

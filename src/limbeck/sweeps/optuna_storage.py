@@ -6,7 +6,7 @@ import time
 import warnings
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, in_a_line
 
 TRIES, SECONDS_BETWEEN_TRIES = 4, 0.5
 """Two who come to an empty database at once both make its tables, and one of them is refused."""

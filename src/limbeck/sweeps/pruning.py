@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from limbeck.teaching.learner import Learner
+from limbeck.training.learner import Learner
 
 SPARED = 0.25
 """Share of a training that every setting is given."""

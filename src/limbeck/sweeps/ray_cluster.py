@@ -21,21 +21,20 @@ from typing import Any
 
 import torch
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError, in_a_line
-from limbeck.runs.files import make_folder, read_json, replace, saying_where
-from limbeck.runs.recipe import Functions, Recipe
-from limbeck.runs.recipe_paths import with_whole_paths
+from limbeck.building.data import Images
+from limbeck.errors import LimbeckError, in_a_line
+from limbeck.experiment.cohort import run_cohort
+from limbeck.experiment.cohorts import MakeRule, MakeWatcher, is_ready
+from limbeck.experiment.context import Bench
+from limbeck.experiment.plan import CohortPlan, Plan, make_plan
+from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.recipes.paths import with_whole_paths
+from limbeck.recipes.recipe import Functions, Recipe
+from limbeck.storage.atomic import make_folder, read_json, replace, saying_where
+from limbeck.storage.run_directory import RunDirectory
+from limbeck.training.device import choose_device
 from limbeck.types import Normalisation, Split
-
-from .bench import Bench
-from .cohort_run import run_cohort
-from .device import choose_device
-from .follow import Watcher
-from .images import Images
-from .plan import CohortPlan, Plan, make_plan
-from .stop import PoliteStop
-from .work import MakeRule, MakeWatcher, is_ready
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_ANSWER = 5.0

@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.files import make_folder, read_json, saying_where, write_json
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_sweep import Sweep
+from limbeck.building.checks.before_training import check_before_training
+from limbeck.experiment.cohorts import MakeWatcher
+from limbeck.experiment.plan import CohortPlan, make_plan
+from limbeck.experiment.run import curves
+from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.timing import Span, spans_of
+from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.sweep import Sweep
+from limbeck.storage.atomic import make_folder, read_json, saying_where, write_json
+from limbeck.storage.run_directory import RunDirectory
 
-from .capacity import learners_at_once
-from .choose import Outcome, outcomes
-from .hall import Hall, take_teachers_over
-from .plan import CohortPlan, make_plan
-from .preflight import check_before_training
-from .propose import Study
-from .prune import MedianRule
-from .run import curves
+from .context import Hall, take_teachers_over
+from .memory_budget import learners_at_once
+from .pruning import MedianRule
+from .selection import Outcome, outcomes
 from .settings import Setting, Settings, Source, as_written, combine, drawn, only
-from .spans import Span, spans_of
-from .stop import PoliteStop
-from .work import MakeWatcher
+from .tpe import Study
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 from .settings import Settings
 

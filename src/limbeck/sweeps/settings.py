@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.errors import RecipeError
-from limbeck.runs.recipe import Arm, Functions, Recipe
-from limbeck.runs.recipe_file import NONE, Written, load_recipe, read_recipe
-from limbeck.runs.recipe_sweep import Range, Sweep, Value
+from limbeck.errors import RecipeError
+from limbeck.experiment.plan import own_seed
+from limbeck.recipes.load import NONE, Written, load_recipe, read_recipe
+from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.recipes.sweep import Range, Sweep, Value
 from limbeck.seeding import key as number_of
-
-from .plan import own_seed
 
 EVERY_STUDENT = "students.*."
 BESIDE = ("students", "teachers", "views")

@@ -8,11 +8,11 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.files import finite
+from limbeck.experiment.plan import CohortPlan
+from limbeck.storage.atomic import finite
+from limbeck.storage.run_directory import RunDirectory
 
-from .board import Board
-from .plan import CohortPlan
+from .database import Board
 
 Taught = dict[str, Any]
 

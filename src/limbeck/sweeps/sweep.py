@@ -9,34 +9,34 @@ from typing import Any
 
 import torch
 
+from limbeck.building.arguments import check_run
+from limbeck.building.checks.before_training import check_before_training
+from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.building.data import Images, load_images
+from limbeck.errors import LimbeckError
+from limbeck.experiment.cohorts import MakeWatcher
+from limbeck.experiment.custom_functions import must_be_as_begun
+from limbeck.experiment.environment import environment
+from limbeck.experiment.plan import make_plan
+from limbeck.experiment.python_call import python_call
+from limbeck.experiment.run import checked_name, curves, failures, results, say_of_files
+from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.timing import covered, summed
+from limbeck.experiment.torchrun import under_torchrun
+from limbeck.experiment.train_cohort import fingerprint
+from limbeck.recipes.load import NONE, load_recipe
+from limbeck.recipes.recipe import Functions, Recipe
 from limbeck.report.page import write_report
 from limbeck.report.sweep_page import write_sweep_report
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import make_folder, read_json, saying_where, write_json
-from limbeck.runs.recipe import Functions, Recipe
-from limbeck.runs.recipe_file import NONE, load_recipe
-from limbeck.runs.sweep_directory import SweepDirectory
+from limbeck.storage.atomic import make_folder, read_json, saying_where, write_json
+from limbeck.storage.sweep_directory import SweepDirectory
+from limbeck.training.device import choose_device
 
-from .arguments import check_run
-from .board import Board
-from .choose import best_of, chosen_recipe
-from .device import choose_device
-from .environment import environment
-from .follow import fingerprint
-from .hall import Hall, take_teachers_over
-from .images import Images, load_images
-from .joined import under_torchrun
-from .own_functions import must_be_as_begun
-from .plan import make_plan
-from .preflight import check_before_training
-from .python_call import python_call
-from .ready_check import check_ready_arms
-from .run import checked_name, curves, failures, results, say_of_files
+from .context import Hall, take_teachers_over
+from .database import Board
 from .search import Found, first_settings, search, untested
+from .selection import best_of, chosen_recipe
 from .settings import Source, as_written, combine
-from .spans import covered, summed
-from .stop import PoliteStop
-from .work import MakeWatcher
 
 OF_THE_MACHINE = ("data", "threads", "device", "save_every_seconds", "keep_checkpoints")
 """What may differ between machines that share a sweep; the images themselves may not."""

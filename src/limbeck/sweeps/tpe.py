@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.recipe_sweep import Range, Sweep
+from limbeck.recipes.sweep import Range, Sweep
 from limbeck.seeding import key
 
 from .optuna_storage import open_shared_study, open_study, optuna

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from limbeck.teaching.teacher import fingerprint
+from .teacher import fingerprint
 
 INSTALLED = tuple(
     str(Path(place).resolve())

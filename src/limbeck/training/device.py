@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 
 def choose_device(word: str) -> torch.device:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, distributed, nn
 
-from limbeck.runs.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, in_a_line
 from limbeck.types import Outputs
 
 BUCKET = 2**22

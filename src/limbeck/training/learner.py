@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from limbeck.seeding import seed_device
 from limbeck.types import Outputs, Targets
-from limbeck.views.prepare import InputFormat
+from limbeck.views.preprocess import InputFormat
 
-from .averaging import WeightAverage
+from .distributed import ALONE, Processes, synchronised
 from .model_errors import naming_model
 from .objective import Objective
 from .optimizers import MakeOptimizer, clip, restore, scale_rates
 from .precision import autocast
-from .processes import ALONE, Processes, synchronised
 from .schedules import Schedule, constant
 from .teacher import as_outputs
+from .weight_average import WeightAverage
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from limbeck.types import Outputs, Split
-from limbeck.views.ahead import epoch_of_views
 from limbeck.views.apply import View
+from limbeck.views.epoch import epoch_of_views
 from limbeck.views.plan import ViewPlanner
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 
 from .learner import Learner
-from .memory import naming_memory
+from .out_of_memory import naming_memory
 from .teacher import Pixels
 
 STEPS_BETWEEN_CHECKS = 50

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from limbeck.runs.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, in_a_line
 
-from .memory import is_out_of_memory
+from .out_of_memory import is_out_of_memory
 
 SIDES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 299, 384)
 """Sides in pixels that published models take; tried in this order where an image does not fit."""

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .eager import eager
 from .precision import has_fast_bfloat16
+from .uncompiled import eager
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the odd quintic whose iteration drives all singular values towards 1 (Jordan et al., "Newton-Schulz")."""

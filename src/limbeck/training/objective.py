@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError, in_a_line
 from limbeck.losses.log_space import log_probabilities
 from limbeck.losses.plain_tensors import described
-from limbeck.runs.errors import LimbeckError, in_a_line
 from limbeck.types import Outputs, Targets
 
-from .memory import is_out_of_memory
+from .out_of_memory import is_out_of_memory
 
 Loss = Callable[..., Tensor]
 

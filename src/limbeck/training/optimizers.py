@@ -9,8 +9,8 @@ import torch
 from torch import nn, optim
 from torch.optim import Optimizer
 
-from .eager import eager
 from .muon import Muon
+from .uncompiled import eager
 
 Parameters = Iterable[nn.Parameter]
 MakeOptimizer = Callable[[Parameters], Optimizer]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from .depthwise import DepthwiseInFloat32
-from .pointwise import PointwiseBySlicing
+from .depthwise_float32 import DepthwiseInFloat32
+from .pointwise_slicing import PointwiseBySlicing
 
 
 @functools.cache

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.types import Predict
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 
-from .memory import naming_memory
 from .model_errors import naming_model
+from .out_of_memory import naming_memory
 from .precision import autocast
 from .teacher import as_outputs
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.losses.plain_tensors import described
-from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs
-from limbeck.views.prepare import InputFormat
+from limbeck.views.preprocess import InputFormat
 
 from .model_errors import naming_model
 from .precision import autocast

@@ -13,7 +13,7 @@ from limbeck.types import Normalisation, Split, Targets, UnmixedTargets
 
 from . import erasing, mixing, operations, resized_crop
 from .plan import ViewPlan, ViewRecipe, joined
-from .replaced import replaced
+from .replace_rows import replaced
 
 GREY = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .levels import cut_off
+from .round_pixels import cut_off
 
 GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as image libraries round it
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .replaced import replaced
+from .replace_rows import replaced
 
 ATTEMPTS = 10
 

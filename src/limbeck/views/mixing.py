@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limbeck.types import Targets
 
-from .levels import cut_off
+from .round_pixels import cut_off
 
 
 @dataclass(frozen=True)

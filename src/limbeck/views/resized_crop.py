@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .erasing import draw_tries, first_fit
-from .levels import cut_off
+from .round_pixels import cut_off
 
 CUBIC = -0.5  # Keys' coefficient, as in Pillow, and in torch where it antialiases
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .colour import grey
-from .levels import cut_off
+from .round_pixels import cut_off
 
 LEVELS = 256
 

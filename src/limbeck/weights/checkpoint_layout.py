@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .inert import Inert, full_name
+from .inert_classes import Inert, full_name
 
 PLACES = ("state_dict", "model_state_dict", "model", "net", "network", "state_dict_ema", "model_ema", "ema")
 WRAPPERS = ("module.", "_orig_mod.")

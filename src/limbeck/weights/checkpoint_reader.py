@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .checkpoint_layout import COUNTERS, PLACES, Choice, UnfitError, at, beside_weights, choose, without_prefixes
-from .inert import LIKE, MOST_UNKNOWN, Inert, full_name, runs_code, stand_in
+from .inert_classes import LIKE, MOST_UNKNOWN, Inert, full_name, runs_code, stand_in
 
 WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".tar", ".safetensors")
 __all__ = ["PLACES", "UnfitError", "main", "plain_tensors", "read", "state_dict"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 FIRST_BYTES = 512
 ELSEWHERE = (

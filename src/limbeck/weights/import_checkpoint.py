@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from limbeck.runs.errors import LimbeckError, printable
-from limbeck.runs.files import flush_folder
+from limbeck.errors import LimbeckError, printable
+from limbeck.storage.atomic import flush_folder
 
 from .file_kind import FIRST_BYTES, file_kind
 
@@ -34,7 +34,7 @@ import importlib.util, json, sys
 spec = importlib.util.spec_from_file_location("limbeck", sys.argv[1])
 sys.modules["limbeck"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["limbeck"])
-from limbeck.models.foreign_weights_reader import main
+from limbeck.weights.checkpoint_reader import main
 print(json.dumps(main(*sys.argv[2:])))
 """  # isolated, a process finds no package by its usual ways: it is told where this one is
 

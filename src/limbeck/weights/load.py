@@ -10,9 +10,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
-from .fitting_names import fitting_names
+from .parameter_names import fitting_names
 
 COUNTER = "num_batches_tracked"  # a file may have it or lack it
 AVERAGED = "n_averaged"  # what torch's averages of weights count beside them: no part of a model

@@ -12,14 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from limbeck.models.weights import mismatch
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Arm, Functions, Recipe
-from limbeck.teaching.memory import naming_memory
-from limbeck.teaching.model_errors import does_not_take, naming_build
-from limbeck.views.apply import make_view
-
-from .assemble import (
+from limbeck.building.assemble import (
     build_model,
     check_channels,
     check_logits,
@@ -29,7 +22,13 @@ from .assemble import (
     view_planner,
     view_recipe,
 )
-from .images import Images
+from limbeck.building.data import Images
+from limbeck.errors import LimbeckError
+from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.training.model_errors import does_not_take, naming_build
+from limbeck.training.out_of_memory import naming_memory
+from limbeck.views.apply import make_view
+from limbeck.weights.load import mismatch
 
 ZOOS = ("timm:", "torchvision:")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from limbeck.teaching.precision import autocast
+from limbeck.training.precision import autocast
 
 
 def first_not_finite(model: nn.Module, pixels: Tensor, dtype: torch.dtype) -> str | None:

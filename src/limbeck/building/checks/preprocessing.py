@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import accuracy
 from limbeck.evaluation.paired import paired_difference
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching.model_errors import side_of
+from limbeck.training.model_errors import side_of
 from limbeck.types import Normalisation, Predict, Split
-from limbeck.views.prepare import InputFormat
+from limbeck.views.preprocess import InputFormat
 
 from .class_order import natural_order, order_by_confusion, reordered, sure_swap
 

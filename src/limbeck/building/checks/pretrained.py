@@ -9,19 +9,19 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from limbeck.building.assemble import input_format, load_ready_teacher, make_teacher
+from limbeck.building.data import Images
+from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import accuracy, answered, balanced_accuracy
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe import Arm, Functions, Recipe
-from limbeck.teaching.predictor import predictor
-from limbeck.teaching.teacher import Teacher
+from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.training.predictor import predictor
+from limbeck.training.teacher import Teacher
 from limbeck.types import Predict, Split
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.preprocess import InputFormat, prepare
 
-from .assemble import input_format, load_ready_teacher, make_teacher
-from .images import Images
 from .not_finite import first_not_finite
-from .other_inputs import Other, better
+from .preprocessing import Other, better
 
 IMAGES_TO_MEASURE = 500
 LUCK = 1e-3

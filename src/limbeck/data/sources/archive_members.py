@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from limbeck.runs.errors import LimbeckError, in_a_line, printable
+from limbeck.data.checksum import check
+from limbeck.errors import LimbeckError, in_a_line, printable
 
-from .checksum import check
 from .class_folders import is_junk
 
 MOST = 1_000_000  # members of a zip

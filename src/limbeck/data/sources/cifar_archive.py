@@ -13,13 +13,13 @@ from typing import IO
 
 import numpy as np
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.cache_writer import Contents
+from limbeck.data.checksum import check
+from limbeck.errors import LimbeckError
 from limbeck.types import Dataset, Normalisation
 
-from . import store
-from .checksum import check
 from .official_archive import OfficialArchive, archive_dataset
-from .writing import Contents
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
@@ -77,7 +77,7 @@ def _from_folder(archive: Archive, folder: Path) -> Dataset:
             with (folder / name).open("rb") as file:
                 yield from _records(archive, file, folder / name)
 
-    return store.dataset(archive.name, store.key(archive.name, {}, files), produce)
+    return cache.dataset(archive.name, cache.key(archive.name, {}, files), produce)
 
 
 def _from_tar(archive: Archive, path: Path) -> Contents:

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from limbeck.runs.errors import LimbeckError
-
-from .images import SUFFIXES, UNREAD_SUFFIXES
-from .split_names import NAMES, split_of
-from .spoilt import Spoilt
+from limbeck.data.decode import SUFFIXES, UNREAD_SUFFIXES
+from limbeck.data.split_names import NAMES, split_of
+from limbeck.data.unreadable import Spoilt
+from limbeck.errors import LimbeckError
 
 JUNK = {
     "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "__pycache__", "@eadir",

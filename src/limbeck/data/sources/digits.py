@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.cache_writer import Contents
+from limbeck.data.splits import stratify
+from limbeck.errors import LimbeckError
 from limbeck.types import Dataset
-
-from . import store
-from .split import stratify
-from .writing import Contents
 
 TEST = 0.2
 
@@ -22,7 +21,7 @@ def build() -> Dataset:
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test part).
     Raises LimbeckError where scikit-learn is not installed.
     """
-    return store.dataset("digits", store.key("digits", {"test": TEST}), _read)
+    return cache.dataset("digits", cache.key("digits", {"test": TEST}), _read)
 
 
 def _read() -> Contents:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from limbeck.data import cache
+from limbeck.data.decode_parallel import Item, check_image_size
+from limbeck.data.inventory import Inventory, files_of, notes_on_absent, notes_on_untested, stored
+from limbeck.data.splits import check_fraction, stratify
+from limbeck.data.unreadable import Reading, advice, check_choice
 from limbeck.types import Dataset
 
-from . import class_folders, store
+from . import class_folders
 from .class_folders import Classes, Found
-from .decoding import Item, check_image_size
-from .inventory import Inventory, files_of, notes_on_absent, notes_on_untested, stored
-from .split import check_fraction, stratify
-from .spoilt import Reading, advice, check_choice
 
 
 def build(path: str, *, image_size: int | None = None, test: float = 0.2, spoilt: str = "refuse") -> Dataset:
@@ -41,7 +42,7 @@ def build(path: str, *, image_size: int | None = None, test: float = 0.2, spoilt
     name = f"folder:{root.absolute().name}"
     return stored(
         name,
-        store.key("folder", options, every),
+        cache.key("folder", options, every),
         lambda reading: _inventory(root, found, test, reading),
         image_size=image_size,
         spoilt=spoilt,

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.cache_writer import Contents
+from limbeck.data.download import download
+from limbeck.errors import LimbeckError
+from limbeck.storage import default_folders
 from limbeck.types import Dataset
-
-from . import folders, store
-from .download import download
-from .writing import Contents
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ def archive_dataset(
         raise LimbeckError(f"{given}: no such file; path takes {archive.file_name} or its extracted folder")
 
     def produce() -> Contents:
-        file = given or folders.data_folder() / archive.file_name
+        file = given or default_folders.data_folder() / archive.file_name
         if not file.is_file():
             download(archive.url, file, sha256=archive.sha256)
         return from_file(file)
 
     # The checksum stands for the contents: once decoded, neither the archive nor the network is needed again.
-    return store.dataset(archive.name, store.key(archive.name, {"sha256": archive.sha256}), produce)
+    return cache.dataset(archive.name, cache.key(archive.name, {"sha256": archive.sha256}), produce)

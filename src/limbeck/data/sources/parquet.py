@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.decode_parallel import Item, check_image_size
+from limbeck.data.inventory import Inventory, notes_on_absent, notes_on_untested, stored
+from limbeck.data.splits import check_fraction, stratify
+from limbeck.data.unreadable import Reading, advice, check_choice
+from limbeck.errors import LimbeckError
 from limbeck.types import Dataset
 
-from . import parquet_files, store
-from .decoding import Item, check_image_size
-from .inventory import Inventory, notes_on_absent, notes_on_untested, stored
-from .parquet_schema import Columns, choose
-from .split import check_fraction, stratify
-from .spoilt import Reading, advice, check_choice
+from . import parquet_files
+from .parquet_columns import Columns, choose
 
 ROWS = 128  # read at a time
 
@@ -47,7 +48,7 @@ def build(
     check_choice(spoilt)
     files = parquet_files.find(where)
     options = {"image": image, "label": label, "image_size": image_size, "test": test, "spoilt": spoilt}
-    entry = store.key("parquet", options, [file for split in files.values() for file in split])
+    entry = cache.key("parquet", options, [file for split in files.values() for file in split])
     name = f"parquet:{where.name}"
     return stored(
         name,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.errors import LimbeckError, did_you_mean
 
 PREFERRED_LABELS = ("label", "fine_label")
 

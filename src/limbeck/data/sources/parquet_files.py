@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from limbeck.runs.errors import LimbeckError
-
-from .split_names import split_of
+from limbeck.data.split_names import split_of
+from limbeck.errors import LimbeckError
 
 SHARD = re.compile(r"(?P<stem>.*)-(?P<place>\d{5})-of-(?P<count>\d{5})$")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.cache_writer import Contents
+from limbeck.data.decode_parallel import Item, decoded
+from limbeck.errors import LimbeckError
 from limbeck.types import Dataset, Normalisation
 
-from . import store
-from .decoding import Item, decoded
-from .members import FolderMembers, Members, in_zip
+from .archive_members import FolderMembers, Members, in_zip
 from .official_archive import OfficialArchive, archive_dataset
-from .writing import Contents
 
 SIDE = 64
 IMAGE = 100_000  # bytes at most; the official images have some 3,000
@@ -95,10 +95,10 @@ def _from_folder(archive: Archive, folder: Path) -> Dataset:
         return _contents(archive, names, str(folder), _decoded(members, images))
 
     try:
-        entry = store.key(archive.name, {}, files)
+        entry = cache.key(archive.name, {}, files)
     except OSError as error:  # a broken link
         raise LimbeckError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    return store.dataset(archive.name, entry, produce)
+    return cache.dataset(archive.name, entry, produce)
 
 
 def _from_zip(archive: Archive, path: Path) -> Contents:

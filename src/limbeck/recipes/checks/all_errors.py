@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from .recipe import Functions, Recipe
-from .recipe_checks import Complaint, check_names
-from .recipe_repair import repaired
+from limbeck.recipes.recipe import Functions, Recipe
+
+from .names import Complaint, check_names
+from .repair import repaired
 
 
 def mistakes(tree: Mapping[str, Any], *, losses: Functions, models: Functions) -> tuple[Recipe | None, list[Complaint]]:

@@ -7,7 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from .synonyms import simple
+from limbeck.synonyms import simple
 
 REGISTERED = re.compile(r"^@register_model\b.*\n(?:(?:@| |\)).*\n)*def (\w+)\(", re.MULTILINE)
 WELL_KNOWN: str = (

@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
-from .errors import did_you_mean, nearest
-from .lookup import entries
-from .recipe import Recipe
-from .recipe_checks import Complaint
-from .recipe_places import key_hint
-from .recipe_values import Named, shortened
+from limbeck.errors import did_you_mean, nearest
+from limbeck.recipes.fields import Named, shortened
+from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.registry import entries
+
+from .misplaced_keys import key_hint
+from .names import Complaint
 
 
 class Place(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
-from .errors import did_you_mean
-from .lookup import entries
-from .recipe import Data, LossTerm, Recipe
-from .recipe_values import Named
-from .synonyms import meant_by, simple
+from limbeck.errors import did_you_mean
+from limbeck.recipes.fields import Named
+from limbeck.recipes.recipe import Data, LossTerm, Recipe
+from limbeck.recipes.registry import entries
+from limbeck.synonyms import meant_by, simple
 
 Path = tuple[str | int, ...]
 ARM, ITEM = "*", 0

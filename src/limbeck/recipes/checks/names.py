@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
-from .errors import LimbeckError, did_you_mean
-from .lookup import Entry, Hint, check_options, check_unplaced_options, find
-from .recipe import Arm, Functions, LossTerm, Recipe
-from .recipe_places import Path, key_hint
-from .sweep_checks import check_sweep
+from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.recipes.recipe import Arm, Functions, LossTerm, Recipe
+from limbeck.recipes.registry import Entry, Hint, check_options, check_unplaced_options, find
+
+from .misplaced_keys import Path, key_hint
+from .sweep import check_sweep
 
 Complaint = tuple[tuple[str | int, ...], str]
 OF_EACH_LOSS = ("weight", "warmup_epochs")

@@ -14,10 +14,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from .errors import nearest
-from .recipe import Recipe
-from .recipe_checks import Complaint
-from .recipe_complaints import Place, bare, choices, complaint_of, meant, place_of
+from limbeck.errors import nearest
+from limbeck.recipes.recipe import Recipe
+
+from .messages import Place, bare, choices, complaint_of, meant, place_of
+from .names import Complaint
 
 Path = tuple[str | int, ...]
 NUMBERS = (1, 0, 0.5, 0.25)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .recipe_sweep import MOST_SETTINGS, Range, Sweep
-from .recipe_values import shortened
+from limbeck.recipes.fields import shortened
+from limbeck.recipes.sweep import MOST_SETTINGS, Range, Sweep
 
 Complaint = tuple[tuple[str | int, ...], str]
 

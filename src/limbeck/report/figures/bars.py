@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .arms import Arm
-from .drawing import Look, drawn, looks, shortened
-from .ensembles import with_ensembles
-from .standing import standing
-from .statistics import format_number, mean, standard_deviation
+from limbeck.report.arms import Arm
+from limbeck.report.comparisons import standing
+from limbeck.report.ensembles import with_ensembles
+from limbeck.report.statistics import format_number, mean, standard_deviation
+
+from .style import Look, drawn, looks, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

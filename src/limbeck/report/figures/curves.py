@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .arms import Arm
-from .drawing import Look, drawn, looks, shortened
-from .statistics import mean
+from limbeck.report.arms import Arm
+from limbeck.report.statistics import mean
+
+from .style import Look, drawn, looks, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .drawing import drawn
-from .statistics import mean
+from limbeck.report.statistics import mean
+
+from .style import drawn
 
 
 def draw_heat_map(result: Mapping[str, Any], arm: str) -> dict[str, bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .drawing import shortened
+from .style import shortened
 
 Row = tuple[str, Sequence[NDArray[np.uint8]], Sequence[str]]
 """What the row shows, its images `[H, W, 3]` and their captions."""

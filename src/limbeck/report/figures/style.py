@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arms import Arm
-from .ensembles import ENSEMBLE
+from limbeck.report.arms import Arm
+from limbeck.report.ensembles import ENSEMBLE
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.data import folders, temporary
-from limbeck.runs.files import flush_folder, make_folder, saying_where, write_durably
+from limbeck.storage import default_folders, temporary_folder
+from limbeck.storage.atomic import flush_folder, make_folder, saying_where, write_durably
 
 LOGITS, MANIFEST = "logits.f16", "manifest.json"
 VALUE = np.dtype("<f2")
@@ -33,7 +33,7 @@ Rows = NDArray[np.float16]
 
 def location() -> Path:
     """The folder of all banks."""
-    return folders.cache_folder() / "outputs"
+    return default_folders.cache_folder() / "outputs"
 
 
 def fingerprint(made_of: Mapping[str, Any]) -> str:
@@ -84,7 +84,7 @@ class OutputsBank:
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             self.say(f"{place}: damaged ({reason}); thrown away, and the teacher is asked again")
-            temporary.discard(place)
+            temporary_folder.discard(place)
             return None
 
     def begin(self, epoch: int) -> EpochWriter:
@@ -94,7 +94,7 @@ class OutputsBank:
         """
         with saying_where(self.folder):
             make_folder(self.folder)
-            temporary.remove_left_behind(self.folder)
+            temporary_folder.remove_left_behind(self.folder)
         return EpochWriter(self, epoch)
 
     def manifest(self, epoch: int, sha256: str) -> bytes:
@@ -131,7 +131,7 @@ class EpochWriter:
         self._sum = hashlib.sha256()
         self._open = contextlib.ExitStack()
         with saying_where(bank.folder):
-            self._beside = self._open.enter_context(temporary.folder(bank.folder))
+            self._beside = self._open.enter_context(temporary_folder.folder(bank.folder))
             self._file = self._open.enter_context((self._beside / LOGITS).open("xb"))
         self._write(_header(bank.shape))
 
@@ -149,7 +149,7 @@ class EpochWriter:
         place = self.bank._place(self.epoch)
         with saying_where(place), self._open:
             self._file.close()
-            temporary.settle(self._beside / LOGITS)
+            temporary_folder.settle(self._beside / LOGITS)
             write_durably(self._beside / MANIFEST, self.bank.manifest(self.epoch, self._sum.hexdigest()))
             flush_folder(self._beside)
             try:
@@ -208,16 +208,16 @@ def entries() -> list[BankEntry]:
 
 def size() -> int:
     """Bytes on disk, what is being written included."""
-    return sum(temporary.bytes_below(folder) for folder in _folders())
+    return sum(temporary_folder.bytes_below(folder) for folder in _folders())
 
 
 def clean() -> int:
     """Remove every bank, and what killed writers left; returns the bytes freed. Other files stay."""
     before = size()
     for folder in _folders():
-        temporary.remove_left_behind(folder)
+        temporary_folder.remove_left_behind(folder)
         for epoch in folder.glob("epoch-*"):
-            temporary.discard(epoch)
+            temporary_folder.discard(epoch)
         with contextlib.suppress(OSError):  # a process is writing here
             folder.rmdir()
     return before - size()
@@ -228,7 +228,7 @@ def _entry(folder: Path) -> BankEntry | None:
     for manifest in manifests:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads(manifest.read_bytes())["made_of"]
-            entry = BankEntry(folder.name, about, len(manifests), temporary.bytes_below(folder))
+            entry = BankEntry(folder.name, about, len(manifests), temporary_folder.bytes_below(folder))
             return entry if entry.model else None
     return None  # removed by another process, or nothing sealed yet
 

@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from limbeck.training.teacher import Teacher, fingerprint
 from limbeck.types import Split
 from limbeck.views.apply import make_view
 from limbeck.views.plan import ViewPlanner
-
-from .teacher import Teacher, fingerprint
 
 FORMAT = 1
 """Of the files, and of what a teacher does besides the model: to be raised when either changes."""

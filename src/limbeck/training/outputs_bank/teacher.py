@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.training.teacher import Pixels, Teacher
 from limbeck.types import Outputs
 from limbeck.views.plan import ViewPlanner
 
-from .outputs_bank import EpochWriter, OutputsBank, Rows
-from .teacher import Pixels, Teacher
+from .bank import EpochWriter, OutputsBank, Rows
 
 LARGEST = torch.finfo(torch.float16).max
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.errors import LimbeckError, shown
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_file import Written
+from limbeck.errors import LimbeckError, shown
+from limbeck.recipes.load import Written
+from limbeck.recipes.recipe import Recipe
 
 
 def check_run(
