@@ -27,7 +27,7 @@ MAPPED = textwrap.dedent("""
     import numpy as np
     import torch
 
-    from limbeck.data import store
+    from limbeck.data import cache
     from limbeck.data.cache_writer import Contents
     from limbeck.evaluation.evaluate import evaluate
     from limbeck.building.data import part
@@ -62,8 +62,8 @@ MAPPED = textwrap.dedent("""
         evaluate(predict, split, num_classes=2, batch_size=8)
 
 
-    store.IN_MEMORY = 100
-    dataset = store.dataset("large", "0" * 32, contents)
+    cache.IN_MEMORY = 100
+    dataset = cache.dataset("large", "0" * 32, contents)
     touch(dataset.train)  # what these need once is no copy of the images
     before = anonymous()
     images = part(dataset, 0.1, 900)

@@ -198,8 +198,8 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing():
 WRITER = """
     import sys, time
     sys.path.insert(0, {folder!r})
-    from test_store import KEY, contents
-    from limbeck.data import store
+    from test_cache import KEY, contents
+    from limbeck.data import cache
 
     def slowly():
         for place, block in enumerate(contents().blocks):

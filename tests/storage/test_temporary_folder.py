@@ -13,7 +13,7 @@ CLAIMS = textwrap.dedent("""
     import sys
     from pathlib import Path
 
-    from limbeck.data import temporary
+    from limbeck.storage import temporary_folder
 
     parent, lost = Path(sys.argv[1]), 0
     for number in range(400):
