@@ -20,7 +20,7 @@ from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NONE, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe
 from limbeck.sweeps.search import first_settings
-from limbeck.sweeps.settings import Source, combine
+from limbeck.sweeps.trials import Source, combine
 from limbeck.training.loop import Position, Stepped, teach
 from limbeck.types import Normalisation, Split
 

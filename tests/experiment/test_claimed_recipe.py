@@ -14,8 +14,8 @@ import yaml_recipe
 from limbeck.errors import LimbeckError
 from limbeck.experiment.train_cohort import Watcher
 from limbeck.storage.sweep_directory import SweepDirectory
-from limbeck.sweeps.settings import Source
 from limbeck.sweeps.sweep import sweep
+from limbeck.sweeps.trials import Source
 
 TEMPERATURE = "students.*.loss.0.temperature"
 

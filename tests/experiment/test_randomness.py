@@ -19,7 +19,7 @@ from limbeck.experiment.run import run
 from limbeck.models.lightweight_cnn import build
 from limbeck.recipes.load import load_recipe
 from limbeck.recipes.recipe import Data, Recipe
-from limbeck.sweeps.settings import Source, combine
+from limbeck.sweeps.trials import Source, combine
 from limbeck.training.teacher import fingerprint
 
 CNN = {"name": "lightweight_cnn", "dropout": 0.1}

@@ -6,9 +6,10 @@ import json
 import sys
 
 import limbeck
-from limbeck.sweeps import database
+from limbeck.sweeps import shared_store
 
 if __name__ == "__main__":
-    database.SECONDS_BETWEEN_BEATS, database.SECONDS_UNTIL_DEAD, database.SECONDS_BETWEEN_LOOKS = 0.3, 3.0, 0.2
+    shared_store.SECONDS_BETWEEN_BEATS, shared_store.SECONDS_UNTIL_DEAD = 0.3, 3.0
+    shared_store.SECONDS_BETWEEN_LOOKS = 0.2
     recipe, folder = json.loads(sys.argv[1]), sys.argv[2]
     print(limbeck.sweep(recipe, folder=folder, make_watcher=None).folder)

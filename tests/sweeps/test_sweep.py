@@ -18,8 +18,8 @@ from final_weights import weights
 from limbeck.errors import LimbeckError, RecipeError
 from limbeck.sweeps.search import first_settings
 from limbeck.sweeps.selection import best_of, chosen_recipe, outcomes
-from limbeck.sweeps.settings import Source, as_written, combine, drawn
 from limbeck.sweeps.sweep import sweep
+from limbeck.sweeps.trials import Source, as_written, combine, drawn
 
 TEMPERATURE, WEIGHT = "students.*.loss.0.temperature", "students.*.loss.0.weight"
 AXES = {

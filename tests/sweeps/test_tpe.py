@@ -172,7 +172,7 @@ def test_what_is_not_its_subject_is_left_alone() -> None:
 
 
 def test_weights_sum_to_one_in_proposals_too() -> None:
-    from limbeck.sweeps.settings import Source
+    from limbeck.sweeps.trials import Source
 
     source = Source(
         recipe(sweep={"axes": {WEIGHT: {"low": 0, "high": 1}}, "complements": {"students.*.loss.1.weight": WEIGHT}})

@@ -15,7 +15,7 @@ from limbeck.data.inspection import Examination, of_dataset, of_inventory
 from limbeck.data.unreadable import SHOWN
 from limbeck.errors import LimbeckError, printable
 from limbeck.recipes import registry
-from limbeck.report.markdown import plain_table
+from limbeck.report.formatting import plain_table
 from limbeck.storage.atomic import replace
 
 from .evaluate import data_of

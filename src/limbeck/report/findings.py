@@ -8,7 +8,7 @@ from . import statistics
 from .arms import Arm, Learner
 from .comparisons import FEWEST_SEEDS, Standing, standing
 from .ensembles import ENSEMBLE, agreement_of_members
-from .markdown import cell
+from .formatting import cell
 from .statistics import format_number, format_signed, format_spread
 
 

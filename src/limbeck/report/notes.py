@@ -7,7 +7,7 @@ from typing import Any
 
 from .arms import Arm, judged_split
 from .comparisons import standing
-from .markdown import cell, duration
+from .formatting import cell, duration
 
 
 def recipe_name(result: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from limbeck.storage.atomic import make_folder, replace, saying_where
 from . import notes, tables
 from .arms import Arm, arms_of, judged_split
 from .findings import failure_line, findings
-from .markdown import cell
+from .formatting import cell
 from .pretrained import from_files
 
 FIGURES = {

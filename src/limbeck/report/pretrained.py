@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .arms import Arm
-from .markdown import cell
+from .formatting import cell
 from .statistics import format_number
 
 FROM_A_FILE = "from a file"

@@ -11,7 +11,7 @@ from .arms import arms_of, judged_split
 from .comparisons import standing
 from .ensembles import with_ensembles
 from .findings import failure_line
-from .markdown import DASH, plain_table
+from .formatting import DASH, plain_table
 from .statistics import format_interval, format_number, format_spread, mean
 
 WIDTH = 100

@@ -14,7 +14,7 @@ from limbeck.storage.atomic import make_folder, replace, saying_where
 from . import notes, tables
 from .arms import arms_of
 from .findings import findings
-from .markdown import DASH, cell, duration, markdown_table
+from .formatting import DASH, cell, duration, markdown_table
 from .statistics import format_spread, mean
 from .summary import terminal_width
 

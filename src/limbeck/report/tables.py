@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from .arms import Arm, Learner
 from .comparisons import efficiency_scores, standing
 from .ensembles import ENSEMBLE, agreement_of_members, with_ensembles
-from .markdown import DASH, cell, duration, markdown_table
+from .formatting import DASH, cell, duration, markdown_table
 from .statistics import format_interval, format_number, format_spread, mean
 
 WORST_CLASSES = 10

@@ -19,10 +19,10 @@ from limbeck.storage.atomic import copy_folder, read_json
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.storage.sweep_directory import SweepDirectory
 
-from . import database
-from .database import Board
-from .settings import Source
+from . import shared_store
 from .shared_cohort import taught_once
+from .shared_store import Board
+from .trials import Source
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Hall:
             if self.board is None:
                 return plan, work_through(bench, plan, make_watcher, stop, rule)
             shared = partial(taught_once, self.board, bench.directory)
-            looks = database.SECONDS_BETWEEN_LOOKS
+            looks = shared_store.SECONDS_BETWEEN_LOOKS
             return plan, work_through(bench, plan, make_watcher, stop, rule, shared, looks)
         from .ray_cluster import work_through_cluster
 

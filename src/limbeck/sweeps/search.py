@@ -21,10 +21,10 @@ from limbeck.storage.run_directory import RunDirectory
 
 from .context import Hall, take_teachers_over
 from .memory_budget import learners_at_once
+from .optuna_study import Study
 from .pruning import MedianRule
 from .selection import Outcome, outcomes
-from .settings import Setting, Settings, Source, as_written, combine, drawn, only
-from .tpe import Study
+from .trials import Setting, Settings, Source, as_written, combine, drawn, only
 
 
 @dataclass

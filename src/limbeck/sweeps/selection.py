@@ -9,7 +9,7 @@ from typing import Any
 
 from limbeck.errors import LimbeckError
 
-from .settings import Settings
+from .trials import Settings
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from limbeck.experiment.plan import CohortPlan
 from limbeck.storage.atomic import finite
 from limbeck.storage.run_directory import RunDirectory
 
-from .database import Board
+from .shared_store import Board
 
 Taught = dict[str, Any]
 

@@ -33,10 +33,10 @@ from limbeck.storage.sweep_directory import SweepDirectory
 from limbeck.training.device import choose_device
 
 from .context import Hall, take_teachers_over
-from .database import Board
 from .search import Found, first_settings, search, untested
 from .selection import best_of, chosen_recipe
-from .settings import Source, as_written, combine
+from .shared_store import Board
+from .trials import Source, as_written, combine
 
 OF_THE_MACHINE = ("data", "threads", "device", "save_every_seconds", "keep_checkpoints")
 """What may differ between machines that share a sweep; the images themselves may not."""

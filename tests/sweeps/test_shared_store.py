@@ -18,8 +18,8 @@ import sweep_on_database
 from test_sweep import AXES, TEMPERATURE, WEIGHT, recipe
 
 from limbeck.errors import LimbeckError
-from limbeck.sweeps import database
-from limbeck.sweeps.database import Board
+from limbeck.sweeps import shared_store
+from limbeck.sweeps.shared_store import Board
 from limbeck.sweeps.sweep import sweep
 
 pytestmark = pytest.mark.middle
@@ -39,8 +39,8 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(database, "SECONDS_BETWEEN_BEATS", 0.1)
-    monkeypatch.setattr(database, "SECONDS_UNTIL_DEAD", 1.0)
+    monkeypatch.setattr(shared_store, "SECONDS_BETWEEN_BEATS", 0.1)
+    monkeypatch.setattr(shared_store, "SECONDS_UNTIL_DEAD", 1.0)
     return
 
 

@@ -17,7 +17,7 @@ from limbeck.recipes.sweep import Range, Sweep
 from limbeck.seeding import key
 
 from .optuna_storage import open_shared_study, open_study, optuna
-from .settings import Setting
+from .trials import Setting
 
 OWN_NAME = "limbeck_setting"
 MOST_ASKED_FOR_ONE = 50
