@@ -17,7 +17,7 @@ from limbeck.building.assemble import (
 )
 from limbeck.building.data import Images
 from limbeck.experiment.plan import make_plan
-from limbeck.recipes.load import NONE, load_recipe, shipped
+from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe
 from limbeck.sweeps.search import first_settings
 from limbeck.sweeps.trials import Source, combine
@@ -69,15 +69,15 @@ def test_two_steps_of_four_images(name: str) -> None:
                 teachers=plan.voices,
                 device=device,
                 precision=recipe.precision,
-                losses=NONE,
-                models=NONE,
+                losses=NO_FUNCTIONS,
+                models=NO_FUNCTIONS,
             )
             for plan in cohort.learners
         ]
         teachers = {}
         for teacher in cohort.teachers:
             arm = arms[teacher.rpartition("-seed")[0] or teacher]
-            model = models.get(teacher) or load_ready_teacher(teacher, arm, images, NONE)
+            model = models.get(teacher) or load_ready_teacher(teacher, arm, images, NO_FUNCTIONS)
             form = input_format(arm, images)
             teachers[teacher] = make_teacher(teacher, model, form, device=device, precision=recipe.precision)
         before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 
 
-def simple(word: str) -> str:
+def simplified(word: str) -> str:
     """A word as it sounds: without capitals, hyphens, dots and underscores."""
     return re.sub(r"[^a-z0-9α-ω]", "", word.lower())
 
 
-# What is meant, and the words for it (simple ones, by the function above).
+# What is meant, and the words for it (simplified ones, by the function above).
 _MEANT = {
     # keys
     "lr": "learningrate baselr initiallr",
@@ -105,7 +105,7 @@ NOT_HERE = frozenset(_DATA_SETS.split())
 """Data sets that people ask for and that Limbeck does not bring."""
 
 
-def meant_by(word: str) -> list[str]:
+def meanings(word: str) -> list[str]:
     """What a word of another library may mean in a recipe, likeliest first."""
-    found = [*_BY_WORD.get(simple(word), ())]
+    found = [*_BY_WORD.get(simplified(word), ())]
     return [*found, VALUES[word.lower()]] if word.lower() in VALUES else found

@@ -18,8 +18,8 @@ from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.data import Images, load_images
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
-from limbeck.recipes.load import NONE, check
-from limbeck.recipes.recipe import Data, Named, Recipe
+from limbeck.recipes.load import NO_FUNCTIONS, check
+from limbeck.recipes.recipe import Data, NameWithOptions, Recipe
 from limbeck.sweeps.sweep import describe_sweep
 from limbeck.types import Normalisation, Split
 
@@ -46,7 +46,7 @@ def files(tmp_path: Path) -> dict[str, str]:
         ("good", "lightweight_cnn", 10),
     ):
         path = tmp_path / f"{name}.safetensors"
-        save_file(build_model(Named(name=model), classes, NONE).state_dict(), path)
+        save_file(build_model(NameWithOptions(name=model), classes, NO_FUNCTIONS).state_dict(), path)
         made[name] = str(path)
     (tmp_path / "text.safetensors").write_text("no weights")
     return made | {"text": str(tmp_path / "text.safetensors"), "nowhere": str(tmp_path / "nowhere.safetensors")}
@@ -163,11 +163,11 @@ def test_looking_draws_nothing_from_the_run_s_generator_and_is_quick(digits: Ima
     recipe = read(
         {"name": "q", "data": {"source": "digits"}, "students": {"a": TRAINED, "b": {**TRAINED, "epochs": 2}}}
     )
-    check_before_training(recipe, digits, NONE)
+    check_before_training(recipe, digits, NO_FUNCTIONS)
     torch.manual_seed(0)
     state = torch.get_rng_state()
     began = time.process_time()
-    check_before_training(recipe, digits, NONE)
+    check_before_training(recipe, digits, NO_FUNCTIONS)
     assert time.process_time() - began < 1.0
     assert torch.equal(state, torch.get_rng_state())
 

@@ -15,8 +15,8 @@ from limbeck.building.assemble import build_model, check_forward
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
 from limbeck.models import timm as timm_models
-from limbeck.recipes.load import NONE, check
-from limbeck.recipes.recipe import Named
+from limbeck.recipes.load import NO_FUNCTIONS, check
+from limbeck.recipes.recipe import NameWithOptions
 
 CLASSES = [str(number) for number in range(10)]
 ARM: dict[str, Any] = {
@@ -49,7 +49,7 @@ FIXED_SIZE = {
 
 def refusal(model_name: str, channels: int, side: int, **options: Any) -> str:
     with torch.device("meta"):
-        model = build_model(Named(name=model_name, **options), 10, NONE).eval()
+        model = build_model(NameWithOptions(name=model_name, **options), 10, NO_FUNCTIONS).eval()
         pixels = torch.empty(1, channels, side, side)
     with pytest.raises(LimbeckError) as caught:
         check_forward("big", model, pixels, CLASSES, model_name)
@@ -58,7 +58,7 @@ def refusal(model_name: str, channels: int, side: int, **options: Any) -> str:
 
 def takes(model_name: str, side: int, **options: Any) -> None:
     with torch.device("meta"):
-        model = build_model(Named(name=model_name, **options), 10, NONE).eval()
+        model = build_model(NameWithOptions(name=model_name, **options), 10, NO_FUNCTIONS).eval()
         check_forward("big", model, torch.empty(1, 3, side, side), CLASSES, model_name)
 
 

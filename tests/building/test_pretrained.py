@@ -18,8 +18,8 @@ from limbeck.building.checks.pretrained import check_ready_arms, near_chance, sa
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
-from limbeck.recipes.load import NONE, check
-from limbeck.recipes.recipe import Named
+from limbeck.recipes.load import NO_FUNCTIONS, check
+from limbeck.recipes.recipe import NameWithOptions
 from limbeck.recipes.yaml_file import parse
 from limbeck.types import Normalisation, Split
 
@@ -278,7 +278,7 @@ def test_answers_that_are_not_finite_name_the_layer_and_float32(images: Images, 
 def test_a_run_a_plan_and_a_sweep_refuse_before_they_train(tmp_path: Path) -> None:
     torch.manual_seed(1)
     fresh = tmp_path / "fresh.safetensors"
-    save_file(build_model(Named(name="lightweight_cnn"), 10, NONE).state_dict(), fresh)
+    save_file(build_model(NameWithOptions(name="lightweight_cnn"), 10, NO_FUNCTIONS).state_dict(), fresh)
     tree: dict[str, Any] = {
         "name": "fresh",
         "evaluation": {"latency_batch": 0},

@@ -75,7 +75,7 @@ def test_every_slip_of_the_command_line_at_once_with_those_of_the_file(refused: 
     assert beginnings[:-1] == [
         "command line: 'epochs': an override is key=value, as in views.batch_size=64",
         "command line: 'views..flip=1': an override is key=value, as in views.batch_size=64",
-        "command line: students.x.epochs: no arm called 'x'; there is baseline, dis tilled, one, three, two",
+        "command line: students.x.epochs: no arm called 'x'; expected one of baseline, dis tilled, one, three, two",
         "command line: seeds: not readable as YAML",
     ]
     assert beginnings[-1].startswith("command line: name: 'c d' must serve")

@@ -13,7 +13,7 @@ from limbeck.recipes.checks import foreign_model_names
 from limbeck.recipes.checks.foreign_model_names import elsewhere
 from limbeck.recipes.checks.misplaced_keys import _places
 from limbeck.recipes.registry import entries
-from limbeck.synonyms import _MEANT, meant_by, simple
+from limbeck.synonyms import _MEANT, meanings, simplified
 
 Refused = Callable[..., list[str]]
 WITH_ZOOS = pytest.mark.skipif(
@@ -71,7 +71,7 @@ HINTS = [
     ("epochs: 3", "epochs: 3\n    batch_size: 3",
      "`batch_size` belongs to `views`: teachers.large.views.batch_size (got 3)"),
     ("epochs: 3", "epochs: 3\n    name: x",
-     "13: teachers.large.name: unknown key; there is"),
+     "13: teachers.large.name: unknown key; expected one of"),
     ("name: sgd, lr: 0.1,", "name: adam_w, lr: 0.1,", "nothing here is called 'adam_w'; did you mean 'adamw'?"),
     ("name: sgd, lr: 0.1,", "name: SGD, lr: 0.1,", "nothing here is called 'SGD'; did you mean 'sgd'?"),
     ("lr: 0.1,", "lr: 0.1, epochs: 3,", "`epochs` belongs to the arm itself: teachers.large.epochs (got 3)"),
@@ -136,8 +136,8 @@ def test_every_synonym_means_something_that_there_is() -> None:
     assert set(_MEANT) <= known
     for meaning, synonyms in _MEANT.items():
         for word in synonyms.split():
-            assert simple(word) == word
-            assert meaning in meant_by(word)
+            assert simplified(word) == word
+            assert meaning in meanings(word)
 
 
 def test_a_valid_word_spelt_otherwise_goes_before_all_else() -> None:

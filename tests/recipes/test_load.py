@@ -47,7 +47,7 @@ SLIPS = [
     ("batch_size: 32", "mixup: 0.2",
      "7: views.mixup: unknown key; `mixup` belongs to `mixing`: views.mixing.mixup (got 0.2)"),
     ("batch_size: 32", "zebra: 0.2",
-     "7: views.zebra: unknown key; there is batch_size, crop, distinct_epochs, erasing, flip, mixing, policy, "
+     "7: views.zebra: unknown key; expected one of batch_size, crop, distinct_epochs, erasing, flip, mixing, policy, "
      "resized_crop, seed (got 0.2)"),
     ("seeds: [0, 1]", "outputs_bank: true", "2: outputs_bank: takes a mapping, as in {limit_gb: 10.0}; got true"),
     ("seeds: [0, 1]", "outputs_bank: {limit_gb: 0}", "2: outputs_bank.limit_gb: takes a number above 0; got 0"),
@@ -56,7 +56,7 @@ SLIPS = [
     ("batch_size: 32", "distinct_epochs: 0", "7: views.distinct_epochs: takes a number from 1 on; got 0"),
     ("resnet20", "resne20", "11: teachers.large.model: no model called 'resne20'; did you mean 'resnet20'?"),
     ("resnet20", "{name: resnet20, depth: 20}",
-     "11: teachers.large.model.depth: 'resnet20' has no option 'depth'; there is stem, widths"),
+     "11: teachers.large.model.depth: 'resnet20' has no option 'depth'; expected one of stem, widths"),
     ("epochs: 3", "epochs: 0", "12: teachers.large.epochs: takes a number from 1 on; got 0"),
     ("epochs: 3", "epocs: 3", "12: teachers.large.epocs: unknown key; did you mean 'epochs'? (got 3)"),
     ("name: sgd, lr: 0.1,", "name: sdg, lr: 0.1,",
@@ -473,7 +473,11 @@ def test_the_schema_says_of_every_key_what_it_means() -> None:
 
 def test_the_schema_proposes_names_and_their_options() -> None:
     parts = json_schema()["$defs"]
-    for part, key, room in (("LossTerm", "name", "losses"), ("Named", "name", "models"), ("Data", "source", "data")):
+    for part, key, room in (
+        ("LossTerm", "name", "losses"),
+        ("NameWithOptions", "name", "models"),
+        ("Data", "source", "data"),
+    ):
         about = parts[part]
         plain = {entry.name for entry in entries(room).values() if entry.argument is None}
         assert set(about["properties"][key]["anyOf"][0]["enum"]) == plain

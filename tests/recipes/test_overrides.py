@@ -85,8 +85,11 @@ def test_names_may_hold_dots(pair: str, tmp_path: Path) -> None:
     ("override", "told"),
     [
         ("students.distiled.epochs=5", "students.distiled.epochs: no arm called 'distiled'; did you mean 'distilled'?"),
-        ("students.new={model: resnet20}", "students.new: no arm called 'new'; there is baseline, defaults, distilled"),
-        ("teachers.huge.epochs=5", "teachers.huge.epochs: no arm called 'huge'; there is large"),
+        (
+            "students.new={model: resnet20}",
+            "students.new: no arm called 'new'; expected one of baseline, defaults, distilled",
+        ),
+        ("teachers.huge.epochs=5", "teachers.huge.epochs: no arm called 'huge'; expected large"),
         ("students.distilled.epocs=5", "students.distilled.epocs: unknown key; did you mean 'epochs'? (got 5)"),
         ("students.distilled.epochs=five", "students.distilled.epochs: takes a whole number; got 'five'"),
         ("students.defaults.epochs=five", "students.defaults.epochs: takes a whole number; got 'five'"),
@@ -104,7 +107,7 @@ def test_names_may_hold_dots(pair: str, tmp_path: Path) -> None:
         ("students.distilled.ema.1=3",
          "students.distilled.ema.1: no list is there to have an item 1; give the whole list"),
         ("x" + ".x" * 5000 + "=1", "too deep a nest for a recipe"),
-        ("students.baseline.ema" + ".x" * 90 + "=1", "students.baseline.ema.x: unknown key; there is decay"),
+        ("students.baseline.ema" + ".x" * 90 + "=1", "students.baseline.ema.x: unknown key; expected decay"),
         ("epochs", "'epochs': an override is key=value, as in views.batch_size=64"),
         ("=5", "'=5': an override is key=value"),
         ("views..flip=1", "'views..flip=1': an override is key=value"),

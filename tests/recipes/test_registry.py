@@ -132,7 +132,7 @@ def test_options_are_checked_by_name_and_kind() -> None:
 def test_the_nearest_word() -> None:
     assert did_you_mean("epocs", ["epochs", "ema"]) == "; did you mean 'epochs'?"
     assert did_you_mean("every", ["every_epochs", "factor"]) == "; did you mean 'every_epochs'?"
-    assert did_you_mean("zebra", ["b", "a"]) == "; there is a, b"
+    assert did_you_mean("zebra", ["b", "a"]) == "; expected one of a, b"
     assert did_you_mean("zebra", []) == ""
 
 

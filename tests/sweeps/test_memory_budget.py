@@ -12,7 +12,7 @@ from limbeck.building.assemble import build_model
 from limbeck.building.data import load_images
 from limbeck.experiment.context import Bench
 from limbeck.experiment.plan import make_plan
-from limbeck.recipes.load import NONE, load_recipe
+from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.sweeps.free_memory import free_memory
 from limbeck.sweeps.memory_budget import SHARE_OF_WHAT_IS_FREE, learners_at_once
@@ -32,7 +32,7 @@ def bench(tmp_path: Path, **arm: Any) -> Bench:
         }
     )  # fmt: skip
     images = load_images(recipe.data)
-    return Bench(recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), NONE, NONE)
+    return Bench(recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), NO_FUNCTIONS, NO_FUNCTIONS)
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def bench(tmp_path: Path, **arm: Any) -> Bench:
 )
 def test_each_further_learner_takes_what_it_keeps(tmp_path: Path, arm: Any, copies: int, states: int) -> None:
     here = bench(tmp_path, **arm)
-    model = build_model(here.recipe.students["a"].model, 10, NONE)
+    model = build_model(here.recipe.students["a"].model, 10, NO_FUNCTIONS)
     kept = copies * sum(4 * p.numel() for p in model.parameters())
     kept += states * sum(b.numel() * b.element_size() for b in model.buffers())
     (cohort,) = make_plan(here.recipe).cohorts

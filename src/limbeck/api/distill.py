@@ -26,7 +26,7 @@ from limbeck.building.channels import channels_taken, grey_where_wanted, normali
 from limbeck.building.data import Images
 from limbeck.building.evaluation_data import images_for
 from limbeck.building.saved_model import LoadedModel
-from limbeck.errors import LimbeckError, shown
+from limbeck.errors import LimbeckError, short_repr
 from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
 from limbeck.experiment.environment import computed_with
@@ -35,8 +35,8 @@ from limbeck.experiment.signals import PoliteStop
 from limbeck.experiment.teachers import must_differ
 from limbeck.experiment.timing import summed
 from limbeck.experiment.train_cohort import Keeping, Watcher, follow
-from limbeck.recipes.load import NONE
-from limbeck.recipes.recipe import Functions
+from limbeck.recipes.load import NO_FUNCTIONS
+from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.device import choose_device
 from limbeck.training.learner import Learner
@@ -98,7 +98,7 @@ def distill(
     precision: str = "auto",
     save_to: str | Path | None = None,
     outputs_bank: Mapping[str, Any] | None = None,
-    losses: Functions = NONE,
+    losses: CustomFunctions = NO_FUNCTIONS,
     say: Callable[[str], None] | None = None,
     watcher: Watcher | None = None,
     **options: Any,
@@ -255,11 +255,11 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
     whatever the function raises.
     """
     if not callable(predict) or isinstance(predict, type):
-        raise LimbeckError(f"evaluate takes a function from images to logits; got {shown(predict)}")
+        raise LimbeckError(f"evaluate takes a function from images to logits; got {short_repr(predict)}")
     if not isinstance(split, str) or split not in ("train", "validation", "test"):
-        raise LimbeckError(f"split takes train, validation or test; got {shown(split)}")
+        raise LimbeckError(f"split takes train, validation or test; got {short_repr(split)}")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size < 2**31:
-        raise LimbeckError(f"batch_size takes a whole number from 1; got {shown(batch_size)}")
+        raise LimbeckError(f"batch_size takes a whole number from 1; got {short_repr(batch_size)}")
 
     def answer(images: Tensor) -> Tensor:
         with naming_model("evaluate", images.shape):

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from limbeck.errors import LimbeckError, did_you_mean, shown
+from limbeck.errors import LimbeckError, did_you_mean, short_repr
 from limbeck.recipes.load import check, plain
-from limbeck.recipes.recipe import Functions, Recipe
+from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.types import Normalisation
 from limbeck.views.plan import ViewRecipe
 
@@ -29,7 +29,7 @@ def checked(
     *,
     taught: bool,
     size: int,
-    losses: Functions,
+    losses: CustomFunctions,
     known: tuple[str, ...],
 ) -> Recipe:
     """A recipe of one student, checked as any other. size: side of the images. known: all other arguments.
@@ -70,14 +70,14 @@ def checked(
 def check_numbers(seed: Any, precision: Any, device: Any, **resolutions: Any) -> None:
     """Raises LimbeckError for what none of these can be."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise LimbeckError(f"seed takes a whole number from 0 to 4294967295; got {shown(seed)}")
+        raise LimbeckError(f"seed takes a whole number from 0 to 4294967295; got {short_repr(seed)}")
     if not isinstance(precision, str) or precision not in PRECISIONS:
-        raise LimbeckError(f"precision takes {', '.join(PRECISIONS)}; got {shown(precision)}")
+        raise LimbeckError(f"precision takes {', '.join(PRECISIONS)}; got {short_repr(precision)}")
     if not isinstance(device, str):
-        raise LimbeckError(f"device takes a word, as 'auto', 'cpu' or 'cuda'; got {shown(device)}")
+        raise LimbeckError(f"device takes a word, as 'auto', 'cpu' or 'cuda'; got {short_repr(device)}")
     for name, value in resolutions.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096):
-            raise LimbeckError(f"{name} takes a side in pixels from 1 to 4096; got {shown(value)}")
+            raise LimbeckError(f"{name} takes a side in pixels from 1 to 4096; got {short_repr(value)}")
 
 
 def check_normalisation(name: str, given: Any) -> Normalisation | None:
@@ -90,7 +90,7 @@ def check_normalisation(name: str, given: Any) -> Normalisation | None:
             return Normalisation(mean, sd)
     raise LimbeckError(
         f"{name} takes limbeck.Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), a number for each channel "
-        f"and deviations above 0; got {shown(given, 100)}"
+        f"and deviations above 0; got {short_repr(given, 100)}"
     )
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Functions
+from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.atomic import make_folder, read_json, replace, saying_where, write_json
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training import code_fingerprint
@@ -22,7 +22,7 @@ ANEW = "another save_to begins anew"
 
 
 def described(
-    student: nn.Module, teachers: Mapping[str, nn.Module], losses: Functions, images: str, settings: Any
+    student: nn.Module, teachers: Mapping[str, nn.Module], losses: CustomFunctions, images: str, settings: Any
 ) -> dict[str, Any]:
     """What must be equal for a folder to be gone on with, as plain data. The student is the one before training."""
     return {

@@ -13,7 +13,7 @@ from torch import nn
 from limbeck.errors import LimbeckError
 from limbeck.models.folding import fold_batch_norms
 from limbeck.recipes import registry
-from limbeck.recipes.recipe import Arm, Data, Functions, LossTerm, Named
+from limbeck.recipes.recipe import Arm, CustomFunctions, Data, LossTerm, NameWithOptions
 from limbeck.recipes.views import Views
 from limbeck.seeding import seed_everything
 from limbeck.training import optimizers, schedules
@@ -40,7 +40,9 @@ IMAGES_TO_INITIALISE = 2048
 POLICIES = {"autoaugment": AutoAugment, "randaugment": RandAugment, "trivialaugment": TrivialAugment}
 
 
-def build_model(model: Named, num_classes: int, models: Functions, *, pretrained: bool = True) -> nn.Module:
+def build_model(
+    model: NameWithOptions, num_classes: int, models: CustomFunctions, *, pretrained: bool = True
+) -> nn.Module:
     """The model that a recipe names; weights are drawn from torch's own generator.
 
     pretrained: False leaves `pretrained: true` of a recipe undone (for plans and tests).
@@ -92,8 +94,8 @@ def make_learner(
     teachers: Sequence[tuple[str, float]] = (),
     device: torch.device,
     precision: str,
-    losses: Functions,
-    models: Functions,
+    losses: CustomFunctions,
+    models: CustomFunctions,
     processes: Processes = ALONE,
 ) -> Learner:
     """A learner ready for its first step.
@@ -141,7 +143,7 @@ def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
     )
 
 
-def make_objective(terms: Sequence[LossTerm], losses: Functions, teacher_weights: Sequence[float]) -> Objective:
+def make_objective(terms: Sequence[LossTerm], losses: CustomFunctions, teacher_weights: Sequence[float]) -> Objective:
     """The weighted sum that an arm minimises."""
     found = [registry.find("losses", term.name, losses) for term in terms]
     made = [
@@ -163,7 +165,7 @@ def make_teacher(name: str, model: nn.Module, form: InputFormat, *, device: torc
     return Teacher(name, model, form, device=device, dtype=compute_dtype(precision, device), fold=fold_batch_norms)
 
 
-def load_ready_teacher(name: str, arm: Arm, images: Images, models: Functions) -> nn.Module:
+def load_ready_teacher(name: str, arm: Arm, images: Images, models: CustomFunctions) -> nn.Module:
     """A teacher from the user's own file, its outputs in the order of the data's classes.
 
     Raises LimbeckError that names both where the count or the names of the classes do not fit.

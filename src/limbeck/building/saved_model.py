@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from limbeck.building.arguments import check_folder, check_functions
 from limbeck.errors import LimbeckError, printable
-from limbeck.recipes.load import NONE
-from limbeck.recipes.recipe import Functions, Named
+from limbeck.recipes.load import NO_FUNCTIONS
+from limbeck.recipes.recipe import CustomFunctions, NameWithOptions
 from limbeck.storage.atomic import files_below, make_folder, read_json, replace, saying_where, write_json
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.teacher import as_outputs
@@ -139,7 +139,7 @@ def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None
     write_json(folder / "model.json", {**about, "sha256": hashlib.sha256(content).hexdigest()})
 
 
-def load(path: str | Path, *, models: Functions = NONE) -> LoadedModel:
+def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedModel:
     """A trained model from its folder (`runs/NAME/models/ARM-seed0`), in eval mode on the CPU.
 
     models: your own build functions, where the run used some.
@@ -157,7 +157,7 @@ def load(path: str | Path, *, models: Functions = NONE) -> LoadedModel:
         )
     about = read_json(folder / "model.json")
     try:
-        named = Named(**about["model"])
+        named = NameWithOptions(**about["model"])
         class_names = tuple(about["class_names"])
         norm = Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["sd"]))
         channels, height, width = about["image_shape"]
@@ -176,7 +176,7 @@ def load(path: str | Path, *, models: Functions = NONE) -> LoadedModel:
     return LoadedModel(model, class_names, form, (channels, height, width), about).eval()
 
 
-def load_trained(folder: Path, models: Functions) -> nn.Module:
+def load_trained(folder: Path, models: CustomFunctions) -> nn.Module:
     """The bare model of `load`."""
     return load(folder, models=models).model
 

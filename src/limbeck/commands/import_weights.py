@@ -12,7 +12,7 @@ from limbeck.building.assemble import build_model
 from limbeck.errors import LimbeckError, printable
 from limbeck.recipes import registry
 from limbeck.recipes.overrides import apply_override
-from limbeck.recipes.recipe import Named
+from limbeck.recipes.recipe import NameWithOptions
 from limbeck.weights.import_checkpoint import Imported, import_weights
 from limbeck.weights.load import classes_of_head, mismatch
 
@@ -92,7 +92,7 @@ def _built(model: str, options: Sequence[str], classes: int) -> nn.Module:
     wrong = registry.check_options(registry.find("models", model), given)
     if wrong:
         raise LimbeckError(f"--model {model}: {wrong[0][0]}: {wrong[0][1]}")
-    return build_model(Named(name=model, **given), classes, {}, pretrained=False)
+    return build_model(NameWithOptions(name=model, **given), classes, {}, pretrained=False)
 
 
 def _some(names: Sequence[str], most: int) -> str:

@@ -19,7 +19,7 @@ PLAIN = {
 """What Limbeck itself writes. Anything else, as in a path, is written out (`\\xe9`) and never replaced by a guess."""
 
 
-def show_what_can_be_shown(streams: Iterable[TextIO | None]) -> None:
+def replace_unencodable(streams: Iterable[TextIO | None]) -> None:
     """Let these streams write whatever they are given, in their own encoding. Files are none of its business."""
     codecs.register_error(ERRORS, _plain)
     for stream in streams:

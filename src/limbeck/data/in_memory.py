@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limbeck import types
 from limbeck.console import progress_bar
-from limbeck.errors import LimbeckError, shown
+from limbeck.errors import LimbeckError, short_repr
 from limbeck.types import Normalisation, Split
 
 from . import map_style
@@ -51,7 +51,7 @@ class Dataset(types.Dataset):
         Raises LimbeckError for everything else.
         """
         if channels is not None and (not isinstance(channels, str) or channels not in ("first", "last")):
-            raise LimbeckError(f"channels takes 'first' or 'last'; got {shown(channels)}")
+            raise LimbeckError(f"channels takes 'first' or 'last'; got {short_repr(channels)}")
         given = {"train": train, "validation": validation, "test": test}
         read = {split: _pair(value, split) for split, value in given.items() if value is not None}
         if "train" not in read:
@@ -174,13 +174,15 @@ def _labelled(
         or not all(isinstance(name, str) for name in names)
         or len(set(names)) != len(names)
     ):
-        raise LimbeckError(f"class_names: takes a list of words, one for each class, all different; got {shown(names)}")
+        raise LimbeckError(
+            f"class_names: takes a list of words, one for each class, all different; got {short_repr(names)}"
+        )
     if any(words):
         names = list(names) if names is not None else sorted({str(word) for a in arrays.values() for word in a})
         places = {name: place for place, name in enumerate(names)}
         for split, array in arrays.items():
             if strange := next((str(word) for word in array if str(word) not in places), None):
-                raise LimbeckError(f"{split} labels: {shown(strange)} is none of the class names")
+                raise LimbeckError(f"{split} labels: {short_repr(strange)} is none of the class names")
         arrays = {split: np.array([places[str(word)] for word in a], np.int64) for split, a in arrays.items()}
     count = len(names) if names is not None else MOST_CLASSES
     for split, array in arrays.items():

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from limbeck.console import progress_bar
-from limbeck.errors import LimbeckError, in_a_line, shown
+from limbeck.errors import LimbeckError, one_line, short_repr
 
 READ_TWICE = 3
 """Images that are read again, to see that a dataset gives the same ones each time."""
@@ -33,7 +33,7 @@ def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str
     try:
         count = len(dataset)
     except Exception as error:
-        raise LimbeckError(f"{where}: the dataset has no length ({in_a_line(error)})") from error
+        raise LimbeckError(f"{where}: the dataset has no length ({one_line(error)})") from error
     if count == 0:
         raise LimbeckError(f"{where}: the dataset is empty")
     images: np.ndarray | None = None
@@ -67,7 +67,7 @@ def _item(dataset: Any, place: int, where: str) -> tuple[np.ndarray, int]:
         item = dataset[place]
     except Exception as error:
         raise LimbeckError(
-            f"{where}: item {place} of {type(dataset).__name__} raised {type(error).__name__}: {in_a_line(error)}"
+            f"{where}: item {place} of {type(dataset).__name__} raised {type(error).__name__}: {one_line(error)}"
         ) from error
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise LimbeckError(f"{where}: items must be (image, label); item {place} is a {type(item).__name__}")
@@ -78,7 +78,7 @@ def _item(dataset: Any, place: int, where: str) -> tuple[np.ndarray, int]:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         number, whole = 0, False
     if not whole:
-        raise LimbeckError(f"{where}: labels must be integers from 0; item {place} has {shown(label)}")
+        raise LimbeckError(f"{where}: labels must be integers from 0; item {place} has {short_repr(label)}")
     return _image(item[0], place, where), number
 
 

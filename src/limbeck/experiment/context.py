@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from limbeck.building.data import Images
-from limbeck.recipes.recipe import Functions, Recipe
+from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.distributed import ALONE, Processes
 from limbeck.types import Split
@@ -25,7 +25,7 @@ class Bench:
     train: Split
     device: torch.device
     directory: RunDirectory
-    losses: Functions
-    models: Functions
+    losses: CustomFunctions
+    models: CustomFunctions
     processes: Processes = ALONE
     earlier: tuple[Recipe, ...] = ()

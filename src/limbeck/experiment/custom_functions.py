@@ -6,14 +6,14 @@ import platform
 from pathlib import Path
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Functions
+from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.atomic import read_json, write_json
 from limbeck.training.code_fingerprint import of_function
 
 NAME = "functions.json"
 
 
-def must_be_as_begun(root: Path, losses: Functions, models: Functions, *, trained: bool) -> None:
+def must_be_as_begun(root: Path, losses: CustomFunctions, models: CustomFunctions, *, trained: bool) -> None:
     """Write down what a run's own functions do, or see that they do the same as when it was begun.
 
     root: the run's directory. trained: whether there is anything to go on with; a start that trained nothing binds

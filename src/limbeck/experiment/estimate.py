@@ -16,8 +16,8 @@ from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_ready_arms
 from limbeck.building.data import Images, load_images
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
-from limbeck.recipes.load import NONE
-from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.recipes.load import NO_FUNCTIONS
+from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.device import choose_device
 from limbeck.training.model_errors import naming_build, naming_model
@@ -58,7 +58,7 @@ def _starting_points(recipe: Recipe) -> list[str]:
 
 
 def describe_plan(
-    recipe: Recipe, *, models: Functions = NONE, timed: bool = True, folder: Path | None = None
+    recipe: Recipe, *, models: CustomFunctions = NO_FUNCTIONS, timed: bool = True, folder: Path | None = None
 ) -> list[str]:
     """The plan of a recipe in lines for a person: data, models, cohorts, steps, outputs banks, estimated time, memory.
 
@@ -122,7 +122,7 @@ def describe_plan(
         total, most = total + seconds, max(most, memory)
     train = images.train.to(device)
     begun = RunDirectory(folder or Path("runs") / recipe.name)
-    if banks := describe_banks(Bench(recipe, images, train, device, begun, NONE, models), plan.cohorts):
+    if banks := describe_banks(Bench(recipe, images, train, device, begun, NO_FUNCTIONS, models), plan.cohorts):
         lines += ["", *banks]
     if timed:
         lines += ["", f"in all about {duration(total)}, and at most about {most / 2**20:,.0f} MB at a time"]
@@ -130,7 +130,7 @@ def describe_plan(
 
 
 def arm_cost(
-    arm: Arm, name: str, images: Images, device: torch.device, recipe: Recipe, models: Functions, timed: bool
+    arm: Arm, name: str, images: Images, device: torch.device, recipe: Recipe, models: CustomFunctions, timed: bool
 ) -> ArmCost:
     """Measure one arm's model on random pixels; pretrained weights are not needed for that.
 

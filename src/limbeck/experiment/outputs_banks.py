@@ -12,7 +12,7 @@ from typing import Any
 from limbeck.building.assemble import view_planner, view_recipe
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Named, Recipe
+from limbeck.recipes.recipe import NameWithOptions, Recipe
 from limbeck.training.outputs_bank import bank as outputs_bank
 from limbeck.training.outputs_bank.bank import OutputsBank
 from limbeck.training.outputs_bank.key import made_of, made_of_views, shape
@@ -163,7 +163,7 @@ def _bank(plan: BankPlan, teacher: Teacher, built_from: Mapping[str, Any], train
     return OutputsBank(key, shape(plan.planner, plan.classes), say)
 
 
-def model_of(model: Named) -> dict[str, Any]:
+def model_of(model: NameWithOptions) -> dict[str, Any]:
     """What a recipe says of how a model is made."""
     return {"model": {"name": model.name, **model.options}}
 

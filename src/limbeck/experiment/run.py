@@ -18,8 +18,8 @@ from limbeck.building.checks.pretrained import check_ready_arms
 from limbeck.building.data import load_images
 from limbeck.errors import LimbeckError
 from limbeck.recipes.fields import folder_name
-from limbeck.recipes.load import NONE, load_recipe
-from limbeck.recipes.recipe import Functions, Recipe
+from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
+from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
 from limbeck.storage.atomic import read_json, write_json
 from limbeck.storage.run_directory import RunDirectory
@@ -74,8 +74,8 @@ def run(
     name: str | None = None,
     fresh: bool = False,
     extend: bool = False,
-    losses: Functions = NONE,
-    models: Functions = NONE,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    models: CustomFunctions = NO_FUNCTIONS,
     make_watcher: MakeWatcher | None = None,
     command: str | None = None,
 ) -> Run:
@@ -159,8 +159,8 @@ def _bench(
     directory: RunDirectory,
     device: torch.device,
     processes: Processes,
-    losses: Functions,
-    models: Functions,
+    losses: CustomFunctions,
+    models: CustomFunctions,
 ) -> Bench:
     """What all cohorts share. With several processes: after seeing that they can teach together."""
     if not processes.alone:

@@ -12,7 +12,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from limbeck.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, one_line
 from limbeck.training.device import choose_device
 from limbeck.training.distributed import ALONE, Processes
 
@@ -49,7 +49,7 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
     try:
         distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise LimbeckError(f"the processes cannot find each other: {in_a_line(error)}") from error
+        raise LimbeckError(f"the processes cannot find each other: {one_line(error)}") from error
     try:
         # What is agreed upon travels where gloo can carry it, or on the card.
         talk = place if place.type == "cuda" else torch.device("cpu")

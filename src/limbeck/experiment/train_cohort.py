@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from limbeck.building.data import Images
-from limbeck.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, one_line
 from limbeck.evaluation.evaluate import evaluate
 from limbeck.storage import checkpoint
 from limbeck.storage.run_directory import CohortDirectory
@@ -206,7 +206,7 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
             learner.restore(unpack(learner.name, found.files))
         except (RuntimeError, KeyError, ValueError) as error:
             raise LimbeckError(
-                f"{found.path}: does not fit {learner.name} ({in_a_line(error)}); --fresh starts anew, --name NAME "
+                f"{found.path}: does not fit {learner.name} ({one_line(error)}); --fresh starts anew, --name NAME "
                 "(from Python: another save_to) keeps both"
             ) from error
         if learner.processes.first:

@@ -67,13 +67,13 @@ FolderName = Annotated[str, AfterValidator(folder_name)]
 ArmName = Annotated[str, AfterValidator(_arm_name)]
 
 
-class Part(BaseModel):
+class RecipePart(BaseModel):
     """A part of a recipe."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Named(BaseModel):
+class NameWithOptions(BaseModel):
     """A name with options of its own: the keyword-only parameters of what it names."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
@@ -90,4 +90,4 @@ def _as_named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
-Model = Annotated[Named, BeforeValidator(_as_named, json_schema_input_type=str | Named)]
+Model = Annotated[NameWithOptions, BeforeValidator(_as_named, json_schema_input_type=str | NameWithOptions)]

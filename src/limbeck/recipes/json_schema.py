@@ -24,7 +24,7 @@ def json_schema() -> dict[str, Any]:
     schema = _with_partial_arms(schema)
     parts = schema["$defs"]
     _with_names(parts["LossTerm"], "name", entries("losses").values())
-    _with_names(parts["Named"], "name", entries("models").values())
+    _with_names(parts["NameWithOptions"], "name", entries("models").values())
     _with_names(parts["Data"], "source", entries("data").values())
     return schema
 

@@ -17,12 +17,12 @@ from .defaults import complete_views, merge_defaults
 from .fields import shortened
 from .overrides import GROUPS, apply_override, shared_by_arms, split_override
 from .paths import follow_file
-from .recipe import Functions, Recipe
+from .recipe import CustomFunctions, Recipe
 from .yaml_file import DEEPEST, MOST_BYTES, Lines, parse_with_slips
 from .yaml_file import Path as Path_
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
-NONE: Functions = MappingProxyType({})
+NO_FUNCTIONS: CustomFunctions = MappingProxyType({})
 
 
 def shipped() -> dict[str, Path]:
@@ -53,7 +53,7 @@ def find_recipe(word: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Written:
+class ParsedRecipe:
     """A recipe as it was written.
 
     where: its file. tree: plain data, unchecked. lines: of each key. slips: what reading it has found, as lines.
@@ -65,7 +65,7 @@ class Written:
     slips: Sequence[str] = ()
 
 
-def read_recipe(source: str | Path | Mapping[str, Any]) -> Written:
+def read_recipe(source: str | Path | Mapping[str, Any]) -> ParsedRecipe:
     """Read a recipe once; what becomes of its file or its dict afterwards changes nothing.
 
     Relative paths follow the file's folder; those of a dict, and of overrides, the working directory.
@@ -73,18 +73,18 @@ def read_recipe(source: str | Path | Mapping[str, Any]) -> Written:
     Raises RecipeError where there is no such file, or where it cannot be parsed.
     """
     if isinstance(source, Mapping):
-        return Written("recipe", plain(source), {})
+        return ParsedRecipe("recipe", plain(source), {})
     file = find_recipe(str(source))
     where, tree, lines, slips = _read(file)
-    return Written(where, follow_file(tree, file), lines, slips)
+    return ParsedRecipe(where, follow_file(tree, file), lines, slips)
 
 
 def load_recipe(
-    source: str | Path | Mapping[str, Any] | Written,
+    source: str | Path | Mapping[str, Any] | ParsedRecipe,
     overrides: Sequence[str] = (),
     *,
-    losses: Functions = NONE,
-    models: Functions = NONE,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    models: CustomFunctions = NO_FUNCTIONS,
 ) -> Recipe:
     """Read and check a recipe.
 
@@ -93,7 +93,7 @@ def load_recipe(
     losses, models: functions that a caller from Python brings, by name.
     Raises RecipeError with all mistakes, each `file:line: key: what is wrong`.
     """
-    written = source if isinstance(source, Written) else read_recipe(source)
+    written = source if isinstance(source, ParsedRecipe) else read_recipe(source)
     where, tree, lines, slips = written.where, copy.deepcopy(written.tree), written.lines, written.slips
     if not isinstance(tree, dict):
         raise RecipeError("\n".join([*slips, f"{where}: takes a mapping, as in `name: …`; got {shortened(tree)}"]))
@@ -181,8 +181,8 @@ def check(
     where: str,
     lines: Lines,
     *,
-    losses: Functions = NONE,
-    models: Functions = NONE,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    models: CustomFunctions = NO_FUNCTIONS,
     overrides: Sequence[str] = (),
     slips: Sequence[str] = (),
 ) -> Recipe:

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .fields import BelowOne, Count, Flag, Fraction, NotNegative, Number, Part, Positive
+from .fields import BelowOne, Count, Flag, Fraction, NotNegative, Number, Positive, RecipePart
 
 
-class Sgd(Part):
+class Sgd(RecipePart):
     """Stochastic gradient descent."""
 
     name: Literal["sgd"]
@@ -24,7 +24,7 @@ class Sgd(Part):
     """Factor of the weights that is added to the gradient."""
 
 
-class Adam(Part):
+class Adam(RecipePart):
     """Adam."""
 
     name: Literal["adam"]
@@ -37,7 +37,7 @@ class Adam(Part):
     """Factor of the weights that is added to the gradient."""
 
 
-class AdamW(Part):
+class AdamW(RecipePart):
     """Adam with decoupled weight decay."""
 
     name: Literal["adamw"]
@@ -50,7 +50,7 @@ class AdamW(Part):
     """Share of the weights that each step takes off, times the learning rate."""
 
 
-class Muon(Part):
+class Muon(RecipePart):
     """Orthogonalised momentum for matrices and convolutions, AdamW for the rest."""
 
     name: Literal["muon"]
@@ -65,14 +65,14 @@ class Muon(Part):
     """The learning rate of all other parameters."""
 
 
-class Constant(Part):
+class Constant(RecipePart):
     """The base rate throughout."""
 
     name: Literal["constant"] = "constant"
     """The learning rate stays as it is."""
 
 
-class Step(Part):
+class Step(RecipePart):
     """Multiply the rate after every few epochs."""
 
     name: Literal["step"]
@@ -83,7 +83,7 @@ class Step(Part):
     """By what it is multiplied, as in 0.1."""
 
 
-class MultiStep(Part):
+class MultiStep(RecipePart):
     """Multiply the rate at the start of the epochs named."""
 
     name: Literal["multi_step"]
@@ -94,7 +94,7 @@ class MultiStep(Part):
     """By what it is multiplied, as in 0.1."""
 
 
-class Cosine(Part):
+class Cosine(RecipePart):
     """Linear warm-up, then half a cosine."""
 
     name: Literal["cosine"]
@@ -107,7 +107,7 @@ class Cosine(Part):
     """Change it once an epoch instead of at every step."""
 
 
-class OneCycle(Part):
+class OneCycle(RecipePart):
     """Straight up to the peak, straight down."""
 
     name: Literal["one_cycle"]

@@ -13,13 +13,26 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from limbeck.errors import did_you_mean
 
-from .fields import ArmName, Count, Flag, FolderName, Model, Named, NotNegative, Number, Part, Positive, Seed, shortened
+from .fields import (
+    ArmName,
+    Count,
+    Flag,
+    FolderName,
+    Model,
+    NameWithOptions,
+    NotNegative,
+    Number,
+    Positive,
+    RecipePart,
+    Seed,
+    shortened,
+)
 from .optimization import Constant, Optimizer, Schedule
 from .sweep import Sweep
 from .views import Views
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
-Functions = Mapping[str, Callable[..., Any]]
+CustomFunctions = Mapping[str, Callable[..., Any]]
 
 
 class Data(BaseModel):
@@ -40,7 +53,7 @@ class Data(BaseModel):
         return dict(self.model_extra or {})
 
 
-class LossTerm(Named):
+class LossTerm(NameWithOptions):
     """One loss of the weighted sum."""
 
     weight: NotNegative = 1.0
@@ -49,7 +62,7 @@ class LossTerm(Named):
     """Over so many epochs its weight grows from 0 to `weight` in a straight line."""
 
 
-class Voice(Part):
+class WeightedTeacher(RecipePart):
     """One teacher of several and how much it counts."""
 
     name: str
@@ -58,7 +71,7 @@ class Voice(Part):
     """What its answer counts beside those of the other teachers."""
 
 
-def _as_voices(value: object) -> object:
+def _as_teachers(value: object) -> object:
     if value is None:
         return []
     if isinstance(value, str):
@@ -66,13 +79,13 @@ def _as_voices(value: object) -> object:
     return [{"name": v} if isinstance(v, str) else v for v in value] if isinstance(value, list | tuple) else value
 
 
-Voices = Annotated[
-    tuple[Voice, ...],
-    BeforeValidator(_as_voices, json_schema_input_type=str | list[str | Voice] | None),
+Teachers = Annotated[
+    tuple[WeightedTeacher, ...],
+    BeforeValidator(_as_teachers, json_schema_input_type=str | list[str | WeightedTeacher] | None),
 ]
 
 
-class NormalisationOf(Part):
+class ChannelStatistics(RecipePart):
     """Mean and standard deviation per channel, of pixels scaled to [0, 1]."""
 
     mean: tuple[Number, Number, Number]
@@ -81,14 +94,14 @@ class NormalisationOf(Part):
     """Standard deviation of each channel, of pixels scaled to [0, 1]."""
 
 
-class WeightAverage(Part):
+class WeightAverage(RecipePart):
     """Exponential moving average of the weights."""
 
     decay: Annotated[Number, Field(gt=0, lt=1)]
     """Share of the average that each step keeps, as in 0.999."""
 
 
-class Arm(Part):
+class Arm(RecipePart):
     """One model and how it is trained. Training starts from `weights`, if given; a teacher with `weights` and without
     `loss` is not trained.
     """
@@ -103,7 +116,7 @@ class Arm(Part):
     """What a model from a file answers with; of probabilities the logarithm is taken."""
     allow_near_chance: Flag = False
     """Use a model from a file even if it is hardly ever right."""
-    normalise: NormalisationOf | None = None
+    normalise: ChannelStatistics | None = None
     """The mean and standard deviation that the model expects (default: the data's)."""
     resolution: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
     """Side of the model's input in pixels, to which views are resized (default: the images' own)."""
@@ -117,7 +130,7 @@ class Arm(Part):
     """How the learning rate changes over training."""
     loss: tuple[LossTerm, ...] = ()
     """The losses whose weighted sum is minimised."""
-    teacher: Voices = ()
+    teacher: Teachers = ()
     """Name of the arm that teaches this one, or a list of several."""
     clip_norm: Positive | None = None
     """Largest norm of the gradients; longer ones are scaled down to it (default: no limit)."""
@@ -143,7 +156,7 @@ class Arm(Part):
         return bool(self.loss)
 
 
-class Evaluation(Part):
+class Evaluation(RecipePart):
     """How models are measured."""
 
     test: Flag = True
@@ -154,14 +167,14 @@ class Evaluation(Part):
     """Images in the batch that is timed; 0 measures no latency."""
 
 
-class OutputsBank(Part):
+class OutputsBank(RecipePart):
     """Teachers' answers are kept in the cache, as float16, and read by later runs that see the same views."""
 
     limit_gb: Positive = 10.0
     """What the stored answers of a run may take in all, in GB of 2^30 bytes."""
 
 
-class Recipe(Part):
+class Recipe(RecipePart):
     """Everything that decides a run."""
 
     name: FolderName

@@ -19,7 +19,7 @@ from typing import Any
 
 from limbeck.errors import LimbeckError, did_you_mean
 from limbeck.recipes.checks.foreign_model_names import elsewhere
-from limbeck.synonyms import NOT_HERE, simple
+from limbeck.synonyms import NOT_HERE, simplified
 
 PACKAGE = Path(__file__).resolve().parents[1]
 NO_DEFAULT = "required"
@@ -139,11 +139,11 @@ def find(room: str, name: str, extra: Mapping[str, Callable[..., Any]] = Mapping
 
 def _hint(room: str, name: str, known: Iterable[str]) -> str:
     """What a person probably meant by a name that is not there."""
-    here = [word for word in known if simple(word) == simple(name)]
+    here = [word for word in known if simplified(word) == simplified(name)]
     if room == "models" and (there := [*here, *elsewhere(name)]):
         return f"; did you mean {' or '.join(map(repr, there))}?"
     own = "images of your own are read by folder:PATH or parquet:PATH"
-    if room == "data" and simple(name) in NOT_HERE:
+    if room == "data" and simplified(name) in NOT_HERE:
         return f"; Limbeck does not bring it: {own}"
     hint = did_you_mean(name, known)
     return hint if room != "data" or "did you mean" in hint else f"{hint}; {own}"

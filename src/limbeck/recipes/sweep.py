@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from .fields import Count, Flag, Number, Part, Seed, shortened
+from .fields import Count, Flag, Number, RecipePart, Seed, shortened
 
 Value = bool | int | float | str | None | list[Any] | dict[str, Any]
 MOST_SETTINGS = 10_000
 
 
-class Range(Part):
+class Range(RecipePart):
     """Numbers from `low` to `high`, both included. A grid takes some of them, the other strategies any."""
 
     low: Number
@@ -68,7 +68,7 @@ Axis = Annotated[
 ]
 
 
-class Sweep(Part):
+class Sweep(RecipePart):
     """Which settings are tried, and how."""
 
     axes: Annotated[dict[str, Axis], Field(min_length=1)]

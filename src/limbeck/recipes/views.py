@@ -6,19 +6,19 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .fields import Count, Flag, Fraction, Part, Positive, Seed
+from .fields import Count, Flag, Fraction, Positive, RecipePart, Seed
 
 Share = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1)]
 
 
-class Crop(Part):
+class Crop(RecipePart):
     """Random crop of the image padded with black, in pixels on each side."""
 
     padding: Annotated[int, Field(ge=1, le=4096, strict=True)]
     """Black pixels on each side of the image, of which a random part of its size is cut."""
 
 
-class ResizedCrop(Part):
+class ResizedCrop(RecipePart):
     """A random part of the image, resized to the whole. area: share of the image; aspect: width / height."""
 
     area: tuple[Share, Share] = (0.08, 1.0)
@@ -34,7 +34,7 @@ class ResizedCrop(Part):
         return self
 
 
-class AutoAugment(Part):
+class AutoAugment(RecipePart):
     """One of 25 learned pairs of operations an image."""
 
     name: Literal["autoaugment"]
@@ -43,7 +43,7 @@ class AutoAugment(Part):
     """The data set for which the pairs were learned."""
 
 
-class RandAugment(Part):
+class RandAugment(RecipePart):
     """So many random operations an image, all of one magnitude from 0 to 30."""
 
     name: Literal["randaugment"]
@@ -54,14 +54,14 @@ class RandAugment(Part):
     """How strong they are, from 0 to 30."""
 
 
-class TrivialAugment(Part):
+class TrivialAugment(RecipePart):
     """One random operation an image, of a random magnitude."""
 
     name: Literal["trivialaugment"]
     """One random operation an image, of a random magnitude."""
 
 
-class Erasing(Part):
+class Erasing(RecipePart):
     """A random rectangle painted over. area: share of the image; aspect: height / width."""
 
     probability: Fraction = 0.25
@@ -79,7 +79,7 @@ class Erasing(Part):
         return self
 
 
-class Mixing(Part):
+class Mixing(RecipePart):
     """Mixup or CutMix of a whole batch. The numbers are the α of their Beta(α, α)."""
 
     mixup: Positive | None = None
@@ -98,7 +98,7 @@ class Mixing(Part):
         return self
 
 
-class Views(Part):
+class Views(RecipePart):
     """How views are made, in this order."""
 
     batch_size: Count = 128

@@ -6,7 +6,7 @@ import time
 import warnings
 from typing import Any
 
-from limbeck.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, one_line
 
 TRIES, SECONDS_BETWEEN_TRIES = 4, 0.5
 """Two who come to an empty database at once both make its tables, and one of them is refused."""
@@ -45,7 +45,7 @@ def open_shared_study(name: str, url: str) -> Any:
 
 def unusable(url: str, error: Exception) -> LimbeckError:
     """What is said of a database that cannot be used, without its password."""
-    return LimbeckError(f"sweep.storage: {_without_password(url)}: cannot be used: {in_a_line(error)}")
+    return LimbeckError(f"sweep.storage: {_without_password(url)}: cannot be used: {one_line(error)}")
 
 
 def _without_password(url: str) -> str:

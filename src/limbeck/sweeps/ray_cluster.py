@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from limbeck.building.data import Images
-from limbeck.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, one_line
 from limbeck.experiment.cohort import run_cohort
 from limbeck.experiment.cohorts import MakeRule, MakeWatcher, is_ready
 from limbeck.experiment.context import Bench
@@ -30,7 +30,7 @@ from limbeck.experiment.plan import CohortPlan, Plan, make_plan
 from limbeck.experiment.signals import PoliteStop
 from limbeck.experiment.train_cohort import Watcher
 from limbeck.recipes.paths import with_whole_paths
-from limbeck.recipes.recipe import Functions, Recipe
+from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.storage.atomic import make_folder, read_json, replace, saying_where
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.device import choose_device
@@ -95,7 +95,7 @@ def _connected(address: str) -> Any:
                 where = {} if address == "local" else {"address": address}
                 ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError) as error:
-            raise LimbeckError(f"--ray {address}: no cluster answers there: {in_a_line(error)}") from error
+            raise LimbeckError(f"--ray {address}: no cluster answers there: {one_line(error)}") from error
     return ray
 
 
@@ -175,8 +175,8 @@ def _taught(
     key: str,
     needed: Files,
     rule: Any,
-    losses: Functions,
-    models: Functions,
+    losses: CustomFunctions,
+    models: CustomFunctions,
 ) -> Files:
     """What a worker does: one cohort, in a folder of its own; gives all files of it."""
     checked = Recipe.model_validate(recipe)

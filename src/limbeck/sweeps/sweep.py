@@ -24,8 +24,8 @@ from limbeck.experiment.signals import PoliteStop
 from limbeck.experiment.timing import covered, summed
 from limbeck.experiment.torchrun import under_torchrun
 from limbeck.experiment.train_cohort import fingerprint
-from limbeck.recipes.load import NONE, load_recipe
-from limbeck.recipes.recipe import Functions, Recipe
+from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
+from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
 from limbeck.report.sweep_page import write_sweep_report
 from limbeck.storage.atomic import make_folder, read_json, saying_where, write_json
@@ -64,8 +64,8 @@ def sweep(
     folder: str | Path = "runs",
     name: str | None = None,
     fresh: bool = False,
-    losses: Functions = NONE,
-    models: Functions = NONE,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    models: CustomFunctions = NO_FUNCTIONS,
     make_watcher: MakeWatcher | None = None,
     command: str | None = None,
     ray: str | None = None,
@@ -133,9 +133,9 @@ def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[s
     combined = combine(source, whole.sweep, settings)
     searched = untested(combined.recipe, whole.sweep)
     images = load_images(whole.data)
-    check_before_training(searched, images, NONE, published=False)
+    check_before_training(searched, images, NO_FUNCTIONS, published=False)
     measured: list[str] = []
-    check_ready_arms(searched, images, choose_device(whole.device), NONE, measured.append)
+    check_ready_arms(searched, images, choose_device(whole.device), NO_FUNCTIONS, measured.append)
     lines = [f"{whole.name}: {len(settings)} settings of {', '.join(whole.sweep.axes)}", ""]
     for number, setting in enumerate(settings):
         lines.append(f"{number:>5}  " + ", ".join(f"{axis} {value}" for axis, value in setting.items()))

@@ -15,8 +15,8 @@ from typing import Any
 
 from limbeck.errors import RecipeError
 from limbeck.experiment.plan import own_seed
-from limbeck.recipes.load import NONE, Written, load_recipe, read_recipe
-from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.recipes.load import NO_FUNCTIONS, ParsedRecipe, load_recipe, read_recipe
+from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.recipes.sweep import Range, Sweep, Value
 from limbeck.seeding import key as number_of
 
@@ -33,11 +33,11 @@ class Source:
 
     recipe: str | Path | Mapping[str, Any]
     overrides: tuple[str, ...] = ()
-    losses: Functions = field(default_factory=lambda: NONE)
-    models: Functions = field(default_factory=lambda: NONE)
+    losses: CustomFunctions = field(default_factory=lambda: NO_FUNCTIONS)
+    models: CustomFunctions = field(default_factory=lambda: NO_FUNCTIONS)
 
     @functools.cached_property
-    def _written(self) -> Written:
+    def _written(self) -> ParsedRecipe:
         return read_recipe(self.recipe)
 
     def read(self, more: Sequence[str] = ()) -> Recipe:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, distributed, nn
 
-from limbeck.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, one_line
 from limbeck.types import Outputs
 
 BUCKET = 2**22
@@ -153,4 +153,4 @@ def _saying() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch raises it, and its subclasses, for whatever goes wrong between processes
-        raise LimbeckError(f"another of the processes that teach together is gone ({in_a_line(error)})") from error
+        raise LimbeckError(f"another of the processes that teach together is gone ({one_line(error)})") from error

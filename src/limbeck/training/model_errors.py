@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, one_line
 
 from .out_of_memory import is_out_of_memory
 
@@ -108,7 +108,7 @@ def dimensions(shape: Sequence[int]) -> str:
 
 def what_was_raised(error: BaseException) -> str:
     """The kind of an error and its words, in one line."""
-    kind, said = type(error).__name__, in_a_line(error, 160)
+    kind, said = type(error).__name__, one_line(error, 160)
     return kind if said == kind else f"{kind}: {said}"
 
 

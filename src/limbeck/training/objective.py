@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError, in_a_line
+from limbeck.errors import LimbeckError, one_line
 from limbeck.losses.log_space import log_probabilities
 from limbeck.losses.plain_tensors import described
 from limbeck.types import Outputs, Targets
@@ -54,7 +54,7 @@ class Term:
             if is_out_of_memory(error):
                 raise
             raise LimbeckError(
-                f"loss {self.name!r} raised {type(error).__name__}{_where(error)}: {in_a_line(error)} "
+                f"loss {self.name!r} raised {type(error).__name__}{_where(error)}: {one_line(error)} "
                 f"({self._given(student, teacher, targets)})"
             ) from error
         batch = student.logits.shape[0]

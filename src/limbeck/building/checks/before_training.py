@@ -24,7 +24,7 @@ from limbeck.building.assemble import (
 )
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.training.model_errors import does_not_take, naming_build
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.views.apply import make_view
@@ -33,7 +33,7 @@ from limbeck.weights.load import mismatch
 ZOOS = ("timm:", "torchvision:")
 
 
-def check_before_training(recipe: Recipe, images: Images, models: Functions, *, published: bool = True) -> None:
+def check_before_training(recipe: Recipe, images: Images, models: CustomFunctions, *, published: bool = True) -> None:
     """Build every arm's model, send an image's shape through it, and see that its file, classes and optimizer fit.
 
     Arms that differ in nothing that matters here are looked at once. published: also see that the published weights
@@ -54,7 +54,9 @@ def check_before_training(recipe: Recipe, images: Images, models: Functions, *, 
         raise LimbeckError("\n".join(problems))
 
 
-def _problems_of(name: str, group: str, arm: Arm, images: Images, models: Functions, published: bool) -> list[str]:
+def _problems_of(
+    name: str, group: str, arm: Arm, images: Images, models: CustomFunctions, published: bool
+) -> list[str]:
     """What is wrong with an arm, a line each. What cannot be looked at because of something before is left out."""
     ready_classes = arm.classes if not arm.trained else None
     count = len(ready_classes) if ready_classes else len(images.class_names)
@@ -88,7 +90,7 @@ def _problems_of(name: str, group: str, arm: Arm, images: Images, models: Functi
     return found
 
 
-def _without_memory(name: str, arm: Arm, count: int, models: Functions) -> nn.Module:
+def _without_memory(name: str, arm: Arm, count: int, models: CustomFunctions) -> nn.Module:
     """The arm's model, on the meta device if it is of a zoo and can be built so. Raises LimbeckError."""
     if arm.model.name.startswith(ZOOS) and arm.model.name not in models:
         try:
@@ -99,13 +101,13 @@ def _without_memory(name: str, arm: Arm, count: int, models: Functions) -> nn.Mo
     return _on_cpu(name, arm, count, models)
 
 
-def _on_cpu(name: str, arm: Arm, count: int, models: Functions, *, pretrained: bool = False) -> nn.Module:
+def _on_cpu(name: str, arm: Arm, count: int, models: CustomFunctions, *, pretrained: bool = False) -> nn.Module:
     with torch.random.fork_rng(devices=[]), naming_build(name, arm.model.name):
         return build_model(arm.model, count, models, pretrained=pretrained).eval()
 
 
 def _check_answer(
-    name: str, arm: Arm, model: nn.Module, shape: tuple[int, int, int], count: int, models: Functions
+    name: str, arm: Arm, model: nn.Module, shape: tuple[int, int, int], count: int, models: CustomFunctions
 ) -> None:
     """Send an image's shape through. Where the meta device refuses, the CPU has the last word."""
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))

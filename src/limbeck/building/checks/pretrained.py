@@ -14,7 +14,7 @@ from limbeck.building.data import Images
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import accuracy, answered, balanced_accuracy
-from limbeck.recipes.recipe import Arm, Functions, Recipe
+from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.training.predictor import predictor
 from limbeck.training.teacher import Teacher
 from limbeck.types import Predict, Split
@@ -31,7 +31,7 @@ MOST_NAMES = 40
 
 
 def check_ready_arms(
-    recipe: Recipe, images: Images, device: torch.device, models: Functions, say: Callable[[str], None]
+    recipe: Recipe, images: Images, device: torch.device, models: CustomFunctions, say: Callable[[str], None]
 ) -> None:
     """Measure every arm that comes from a file on up to 500 validation images, and say what it has.
 
@@ -85,7 +85,7 @@ def are_probabilities(answers: Tensor, tolerance: float = 1e-3) -> bool:
     return bool((answers >= 0).all()) and bool(((answers.double().sum(dim=1) - 1).abs() < tolerance).all())
 
 
-def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, models: Functions) -> list[str]:
+def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, models: CustomFunctions) -> list[str]:
     """What is to be said of one arm. Raises LimbeckError where it cannot be used as it is."""
     arm = recipe.arms()[name]
     kind = "teachers" if name in recipe.teachers else "students"

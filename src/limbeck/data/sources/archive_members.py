@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from limbeck.data.checksum import check
-from limbeck.errors import LimbeckError, in_a_line, printable
+from limbeck.errors import LimbeckError, one_line, printable
 
 from .class_folders import is_junk
 
@@ -125,7 +125,7 @@ class ZipMembers:
                 # Never read() alone: that would unpack what a bomb really holds before it is cut to what it says.
                 data = stream.read(info.file_size + 1)
         except Exception as error:  # zipfile raises all sorts of things on bytes that it does not expect
-            reason = in_a_line(error, None)
+            reason = one_line(error, None)
             raise LimbeckError(f"{where}: cannot be read: {printable(reason)}") from error
         if len(data) != info.file_size:
             raise LimbeckError(f"{where}: {len(data):,} bytes where the archive says {info.file_size:,}")
@@ -148,7 +148,7 @@ def in_zip(path: Path, sha256: str, root: str) -> Iterator[Members]:
         try:
             archive = zipfile.ZipFile(file)
         except Exception as error:  # as above
-            reason = in_a_line(error, None)
+            reason = one_line(error, None)
             raise LimbeckError(f"{path}: not a readable zip: {printable(reason)}") from error
         with archive:
             yield ZipMembers(archive, path, root)

@@ -7,13 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from limbeck.recipes.recipe import Functions, Recipe
+from limbeck.recipes.recipe import CustomFunctions, Recipe
 
 from .names import Complaint, check_names
 from .repair import repaired
 
 
-def mistakes(tree: Mapping[str, Any], *, losses: Functions, models: Functions) -> tuple[Recipe | None, list[Complaint]]:
+def mistakes(
+    tree: Mapping[str, Any], *, losses: CustomFunctions, models: CustomFunctions
+) -> tuple[Recipe | None, list[Complaint]]:
     """The recipe where there is no mistake; else None, and every mistake with its place."""
     try:
         recipe = Recipe.model_validate(tree)

@@ -7,7 +7,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from limbeck.synonyms import simple
+from limbeck.synonyms import simplified
 
 REGISTERED = re.compile(r"^@register_model\b.*\n(?:(?:@| |\)).*\n)*def (\w+)\(", re.MULTILINE)
 WELL_KNOWN: str = (
@@ -21,7 +21,7 @@ def elsewhere(name: str) -> list[str]:
     """`timm:resnet18` and `torchvision:resnet18` for `resnet18`: models of this name, however it is spelt."""
     found = []
     for package in ("timm", "torchvision"):
-        near = _names(package).get(simple(name))
+        near = _names(package).get(simplified(name))
         found += [f"{package}:{near}"] if near else []
     return found
 
@@ -37,4 +37,4 @@ def _names(package: str) -> dict[str, str]:
     for place in places:
         for path in sorted((Path(place) / "models").glob("*.py")):
             names += REGISTERED.findall(path.read_text(encoding="utf-8", errors="replace"))
-    return {simple(name): name for name in names}
+    return {simplified(name): name for name in names}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
 from limbeck.errors import did_you_mean, nearest
-from limbeck.recipes.fields import Named, shortened
+from limbeck.recipes.fields import NameWithOptions, shortened
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.registry import entries
 
@@ -183,6 +183,6 @@ def _takes(path: tuple[str | int, ...], holder: type[BaseModel] | None) -> str:
         return " or ".join(get_args(kind))
     if get_origin(kind) is tuple:
         return "a list"
-    if isinstance(kind, type) and issubclass(kind, Named):
+    if isinstance(kind, type) and issubclass(kind, NameWithOptions):
         return "a name, or a mapping with a `name` and options"
     return "a mapping" if field else "a value"

@@ -10,14 +10,14 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from limbeck.errors import did_you_mean
-from limbeck.recipes.fields import Named
+from limbeck.recipes.fields import NameWithOptions
 from limbeck.recipes.recipe import Data, LossTerm, Recipe
 from limbeck.recipes.registry import entries
-from limbeck.synonyms import meant_by, simple
+from limbeck.synonyms import meanings, simplified
 
 Path = tuple[str | int, ...]
 ARM, ITEM = "*", 0
-OPTIONS: dict[type[BaseModel], str] = {LossTerm: "losses", Data: "data", Named: "models"}
+OPTIONS: dict[type[BaseModel], str] = {LossTerm: "losses", Data: "data", NameWithOptions: "models"}
 SAYS_LITTLE = ("name", "weight")  # many things have them
 
 
@@ -29,11 +29,11 @@ def key_hint(path: Path, valid: Iterable[str]) -> str:
     """Where a key belongs that is not valid here, the nearest that is, or the list of those that are."""
     word = str(path[-1])
     if get_close_matches(word, list(valid), n=1, cutoff=SURELY) or any(
-        simple(other) == simple(word) for other in valid
+        simplified(other) == simplified(word) for other in valid
     ):
         return did_you_mean(word, valid)
     near = did_you_mean(word, valid)
-    if any(f"{other!r}?" in near for other in meant_by(word)):
+    if any(f"{other!r}?" in near for other in meanings(word)):
         return near
     there = belongs(path)
     return f"; {there}" if there else near
@@ -41,7 +41,7 @@ def key_hint(path: Path, valid: Iterable[str]) -> str:
 
 def belongs(path: Path) -> str | None:
     """`` `lr` belongs to `optimizer`: students.a.optimizer.lr`` for a key that is valid elsewhere, or None."""
-    for key in (str(path[-1]), *meant_by(str(path[-1]))):
+    for key in (str(path[-1]), *meanings(str(path[-1]))):
         if key not in SAYS_LITTLE or key != path[-1]:
             other_group = {"teachers": "students", "students": "teachers"}.get(str(next(iter(path))))
             known = [place for place in _places().get(key, ()) if place[:1] != (other_group,)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from limbeck.errors import LimbeckError, did_you_mean
-from limbeck.recipes.recipe import Arm, Functions, LossTerm, Recipe
+from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm, Recipe
 from limbeck.recipes.registry import Entry, Hint, check_options, check_unplaced_options, find
 
 from .misplaced_keys import Path, key_hint
@@ -26,7 +26,7 @@ RANGES = {
 }
 
 
-def check_names(recipe: Recipe, *, losses: Functions, models: Functions) -> list[Complaint]:
+def check_names(recipe: Recipe, *, losses: CustomFunctions, models: CustomFunctions) -> list[Complaint]:
     """Everything that names something which is not there or does not take what it is given."""
     found = list(_data(recipe))
     if not recipe.students:
@@ -76,7 +76,7 @@ def _classes(arm: Arm) -> Iterator[Complaint]:
         seen.add(name)
 
 
-def _model(arm: Arm, models: Functions, arm_at: Path) -> Iterator[Complaint]:
+def _model(arm: Arm, models: CustomFunctions, arm_at: Path) -> Iterator[Complaint]:
     hint = _hint((*arm_at, "model"))
     try:
         entry = find("models", arm.model.name, models)
@@ -105,7 +105,7 @@ def _training(arm: Arm) -> Iterator[Complaint]:
         yield ("optimizer",), "is missing, as in {name: sgd, lr: 0.1}"
 
 
-def _losses(arm: Arm, losses: Functions, arm_at: Path) -> Iterator[Complaint]:
+def _losses(arm: Arm, losses: CustomFunctions, arm_at: Path) -> Iterator[Complaint]:
     seen: set[str] = set()
     for index, term in enumerate(arm.loss):
         at = ("loss", index)
@@ -131,7 +131,7 @@ def _losses(arm: Arm, losses: Functions, arm_at: Path) -> Iterator[Complaint]:
         yield ("loss",), "all weights are 0: nothing would be learned"
 
 
-def _stored_answers(recipe: Recipe, arm: Arm, losses: Functions) -> Iterator[Complaint]:
+def _stored_answers(recipe: Recipe, arm: Arm, losses: CustomFunctions) -> Iterator[Complaint]:
     """A bank keeps logits alone."""
     for index, term in enumerate(arm.loss if recipe.outputs_bank is not None and arm.teacher else ()):
         entry = _find_loss(term, losses)
@@ -142,7 +142,7 @@ def _stored_answers(recipe: Recipe, arm: Arm, losses: Functions) -> Iterator[Com
             )
 
 
-def _find_loss(term: LossTerm, losses: Functions) -> Entry | str:
+def _find_loss(term: LossTerm, losses: CustomFunctions) -> Entry | str:
     try:
         return find("losses", term.name, losses)
     except LimbeckError as error:
