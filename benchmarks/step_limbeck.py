@@ -13,7 +13,7 @@ from torch import nn
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models.folding import fold_batch_norms
 from limbeck.training.learner import Learner, Training
-from limbeck.training.loop import Stepped, teach
+from limbeck.training.loop import Stepped, train
 from limbeck.training.objective import Objective, Term
 from limbeck.training.optimizers import adam
 from limbeck.training.schedules import step as step_schedule
@@ -75,7 +75,7 @@ class LimbeckSteps:
             dtype=dtype,
         )
         self.planner = ViewPlanner("benchmark", len(split), views, 0, (SIDE, SIDE), normalisation)
-        self.events = teach([self.learner], {"teacher": self.teacher}, split, self.planner)
+        self.events = train([self.learner], {"teacher": self.teacher}, split, self.planner)
         self.views = endless_views(split, self.planner)
 
     def run(self, steps: int) -> float:

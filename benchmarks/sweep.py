@@ -134,9 +134,9 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
 
 
 def _teach(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner: Any) -> None:
-    from limbeck.training.loop import EpochEnded, teach
+    from limbeck.training.loop import EpochEnded, train
 
-    for event in teach(learners, teachers, split, planner):
+    for event in train(learners, teachers, split, planner):
         if isinstance(event, EpochEnded):
             break
     for teacher in teachers.values():

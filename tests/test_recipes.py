@@ -21,7 +21,7 @@ from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe
 from limbeck.sweeps.search import first_settings
 from limbeck.sweeps.trials import Source, combine
-from limbeck.training.loop import Position, Stepped, teach
+from limbeck.training.loop import Position, Stepped, train
 from limbeck.types import Normalisation, Split
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tinyimagenet": 200}
@@ -84,7 +84,7 @@ def test_two_steps_of_four_images(name: str) -> None:
         views = dataclasses.replace(view_recipe(cohort.views), batch_size=4)
         planner = view_planner(images, views, cohort.view_seed)
         events = []
-        for event in teach(learners, teachers, images.train, planner, Position()):
+        for event in train(learners, teachers, images.train, planner, Position()):
             if not isinstance(event, Stepped):
                 break  # one epoch is two steps
             events.append(event.position.step)

@@ -17,7 +17,7 @@ from limbeck.models import lightweight_cnn
 from limbeck.models.folding import fold_batch_norms
 from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Learner, Training
-from limbeck.training.loop import EpochEnded, Position, Stepped, teach
+from limbeck.training.loop import EpochEnded, Position, Stepped, train
 from limbeck.training.objective import Objective, Term
 from limbeck.training.predictor import predictor
 from limbeck.training.snapshot import pack
@@ -121,7 +121,7 @@ def follow(
     """Teach to the end, or until `after` says so; returns the rows of the epochs that ended."""
     rows: Rows = []
     split = digits(0, planner.size)
-    for event in teach(learners, {"teacher": heard or teacher()}, split, planner, position):
+    for event in train(learners, {"teacher": heard or teacher()}, split, planner, position):
         disturb()
         if isinstance(event, EpochEnded):
             rows += event.rows.items()

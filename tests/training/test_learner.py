@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from limbeck.losses import cross_entropy
 from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Failure, Learner
-from limbeck.training.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, Stepped, teach
+from limbeck.training.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, Stepped, train
 from limbeck.training.objective import Term
 from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Outputs, Targets
@@ -277,7 +277,7 @@ def test_the_average_is_what_is_evaluated_and_kept() -> None:
 def steps_of(one: Learner, number: int) -> list[tuple[float, dict[str, Tensor]]]:
     """The rate and the weights after each of some steps."""
     found = []
-    for event in teach([one], {"teacher": teacher()}, train_split(), VIEWS):
+    for event in train([one], {"teacher": teacher()}, train_split(), VIEWS):
         if isinstance(event, Stepped):
             found.append((one.rate, {name: p.detach().clone() for name, p in one.model.named_parameters()}))
             if len(found) == number:
@@ -320,7 +320,7 @@ def test_rates_follow_the_schedule_by_the_step_of_the_whole_training() -> None:
 
 def test_a_row_is_the_mean_of_its_epoch() -> None:
     one = learner(make_optimizer=partial(optimizers.sgd, lr=0.0), ema_decay=None)
-    for event in teach([one], {"teacher": teacher()}, train_split(), VIEWS):
+    for event in train([one], {"teacher": teacher()}, train_split(), VIEWS):
         if isinstance(event, EpochEnded):
             row = event.rows["student"]
             break

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Learner
-from limbeck.training.loop import EpochEnded, Position, Stepped, teach
+from limbeck.training.loop import EpochEnded, Position, Stepped, train
 from limbeck.training.snapshot import pack, unpack
 from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs
@@ -220,7 +220,7 @@ def test_the_state_says_all_that_changes() -> None:
 def test_the_loop_tells_what_happened() -> None:
     one = learner()
     events = []
-    for event in teach([one], {"teacher": teacher()}, train_split(), PLANNER):
+    for event in train([one], {"teacher": teacher()}, train_split(), PLANNER):
         events.append((type(event), event.position))
         if isinstance(event, EpochEnded):
             assert set(event.rows) == {"student"}
@@ -269,7 +269,7 @@ def test_all_see_the_same_view_each_in_its_own_format() -> None:
     watch(heard.frozen, "teacher")
     for one in cohort:
         watch(one.model, one.name)
-    for event in teach(cohort, {"teacher": heard}, train_split(), PLANNER):
+    for event in train(cohort, {"teacher": heard}, train_split(), PLANNER):
         if isinstance(event, EpochEnded) and event.position.epoch == 2:
             break
     for number in range(2 * STEPS):

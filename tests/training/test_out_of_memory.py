@@ -8,7 +8,7 @@ from digit_cohorts import learner, teacher, train_split
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
-from limbeck.training.loop import teach
+from limbeck.training.loop import train
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.views.plan import ViewPlanner, ViewRecipe
 
@@ -28,7 +28,7 @@ class Hungry(nn.Module):
 def test_a_real_refusal_names_model_batch_and_remedy() -> None:
     planner = ViewPlanner("digits", 48, ViewRecipe(batch_size=16), seed=0)
     with pytest.raises(LimbeckError) as caught:
-        next(teach([learner("hungry", model=Hungry())], {"teacher": teacher()}, train_split(), planner))
+        next(train([learner("hungry", model=Hungry())], {"teacher": teacher()}, train_split(), planner))
     message = str(caught.value)
     assert "\n" not in message
     for word in ("out of memory", "'hungry'", "16 images", "views.batch_size", "try 8"):
@@ -54,4 +54,4 @@ def test_a_model_that_does_not_fit_its_images_says_so_itself() -> None:
 
     planner = ViewPlanner("digits", 48, ViewRecipe(batch_size=16), seed=0)
     with pytest.raises(LimbeckError, match=r"^wrong: .*learning from a batch of 16 images .*shapes"):
-        next(teach([learner("wrong", model=Wrong())], {"teacher": teacher()}, train_split(), planner))
+        next(train([learner("wrong", model=Wrong())], {"teacher": teacher()}, train_split(), planner))

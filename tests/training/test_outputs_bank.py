@@ -45,7 +45,7 @@ import limbeck.training.outputs_bank.key as making
 from limbeck.building.assemble import Reordered
 from limbeck.errors import LimbeckError
 from limbeck.losses import dkd
-from limbeck.training.loop import EpochEnded, Position, teach
+from limbeck.training.loop import EpochEnded, Position, train
 from limbeck.training.objective import Term
 from limbeck.training.outputs_bank import bank as outputs_bank
 from limbeck.training.outputs_bank.bank import LOGITS, MANIFEST, OutputsBank
@@ -188,7 +188,7 @@ def test_each_teacher_of_several_has_its_own_and_they_are_mixed_after_reading() 
         answering = {
             name: banked(ask, heard=frozen(seed)) for name, ask, seed in zip("ab", asks, (50, 51), strict=True)
         }
-        for event in teach([one], answering, train_split(), PLANNER):
+        for event in train([one], answering, train_split(), PLANNER):
             if isinstance(event, EpochEnded):
                 one.judge(0.0, 0.0)
         return photograph(one)

@@ -216,7 +216,7 @@ def distill(
             go_on(keeping.directory, begun, student, watching.say)
         answering = stored.teachers if banks else frozen
         spans = follow(
-            [learner], answering, images, planner, train=train, watcher=watching, keeping=keeping, stop=stop
+            [learner], answering, images, planner, train_split=train, watcher=watching, keeping=keeping, stop=stop
         )  # fmt: skip
     if learner.failure:
         at = learner.failure

@@ -88,7 +88,7 @@ def run_cohort(
             load.cache_clear()  # nobody will ask them before they are measured with
         spans = follow(
             learners, answering, images, planner,
-            train=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping,
+            train_split=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping,
             stop=stop, prune=prune,
         )  # fmt: skip
     clock, began = time.time(), time.monotonic()

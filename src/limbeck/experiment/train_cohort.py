@@ -15,7 +15,7 @@ from limbeck.evaluation.evaluate import evaluate
 from limbeck.storage import checkpoint
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.learner import Learner
-from limbeck.training.loop import Answers, EpochEnded, Position, teach
+from limbeck.training.loop import Answers, EpochEnded, Position, train
 from limbeck.training.predictor import predictor
 from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Split
@@ -79,7 +79,7 @@ def follow(
     images: Images,
     planner: ViewPlanner,
     *,
-    train: Split | None = None,
+    train_split: Split | None = None,
     evaluation_batch: int = 250,
     watcher: Watcher | None = None,
     keeping: Keeping | None = None,
@@ -88,7 +88,7 @@ def follow(
 ) -> list[Span]:
     """Teach a cohort to the end, from its newest checkpoint where there is one; returns when it was worked on.
 
-    train: the training images on the device, where they are there already. prune: ends those that fall behind.
+    train_split: the training images on the device, where they are there already. prune: ends those that fall behind.
     """
     watcher = watcher or Watcher()
     position, before = _resume(learners, keeping, watcher) if keeping else (Position(), [])
@@ -124,7 +124,7 @@ def follow(
             save()
             raise
 
-    for event in teach(learners, teachers, train or images.train, planner, position):
+    for event in train(learners, teachers, train_split or images.train, planner, position):
         position = event.position
         if isinstance(event, EpochEnded):
             taught = {"images_per_second": round(images_seen / max(time.monotonic() - epoch_began, 1e-9), 1)}

@@ -61,7 +61,7 @@ class Answers(Protocol):
         ...
 
 
-def teach(
+def train(
     learners: Sequence[Learner],
     teachers: Mapping[str, Answers],
     split: Split,
