@@ -17,7 +17,7 @@ LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(BACKEND) -c constraints.txt
 
-.PHONY: quickstart test test-middle test-slow faults chaos check format bench wheel lock clean help
+.PHONY: quickstart test test-middle test-slow faults chaos check docs format bench wheel lock clean help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -45,6 +45,9 @@ check: $(VENV)/.check ## formatting, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.docs ## build the documentation site: docs/_build/html/index.html
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs docs/_build/html
 
 format: $(VENV)/.check ## rewrite the formatting
 	$(BIN)/ruff format .
@@ -85,4 +88,9 @@ $(VENV)/.test: $(VENV)/.run
 $(VENV)/.check: $(VENV)/.test
 	@echo "setting up: what checks need"
 	$(INSTALL) -e '.[check]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "setting up: what the documentation needs"
+	$(INSTALL) -e '.[docs]'
 	touch $@
