@@ -260,8 +260,8 @@ def _own_loss(scene: Scene) -> list[Prepare]:
 
         make = assemble.make_objective
 
-        def with_scale(*args: Any) -> Objective:
-            plain = make(*args)
+        def with_scale(*args: Any, **words: Any) -> Objective:
+            plain = make(*args, **words)
             terms = [dataclasses.replace(t, function=scaled) if t.name == "cross_entropy" else t for t in plain.terms]
             return Objective(terms, teacher_weights=plain.teacher_weights, states={"cross_entropy": Scale()})
 

@@ -25,6 +25,7 @@ from limbeck.building.assemble import (
 from limbeck.building.channels import channels_taken, grey_where_wanted, normalisation_for
 from limbeck.building.data import Images
 from limbeck.building.evaluation_data import images_for
+from limbeck.building.loss_states import output_shapes, teacher_output_shapes
 from limbeck.building.saved_model import LoadedModel
 from limbeck.errors import LimbeckError, short_repr
 from limbeck.evaluation.evaluate import Evaluation, logits_of
@@ -118,7 +119,9 @@ def distill(
     loss, optimizer, schedule, views and further options (`clip_norm`, `ema`, `patience`, `choose`): as in a
     recipe. By default 0.7 soft targets at temperature 4 and 0.3 cross-entropy, a one-cycle schedule, crops
     of an eighth of the image and flips.
-    losses: your own by name, `(student, teacher, targets, *, options) -> [B]`.
+    losses: your own by name, `(student, teacher, targets, *, options) -> [B]`. A loss that trains a module with the
+    student (an adapter, a projection) takes it as `*, state`, and `loss.state = function` makes it:
+    `(student_shapes, teacher_shapes, **options) -> nn.Module`.
     save_to: a folder for checkpoints; an equal call with the same folder goes on where it stopped. Equal are the
     images, the student's structure, code and first weights (seed it: `torch.manual_seed` before it is made; they are
     kept as `start.safetensors`), the teachers' weights and code, the code of `losses` with the values that they close
@@ -182,7 +185,14 @@ def distill(
     learner = Learner(
         "student",
         student,
-        make_objective(arm.loss, losses, [1.0] * len(frozen)),
+        make_objective(
+            arm.loss,
+            losses,
+            [1.0] * len(frozen),
+            student_shapes=lambda: output_shapes(student, images, student_form),
+            teacher_shapes=lambda: [teacher_output_shapes(one, images) for one in frozen.values()],
+            seed=seed,
+        ),
         make_training(arm, tuple(frozen)),
         form=student_form,
         device=where,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,11 @@ from limbeck.training import optimizers, schedules
 from limbeck.training.distributed import ALONE, Processes
 from limbeck.training.learner import Learner, Training
 from limbeck.training.model_errors import does_not_take, naming_build
-from limbeck.training.objective import Objective, Term
+from limbeck.training.objective import Objective
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.precision import compute_dtype
 from limbeck.training.teacher import Teacher, as_outputs
-from limbeck.types import Normalisation
+from limbeck.types import Normalisation, Shapes
 from limbeck.views.erasing import Erasing
 from limbeck.views.mixing import Mixing
 from limbeck.views.plan import ViewPlanner, ViewRecipe
@@ -35,6 +35,7 @@ from limbeck.weights.load import load_weights
 
 from .data import Images
 from .data_description import describe_data
+from .loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
 
 IMAGES_TO_INITIALISE = 2048
 POLICIES = {"autoaugment": AutoAugment, "randaugment": RandAugment, "trivialaugment": TrivialAugment}
@@ -96,11 +97,14 @@ def make_learner(
     precision: str,
     losses: CustomFunctions,
     models: CustomFunctions,
+    load_teacher: Callable[[str], Teacher] | None = None,
     processes: Processes = ALONE,
 ) -> Learner:
     """A learner ready for its first step.
 
-    seed: of its initial weights and of its dropout. teachers: (name, weight) of each. arm_name: for error messages.
+    seed: of its initial weights, of its losses' states and of its dropout. teachers: (name, weight) of each.
+    load_teacher: gives a teacher by its name, for losses whose state depends on the shapes of its outputs.
+    arm_name: for error messages.
     """
     form = input_format(arm, images)
     seed_everything("weights", seed)
@@ -115,7 +119,16 @@ def make_learner(
     return Learner(
         name,
         model,
-        make_objective(arm.loss, losses, [weight for _, weight in teachers]),
+        make_objective(
+            arm.loss,
+            losses,
+            [weight for _, weight in teachers],
+            student_shapes=lambda: output_shapes(model, images, form),
+            teacher_shapes=lambda: [
+                teacher_output_shapes(load_teacher(teacher), images) for teacher, _ in teachers if load_teacher
+            ],
+            seed=seed,
+        ),
         make_training(arm, tuple(teacher for teacher, _ in teachers)),
         form=form,
         device=device,
@@ -143,21 +156,19 @@ def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
     )
 
 
-def make_objective(terms: Sequence[LossTerm], losses: CustomFunctions, teacher_weights: Sequence[float]) -> Objective:
-    """The weighted sum that an arm minimises."""
-    found = [registry.find("losses", term.name, losses) for term in terms]
-    made = [
-        Term(
-            term.name,
-            registry.load(entry, losses),
-            term.weight,
-            term.options,
-            term.warmup_epochs,
-            entry.needs_features,
-        )
-        for term, entry in zip(terms, found, strict=True)
-    ]
-    return Objective(made, teacher_weights=teacher_weights)
+def make_objective(
+    losses_of_arm: Sequence[LossTerm],
+    losses: CustomFunctions,
+    teacher_weights: Sequence[float],
+    *,
+    student_shapes: Callable[[], Shapes],
+    teacher_shapes: Callable[[], Sequence[Shapes]],
+    seed: int,
+) -> Objective:
+    """The weighted sum that an arm minimises, with the states of its losses (`loss_states.make_states`)."""
+    terms = make_terms(losses_of_arm, losses)
+    states = make_states(terms, student_shapes, teacher_shapes, seed)
+    return Objective(terms, teacher_weights=teacher_weights, states=states)
 
 
 def make_teacher(name: str, model: nn.Module, form: InputFormat, *, device: torch.device, precision: str) -> Teacher:

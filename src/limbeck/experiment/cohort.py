@@ -66,7 +66,7 @@ def run_cohort(
         make_learner(
             plan.name, arms[plan.arm], images, arm_name=plan.arm, seed=plan.randomness, teachers=plan.voices,
             device=bench.device, precision=recipe.precision, losses=bench.losses, models=bench.models,
-            processes=bench.processes,
+            load_teacher=load, processes=bench.processes,
         )
         for plan in plans
     ]  # fmt: skip

@@ -54,7 +54,7 @@ class Entry:
 
 FUNCTION = {"losses": None, "models": "build", "data": "build"}  # None: the function has the file's name
 FOLDER = {"data": "data/sources"}  # where the files of a room lie, if not in the room itself
-FIXED = {"losses": ("student", "teacher", "targets"), "models": ("num_classes",), "data": ()}
+FIXED = {"losses": ("student", "teacher", "targets", "state"), "models": ("num_classes",), "data": ()}
 
 
 @functools.cache
@@ -81,6 +81,7 @@ def _read(room: str, path: Path) -> list[Entry]:
     options = {
         a.arg: NO_DEFAULT if default is None else ast.unparse(default)
         for a, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        if a.arg not in FIXED[room]
     }
     summary = ((ast.get_docstring(node) or ast.get_docstring(tree) or "").splitlines() or [""])[0].rstrip(".")
     needs_teacher = bool(_literal(tree, "NEEDS_TEACHER", True))
@@ -154,7 +155,7 @@ def entry_of_function(room: str, name: str, function: Callable[..., Any]) -> Ent
     options = {
         p.name: NO_DEFAULT if p.default is p.empty else repr(p.default)
         for p in inspect.signature(function).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
+        if p.kind is p.KEYWORD_ONLY and p.name not in FIXED[room]
     }
     summary = (inspect.getdoc(function) or name).splitlines()[0]
     needs_teacher = bool(getattr(function, "NEEDS_TEACHER", room == "losses"))
@@ -258,3 +259,10 @@ def load(entry: Entry, extra: Mapping[str, Callable[..., Any]] = MappingProxyTyp
     module = importlib.import_module(f"limbeck.{folder}.{entry.file}")
     function = getattr(module, FUNCTION[entry.room] or entry.file)
     return functools.partial(function, **entry.preset) if entry.preset else function
+
+
+def load_state(entry: Entry, extra: Mapping[str, Callable[..., Any]] = MappingProxyType({})) -> Any:
+    """The `state` function beside a loss: of its file, or the attribute of a function from Python. None without one."""
+    if entry.name in extra:
+        return getattr(extra[entry.name], "state", None)
+    return getattr(importlib.import_module(f"limbeck.losses.{entry.file}"), "state", None)

@@ -37,8 +37,11 @@ Seen = dict[int, tuple[int, Any]]
 
 
 def of_function(function: Callable[..., Any]) -> str:
-    """SHA-256 of what a callable does, as far as can be told (see above)."""
-    return _hash(_told(function, {}))
+    """SHA-256 of what a callable does, as far as can be told (see above), and of a loss's `state` function."""
+    seen: Seen = {}
+    told = _told(function, seen)
+    state = getattr(function, "state", None) if isinstance(function, FunctionType) else None
+    return _hash(told if state is None else f"{told} state {_told(state, seen)}")
 
 
 def of_structure(model: nn.Module) -> str:

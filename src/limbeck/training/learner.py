@@ -102,9 +102,14 @@ class Learner:
         return [term.name for term in self.objective.terms]
 
     def begin_epoch(self) -> None:
-        """Forget the last epoch's values; batch norms learn again."""
+        """Forget the values of the last epoch, and return to training mode."""
         self.trace, self.checked = [], 0
+        self.train_mode()
+
+    def train_mode(self) -> None:
+        """Put the model and the states of its losses into training mode."""
         self.model.train()
+        self.objective.train()
 
     def step(
         self, pixels: Tensor, targets: Targets, teachers: Sequence[Outputs], *, epoch: int, step: int, steps: int
@@ -123,6 +128,8 @@ class Learner:
         if not self.objective.needs_features:
             outputs = Outputs(outputs.logits)
         outputs = self.processes.whole(outputs, targets.labels.shape[0])
+        if self.objective.states:  # every process sees the whole batch here, and so all draw the same
+            seed_device(self.device, "loss states", self.seed, epoch, step)
         values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
         optimizer.zero_grad(set_to_none=True)
         with naming_model(self.name, pixels.shape, "learning from"):

@@ -82,7 +82,7 @@ def train(
             continue
         first = position.step if epoch == position.epoch else 0
         for learner in active:
-            learner.model.train() if first else learner.begin_epoch()
+            learner.train_mode() if first else learner.begin_epoch()
         for step, view in epoch_of_views(split, planner, epoch, first):
             finite = take_step(active, teachers, view, epoch=epoch, step=step, steps=steps)
             sound |= {(name, step): answer for name, answer in finite.items()}
