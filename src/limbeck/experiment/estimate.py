@@ -58,7 +58,12 @@ def _starting_points(recipe: Recipe) -> list[str]:
 
 
 def describe_plan(
-    recipe: Recipe, *, models: CustomFunctions = NO_FUNCTIONS, timed: bool = True, folder: Path | None = None
+    recipe: Recipe,
+    *,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    models: CustomFunctions = NO_FUNCTIONS,
+    timed: bool = True,
+    folder: Path | None = None,
 ) -> list[str]:
     """The plan of a recipe in lines for a person: data, models, cohorts, steps, outputs banks, estimated time, memory.
 
@@ -69,7 +74,7 @@ def describe_plan(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     images = load_images(recipe.data)
-    check_before_training(recipe, images, models, published=False)
+    states = check_before_training(recipe, images, models, losses=losses, published=False)
     device = choose_device(recipe.device)
     plan = make_plan(recipe)
     costs = {name: arm_cost(arm, name, images, device, recipe, models, timed) for name, arm in recipe.arms().items()}
@@ -90,6 +95,9 @@ def describe_plan(
             f"{name:<{wide}}{arm.model.name:<28}{costs[name].parameters:>12,}"
             f"{costs[name].multiply_adds / 1e6:>13.1f} M{epochs:>8}"
         )
+    for name, of_losses in states.items():
+        own = ", ".join(f"{loss} {parameters:,}" for loss, parameters in of_losses.items())
+        lines.append(f"{name} also trains parameters of its losses, not part of the model: {own}")
     lines += _starting_points(recipe)
     measured: list[str] = []
     check_ready_arms(recipe, images, device, models, measured.append)
@@ -107,6 +115,8 @@ def describe_plan(
             arm, cost = recipe.arms()[learner.arm], costs[learner.arm]
             seconds += cost.train_seconds * steps * batch * (arm.epochs or 0)
             memory += cost.fixed_bytes
+            copies = 2 + OPTIMIZER_STATES[arm.optimizer.name if arm.optimizer else None]  # weights, gradients, momenta
+            memory += 4 * copies * sum(states.get(learner.arm, {}).values())
         for teacher in cohort.teachers:
             name = teacher if teacher in costs else teacher.rpartition("-seed")[0]
             longest = max(recipe.arms()[arm].epochs or 0 for arm in names)

@@ -122,7 +122,7 @@ def run(
             bench = _bench(recipe, directory, device, processes, losses, models)
             stop.obey()
             if processes.first:
-                check_before_training(recipe, bench.images, models)
+                check_before_training(recipe, bench.images, models, losses=losses)
                 if not directory.has_trained():
                     check_ready_arms(recipe, bench.images, device, models, say_of_files(recipe, make_watcher))
             processes.wait()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from limbeck.building.assemble import make_learner, view_planner, view_recipe
+from limbeck.building.checks.loss_states import state_parameters
 from limbeck.experiment.context import Bench
 from limbeck.experiment.plan import LearnerPlan
 from limbeck.recipes.recipe import LossTerm, Views
@@ -50,6 +51,11 @@ def _one_step(bench: Bench, plan: LearnerPlan, views: Views) -> tuple[int, int]:
     kept = sum(tensor.numel() * tensor.element_size() for tensor in _kept(learner))
     if arm.choose == "best":
         kept += sum(t.numel() * t.element_size() for t in learner.answering.state_dict().values())
+    states = state_parameters(bench.recipe, bench.images, bench.losses, bench.models, only=[plan.arm])
+    optimizer_states = learner.optimizer.state.values()
+    momenta = sum(t.numel() for state in optimizer_states for t in state.values() if isinstance(t, Tensor) and t.ndim)
+    copies = 2 + momenta / sum(p.numel() for p in learner.model.parameters())  # weights, gradients, momenta
+    kept += int(4 * copies * sum(states.get(plan.arm, {}).values()))
     return kept, max(0, peak)
 
 

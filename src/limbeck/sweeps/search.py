@@ -116,7 +116,7 @@ def _decided(hall: Hall, found: Found, number: int) -> tuple[list[Setting], int]
                     return None
                 _, recipe = _recipe_of(hall, found, number, settings)
                 if number:  # what is tried first was looked at when the sweep began
-                    check_before_training(recipe, hall.images, hall.source.models)
+                    check_before_training(recipe, hall.images, hall.source.models, losses=hall.source.losses)
                 decided = {"settings": settings, "learners_at_once": _most(hall, recipe, batch)}
                 decided = hall.board.agree(key, decided) if hall.board else decided
             with saying_where(batch.root):

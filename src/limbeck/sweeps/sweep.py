@@ -104,7 +104,7 @@ def sweep(
         hall = Hall(directory, source, whole.sweep, images, choose_device(whole.device), board, ray)
         stop.obey()
         tried = combine(source, whole.sweep, first_settings(source, whole.sweep)).recipe
-        check_before_training(tried, images, models)
+        check_before_training(tried, images, models, losses=losses)
         if not directory.batch(0).has_trained():
             check_ready_arms(tried, images, hall.device, models, say_of_files(tried, make_watcher))
         found = search(hall, make_watcher, stop)

@@ -7,7 +7,7 @@ the header is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -24,17 +24,29 @@ from limbeck.building.assemble import (
 )
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError
+from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.training.model_errors import does_not_take, naming_build
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.views.apply import make_view
 from limbeck.weights.load import mismatch
 
+from .loss_states import state_parameters
+
 ZOOS = ("timm:", "torchvision:")
 
 
-def check_before_training(recipe: Recipe, images: Images, models: CustomFunctions, *, published: bool = True) -> None:
+def check_before_training(
+    recipe: Recipe,
+    images: Images,
+    models: CustomFunctions,
+    *,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    published: bool = True,
+) -> dict[str, Mapping[str, int]]:
     """Build every arm's model, send an image's shape through it, and see that its file, classes and optimizer fit.
+
+    If all models work, also build the states of their losses. Returns their parameters: by arm, then by loss.
 
     Arms that differ in nothing that matters here are looked at once. published: also see that the published weights
     of `pretrained: true` can be had, which may download them.
@@ -52,6 +64,7 @@ def check_before_training(recipe: Recipe, images: Images, models: CustomFunction
     problems += _problems_of_views(recipe, images)
     if problems:
         raise LimbeckError("\n".join(problems))
+    return state_parameters(recipe, images, losses, models)
 
 
 def _problems_of(
