@@ -79,12 +79,12 @@ def run(
     from limbeck.experiment.run import failures
     from limbeck.experiment.run import run as run_recipe
     from limbeck.experiment.signals import Stopped
-    from limbeck.experiment.torchrun import leave_together, speaks
+    from limbeck.experiment.torchrun import exit_without_teardown, is_main_process
     from limbeck.report.summary import summary_lines
 
     command = shlex.join(["limbeck", *sys.argv[1:]])
     try:
-        with RunDisplay() if speaks() else contextlib.nullcontext() as display:
+        with RunDisplay() if is_main_process() else contextlib.nullcontext() as display:
             done = run_recipe(
                 checked,
                 folder=folder,
@@ -95,16 +95,16 @@ def run(
                 command=command,
             )
     except Stopped as stopped:
-        code = _say_how_to_go_on(stopped) if speaks() else 0
-        leave_together(code)
+        code = _say_how_to_go_on(stopped) if is_main_process() else 0
+        exit_without_teardown(code)
         raise typer.Exit(code) from None
-    if speaks():
+    if is_main_process():
         if done.was_finished:
             print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
         print("\n".join(summary_lines(done.result)))
         _say_where_it_is(done.report, done.folder / "models", done.result)
-    code = _say_what_failed(failures(done.result)) if speaks() else 3 * bool(done.failed)
-    leave_together(code)
+    code = _say_what_failed(failures(done.result)) if is_main_process() else 3 * bool(done.failed)
+    exit_without_teardown(code)
     raise typer.Exit(code)
 
 

@@ -35,8 +35,8 @@ def untrained(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPath
     def reached(*_: Any, **__: Any) -> None:
         raise TrainedError
 
-    monkeypatch.setattr(distilling, "follow", reached)
-    monkeypatch.setattr(running, "work_through", reached)
+    monkeypatch.setattr(distilling, "train_cohort", reached)
+    monkeypatch.setattr(running, "train_cohorts", reached)
     monkeypatch.chdir(tmp_path_factory.mktemp("here"))
 
 

@@ -149,13 +149,13 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch
 
 TWICE = """
 import os, signal, sys, time
-from limbeck.experiment.signals import PoliteStop
-with PoliteStop() as stop:
+from limbeck.experiment.signals import GracefulShutdown
+with GracefulShutdown() as stop:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(float(sys.argv[1]))
     os.kill(os.getpid(), signal.SIGTERM)
     print("still here", flush=True)
-    stop.obey()
+    stop.check()
 """
 
 

@@ -69,10 +69,10 @@ def _explains_no_errors() -> None:
 
 
 def _stops_without_saving() -> None:
-    from limbeck.experiment.signals import PoliteStop
+    from limbeck.experiment.signals import GracefulShutdown
 
-    obey = PoliteStop.obey
-    PoliteStop.obey = lambda self, save=None: obey(self)
+    check = GracefulShutdown.check
+    GracefulShutdown.check = lambda self, save=None: check(self)
 
 
 def _forgets_momenta() -> None:

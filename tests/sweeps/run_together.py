@@ -58,7 +58,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     from limbeck.errors import LimbeckError
     from limbeck.experiment.signals import Stopped
-    from limbeck.experiment.torchrun import leave_together
+    from limbeck.experiment.torchrun import exit_without_teardown
 
     try:
         done = limbeck.run(
@@ -69,5 +69,5 @@ if __name__ == "__main__":
         say({"stopped": stopped.signal_number})
     except LimbeckError as error:
         say({"error": str(error)})
-        leave_together(2)
-    leave_together(0)
+        exit_without_teardown(2)
+    exit_without_teardown(0)

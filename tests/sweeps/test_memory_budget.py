@@ -10,7 +10,7 @@ import torch
 
 from limbeck.building.assemble import build_model
 from limbeck.building.data import load_images
-from limbeck.experiment.context import Bench
+from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.storage.run_directory import RunDirectory
@@ -20,7 +20,7 @@ from limbeck.sweeps.memory_budget import SHARE_OF_WHAT_IS_FREE, learners_at_once
 GB = 2**30
 
 
-def bench(tmp_path: Path, **arm: Any) -> Bench:
+def run_context(tmp_path: Path, **arm: Any) -> RunContext:
     student = {
         "model": "lightweight_cnn", "epochs": 1, "optimizer": {"name": "sgd", "lr": 0.1},
         "loss": [{"name": "cross_entropy"}], **arm,
@@ -32,7 +32,9 @@ def bench(tmp_path: Path, **arm: Any) -> Bench:
         }
     )  # fmt: skip
     images = load_images(recipe.data)
-    return Bench(recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), NO_FUNCTIONS, NO_FUNCTIONS)
+    return RunContext(
+        recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), NO_FUNCTIONS, NO_FUNCTIONS
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def bench(tmp_path: Path, **arm: Any) -> Bench:
     ],
 )
 def test_each_further_learner_takes_what_it_keeps(tmp_path: Path, arm: Any, copies: int, states: int) -> None:
-    here = bench(tmp_path, **arm)
+    here = run_context(tmp_path, **arm)
     model = build_model(here.recipe.students["a"].model, 10, NO_FUNCTIONS)
     kept = copies * sum(4 * p.numel() for p in model.parameters())
     kept += states * sum(b.numel() * b.element_size() for b in model.buffers())

@@ -32,10 +32,10 @@ from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
 from limbeck.experiment.environment import computed_with
 from limbeck.experiment.outputs_banks import BankPlan, banked, check_limit, distinct
-from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.teachers import must_differ
 from limbeck.experiment.timing import summed
-from limbeck.experiment.train_cohort import Keeping, Watcher, follow
+from limbeck.experiment.train_cohort import CheckpointPolicy, Watcher, train_cohort
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.run_directory import CohortDirectory
@@ -208,33 +208,40 @@ def distill(
         banks = [BankPlan(name, planner, distinct(planner, epochs), classes) for name in frozen]
         check_limit(banks, recipe.outputs_bank.limit_gb)
     made = {name: {"model": {"name": type(module).__qualname__}} for name, module in modules.items()}
-    keeping = None
+    checkpoint_policy = None
     if folder:
         identity = _identity_in_checkpoints(images, list(frozen.values()), settings, student_form, teacher_resolution)
-        keeping = Keeping(CohortDirectory(folder), identity, computed_with(where))
+        checkpoint_policy = CheckpointPolicy(CohortDirectory(folder), identity, computed_with(where))
     train = images.train.to(where)
     one = prepare(images.train.first(2).to(where), student_form)
     with (
-        keeping.directory.claimed() if keeping else nullcontext(True) as ours,
-        PoliteStop() as stop,
+        checkpoint_policy.directory.claimed() if checkpoint_policy else nullcontext(True) as ours,
+        GracefulShutdown() as stop,
         banked(banks, frozen.__getitem__, made.__getitem__, planner, train, watching.say) as stored,
         heard_as_measured(student, one),
     ):
         if not ours:
             raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")
-        if keeping:
-            go_on(keeping.directory, begun, student, watching.say)
+        if checkpoint_policy:
+            go_on(checkpoint_policy.directory, begun, student, watching.say)
         answering = stored.teachers if banks else frozen
-        spans = follow(
-            [learner], answering, images, planner, train_split=train, watcher=watching, keeping=keeping, stop=stop
-        )  # fmt: skip
+        spans = train_cohort(
+            [learner],
+            answering,
+            images,
+            planner,
+            train_split=train,
+            watcher=watching,
+            checkpoint_policy=checkpoint_policy,
+            stop=stop,
+        )
     if learner.failure:
         at = learner.failure
         of_teacher = at.term.startswith("teacher ")
         advice = "check its weights and its normalisation, or try precision='fp32'" if of_teacher else "try a lower lr"
         raise LimbeckError(f"student: {at.term} was {at.value} at epoch {at.epoch}, step {at.step}; {advice}")
-    if keeping:
-        history = keeping.directory.metrics("student").rows()
+    if checkpoint_policy:
+        history = checkpoint_policy.directory.metrics("student").rows()
     chosen, _ = learner.chosen()
     if chosen is not student:
         student.load_state_dict(chosen.state_dict())

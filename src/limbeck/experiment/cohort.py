@@ -19,104 +19,111 @@ from limbeck.training.teacher import Teacher
 from limbeck.views.plan import ViewPlanner
 
 from .batch_size import batches_larger_than_data
-from .context import Bench
+from .context import RunContext
 from .environment import computed_with
 from .outputs_banks import Say, banked, model_of, plan_banks
 from .plan import CohortPlan, LearnerPlan
+from .reference_outputs import ReferenceOutputs
 from .results import measure_learner, not_started
-from .signals import PoliteStop
-from .teacher_answers import References
+from .signals import GracefulShutdown
 from .teachers import arm_of, is_usable, load_teacher, must_differ
 from .timing import summed
-from .train_cohort import Keeping, StopRule, Watcher, follow
+from .train_cohort import CheckpointPolicy, StopRule, Watcher, train_cohort
 
 
 def run_cohort(
-    bench: Bench,
+    context: RunContext,
     cohort: CohortPlan,
     files: CohortDirectory,
     watcher: Watcher,
-    stop: PoliteStop,
+    stop: GracefulShutdown,
     prune: StopRule | None = None,
 ) -> dict[str, Any]:
     """Teach a cohort, or go on with it, then measure its learners; gives what `done.json` keeps.
 
     A learner whose teacher failed is not started. Raises `Stopped` when asked to stop, all saved.
     """
-    recipe, images = bench.recipe, bench.images
+    recipe, images = context.recipe, context.images
     arms = recipe.arms()
-    missing = [name for name in cohort.teachers if not is_usable(bench, name)]
+    missing = [name for name in cohort.teachers if not is_usable(context, name)]
     plans = [plan for plan in cohort.learners if not set(missing) & {name for name, _ in plan.voices}]
-    lost = [not_started(bench, plan, missing) for plan in cohort.learners if plan not in plans]
+    lost = [not_started(context, plan, missing) for plan in cohort.learners if plan not in plans]
     if not plans:
         return {"arms": lost, "spans": []}
     heard = [name for name in cohort.teachers if name not in missing]
-    load = functools.cache(functools.partial(load_teacher, bench))
+    load = functools.cache(functools.partial(load_teacher, context))
     for plan in plans:
         must_differ(plan.arm, [load(name) for name, _ in plan.voices])
     frozen = {name: load(name) for name in heard}
-    identity = _identity(bench, cohort, frozen)
+    identity = _identity(context, cohort, frozen)
     also = [
-        _identity(dataclasses.replace(bench, recipe=earlier), cohort, frozen)
-        for earlier in bench.earlier
+        _identity(dataclasses.replace(context, recipe=earlier), cohort, frozen)
+        for earlier in context.earlier
         if {plan.arm for plan in cohort.learners} <= set(earlier.arms())
     ]
     del frozen
     learners = [
         make_learner(
             plan.name, arms[plan.arm], images, arm_name=plan.arm, seed=plan.randomness, teachers=plan.voices,
-            device=bench.device, precision=recipe.precision, losses=bench.losses, models=bench.models,
-            load_teacher=load, processes=bench.processes,
+            device=context.device, precision=recipe.precision, losses=context.losses, models=context.models,
+            load_teacher=load, processes=context.processes,
         )
         for plan in plans
     ]  # fmt: skip
     planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
     for line in batches_larger_than_data([cohort.views], len(images.train)):
         watcher.say(line)
-    if not bench.processes.alone and any(unsynchronised(learner.model) for learner in learners):
+    if not context.processes.alone and any(unsynchronised(learner.model) for learner in learners):
         watcher.say(
-            f"batch statistics: each of {bench.processes.count} processes takes those of its own part of a batch; "
+            f"batch statistics: each of {context.processes.count} processes takes those of its own part of a batch; "
             "BatchNorm is synchronised on CUDA alone"
         )
-    keeping = Keeping(
-        files, identity, _computed_with(bench, plans),
+    checkpoint_policy = CheckpointPolicy(
+        files, identity, _computed_with(context, plans),
         seconds=recipe.save_every_seconds, keep=recipe.keep_checkpoints,
         also=also,
     )  # fmt: skip
-    with _answering(bench, cohort, load, heard, planner, watcher.say) as (answering, all_stored):
+    with _answering(context, cohort, load, heard, planner, watcher.say) as (answering, all_stored):
         if all_stored:
             load.cache_clear()  # nobody will ask them before they are measured with
-        spans = follow(
-            learners, answering, images, planner,
-            train_split=bench.train, evaluation_batch=recipe.evaluation.batch_size, watcher=watcher, keeping=keeping,
-            stop=stop, prune=prune,
-        )  # fmt: skip
+        spans = train_cohort(
+            learners,
+            answering,
+            images,
+            planner,
+            train_split=context.train,
+            evaluation_batch=recipe.evaluation.batch_size,
+            watcher=watcher,
+            checkpoint_policy=checkpoint_policy,
+            stop=stop,
+            prune=prune,
+        )
     clock, began = time.time(), time.monotonic()
     load.cache_clear()  # training is over: what is measured answers in float32, as the saved models do
-    teachers = {name: load_teacher(bench, name, "fp32") for name in heard}
-    references = References(bench, teachers, [plan.voices for plan in plans])
+    teachers = {name: load_teacher(context, name, "fp32") for name in heard}
+    references = ReferenceOutputs(context, teachers, [plan.voices for plan in plans])
     took = {"cohort_seconds": round(summed(spans), 3), "cohort_learners": len(plans)}
     measured = []
     for plan, learner in zip(plans, learners, strict=True):
-        stop.obey()
-        if bench.processes.first:
-            measured.append(measure_learner(bench, plan, learner, references, watcher) | took)
+        stop.check()
+        if context.processes.first:
+            measured.append(measure_learner(context, plan, learner, references, watcher) | took)
     measuring = [clock, clock + time.monotonic() - began]
     return {"arms": [*measured, *lost], "spans": [*spans, measuring]}
 
 
-def _identity(bench: Bench, cohort: CohortPlan, teachers: Mapping[str, Teacher]) -> dict[str, Any]:
+def _identity(context: RunContext, cohort: CohortPlan, teachers: Mapping[str, Teacher]) -> dict[str, Any]:
     """What a checkpoint of this cohort may not be continued without."""
-    arms = bench.recipe.arms()
+    arms = context.recipe.arms()
     cohort_arms = [learner.arm for learner in cohort.learners]
     return {
-        "images": bench.images.fingerprint,
+        "images": context.images.fingerprint,
         "teachers": {name: teacher.fingerprint for name, teacher in teachers.items()},
         "learners": [learner.name for learner in cohort.learners],
-        "settings": [checkpoint_settings(arms[arm]) | _weights(bench, arm) for arm in cohort_arms],
+        "settings": [checkpoint_settings(arms[arm]) | _weights(context, arm) for arm in cohort_arms],
         "views": [cohort.views.model_dump(mode="json"), cohort.view_seed],
-        "precision": bench.recipe.precision,
-        **({"outputs_bank": "float16"} if teachers and bench.recipe.outputs_bank is not None else {}),
+        "precision": context.recipe.precision,
+        **({"outputs_bank": "float16"} if teachers and context.recipe.outputs_bank is not None else {}),
     }
 
 
@@ -126,24 +133,24 @@ def checkpoint_settings(arm: Arm) -> dict[str, Any]:
     return arm.model_dump(mode="json", exclude=left_out)
 
 
-def _weights(bench: Bench, arm: str) -> dict[str, str]:
+def _weights(context: RunContext, arm: str) -> dict[str, str]:
     """The path of an arm's first weights as the run directory keeps it: from wherever the run is called, it is one."""
-    written = bench.recipe.arms()[arm].weights
+    written = context.recipe.arms()[arm].weights
     if written is None:
         return {}
-    claimed = read_json(bench.directory.recipe) if bench.directory.recipe.exists() else {}
+    claimed = read_json(context.directory.recipe) if context.directory.recipe.exists() else {}
     groups = [claimed.get(group) or {} for group in ("teachers", "students")]
     return {"weights": next((group[arm]["weights"] for group in groups if arm in group), written)}
 
 
-def _computed_with(bench: Bench, plans: Sequence[LearnerPlan]) -> dict[str, Any]:
+def _computed_with(context: RunContext, plans: Sequence[LearnerPlan]) -> dict[str, Any]:
     own = {"random_numbers": "by seed and name"} if any(plan.role == "teacher" for plan in plans) else {}
-    return computed_with(bench.device, bench.processes.count) | own
+    return computed_with(context.device, context.processes.count) | own
 
 
 @contextlib.contextmanager
 def _answering(
-    bench: Bench,
+    context: RunContext,
     cohort: CohortPlan,
     load: Callable[[str], Teacher],
     names: Sequence[str],
@@ -151,13 +158,13 @@ def _answering(
     say: Say,
 ) -> Iterator[tuple[Mapping[str, Answers], bool]]:
     """A cohort's teachers as the loop asks them, and whether banks will answer in all of them's place."""
-    if bench.recipe.outputs_bank is None or not names:
+    if context.recipe.outputs_bank is None or not names:
         yield {name: load(name) for name in names}, False
         return
-    plans = [plan for plan in plan_banks(bench.recipe, [cohort], bench.images) if plan.teacher in names]
+    plans = [plan for plan in plan_banks(context.recipe, [cohort], context.images) if plan.teacher in names]
 
     def built_from(name: str) -> Mapping[str, Any]:
-        return model_of(arm_of(bench.recipe, name).model)
+        return model_of(arm_of(context.recipe, name).model)
 
-    with banked(plans, load, built_from, planner, bench.train, say) as found:
+    with banked(plans, load, built_from, planner, context.train, say) as found:
         yield found.teachers, found.is_complete

@@ -10,14 +10,14 @@ from typing import Any
 from limbeck.storage.run_directory import CohortDirectory
 
 from .cohort import run_cohort
-from .context import Bench
+from .context import RunContext
 from .outputs_banks import check_room
 from .plan import CohortPlan, Plan
-from .signals import PoliteStop
+from .signals import GracefulShutdown
 from .train_cohort import StopRule, Watcher
 
 MakeWatcher = Callable[[str, Sequence[str]], Watcher]
-MakeRule = Callable[[CohortPlan], StopRule | None]
+MakeStopRule = Callable[[CohortPlan], StopRule | None]
 Result = dict[str, Any]
 Claim = Callable[[CohortPlan, Callable[[], Result]], Result | None]
 """Train a cohort unless somebody else has, and give its result; None while somebody else is at it."""
@@ -29,33 +29,33 @@ def train_here(cohort: CohortPlan, train: Callable[[], Result]) -> Result:
     return train()
 
 
-def work_through(
-    bench: Bench,
+def train_cohorts(
+    context: RunContext,
     plan: Plan,
     make_watcher: MakeWatcher | None,
-    stop: PoliteStop,
-    make_rule: MakeRule = lambda cohort: None,
+    stop: GracefulShutdown,
+    make_stop_rule: MakeStopRule = lambda cohort: None,
     claim: Claim = train_here,
     seconds_between_looks: float = SECONDS_BETWEEN_LOOKS,
 ) -> dict[str, Result]:
     """Teach every cohort that nobody has taught yet; returns what `done.json` keeps of each, by its key.
 
     A cohort waits for those that train its teachers. One that another process works on is left to it; what a process
-    that died has left is taken over at once, and gone on with where it stopped. make_rule: what ends learners of a
+    that died has left is taken over at once, and gone on with where it stopped. make_stop_rule: what ends learners of a
     cohort that fall behind. claim: how a cohort is shared with other machines. Raises `Stopped` when asked to stop, all
     saved.
     """
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done: dict[str, dict[str, Any]] = {}
-    unfinished = [cohort for cohort in plan.cohorts if bench.directory.cohort(cohort.key).finished() is None]
-    check_room(bench.recipe, unfinished, bench.images)
+    unfinished = [cohort for cohort in plan.cohorts if context.directory.cohort(cohort.key).finished() is None]
+    check_room(context.recipe, unfinished, context.images)
     while True:
         worked = False
         for cohort in plan.cohorts:
             if cohort.key in done or not is_ready(cohort, trained_in, done):
                 continue
-            found = _work_on(bench, cohort, make_watcher, stop, make_rule, claim)
-            stop.obey()
+            found = _work_on(context, cohort, make_watcher, stop, make_stop_rule, claim)
+            stop.check()
             if found is not None:
                 done[cohort.key] = found
                 worked = True
@@ -63,7 +63,7 @@ def work_through(
             return done
         if not worked:
             time.sleep(seconds_between_looks)
-            stop.obey()
+            stop.check()
 
 
 def is_ready(cohort: CohortPlan, trained_in: Mapping[str, str], done: Mapping[str, object]) -> bool:
@@ -72,17 +72,17 @@ def is_ready(cohort: CohortPlan, trained_in: Mapping[str, str], done: Mapping[st
 
 
 def _work_on(
-    bench: Bench,
+    context: RunContext,
     cohort: CohortPlan,
     make_watcher: MakeWatcher | None,
-    stop: PoliteStop,
-    make_rule: MakeRule,
+    stop: GracefulShutdown,
+    make_stop_rule: MakeStopRule,
     claim: Claim,
 ) -> dict[str, Any] | None:
     """The cohort's results, taught now or before; None while another process is at it."""
-    files = bench.directory.cohort(cohort.key)
-    if not bench.processes.alone:
-        return _work_on_together(bench, cohort, files, make_watcher, stop)
+    files = context.directory.cohort(cohort.key)
+    if not context.processes.alone:
+        return _work_on_together(context, cohort, files, make_watcher, stop)
     if (before := files.finished()) is not None:
         return before
     with files.claimed() as ours:
@@ -92,7 +92,7 @@ def _work_on(
             return before
 
         def teach() -> dict[str, Any]:
-            return run_cohort(bench, cohort, files, _watcher(cohort, make_watcher), stop, make_rule(cohort))
+            return run_cohort(context, cohort, files, _watcher(cohort, make_watcher), stop, make_stop_rule(cohort))
 
         found = claim(cohort, teach)
         if found is not None:
@@ -101,14 +101,18 @@ def _work_on(
 
 
 def _work_on_together(
-    bench: Bench, cohort: CohortPlan, files: CohortDirectory, make_watcher: MakeWatcher | None, stop: PoliteStop
+    context: RunContext,
+    cohort: CohortPlan,
+    files: CohortDirectory,
+    make_watcher: MakeWatcher | None,
+    stop: GracefulShutdown,
 ) -> dict[str, Any]:
     """`_work_on` for processes that teach together: the first one writes, and its word counts for all."""
-    processes = bench.processes
+    processes = context.processes
     (finished,) = processes.first_says([processes.first and files.finished() is not None])
     if not finished:
         with files.claimed() if processes.first else contextlib.nullcontext():
-            found = run_cohort(bench, cohort, files, _watcher(cohort, make_watcher), stop)
+            found = run_cohort(context, cohort, files, _watcher(cohort, make_watcher), stop)
             if processes.first:
                 files.finish(found)
         processes.wait()

@@ -14,7 +14,7 @@ from limbeck.types import Split
 
 
 @dataclass(frozen=True)
-class Bench:
+class RunContext:
     """What all cohorts of a run share. processes: that teach them together; the first writes and measures.
     earlier: recipes of the run before it was
     extended, whose checkpoints it goes on from.

@@ -26,7 +26,7 @@ from limbeck.training.precision import autocast, compute_dtype
 from limbeck.training.teacher import as_outputs
 
 from .batch_size import batches_larger_than_data
-from .context import Bench
+from .context import RunContext
 from .outputs_banks import describe_banks
 from .plan import make_plan
 
@@ -132,7 +132,7 @@ def describe_plan(
         total, most = total + seconds, max(most, memory)
     train = images.train.to(device)
     begun = RunDirectory(folder or Path("runs") / recipe.name)
-    if banks := describe_banks(Bench(recipe, images, train, device, begun, NO_FUNCTIONS, models), plan.cohorts):
+    if banks := describe_banks(RunContext(recipe, images, train, device, begun, NO_FUNCTIONS, models), plan.cohorts):
         lines += ["", *banks]
     if timed:
         lines += ["", f"in all about {duration(total)}, and at most about {most / 2**20:,.0f} MB at a time"]

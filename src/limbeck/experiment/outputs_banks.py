@@ -21,7 +21,7 @@ from limbeck.training.teacher import Teacher
 from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
-from .context import Bench
+from .context import RunContext
 from .plan import CohortPlan
 from .teachers import arm_of, is_usable, load_teacher
 
@@ -168,32 +168,32 @@ def model_of(model: NameWithOptions) -> dict[str, Any]:
     return {"model": {"name": model.name, **model.options}}
 
 
-def describe_banks(bench: Bench, cohorts: Iterable[CohortPlan]) -> list[str]:
+def describe_banks(context: RunContext, cohorts: Iterable[CohortPlan]) -> list[str]:
     """How large the banks will be and how much of them is there, in lines for a person; none without banks."""
-    banks = plan_banks(bench.recipe, cohorts, bench.images)
+    banks = plan_banks(context.recipe, cohorts, context.images)
     if not banks:
         return []
     lines = [f"{'outputs bank of':<32}{'views of seed':>14}{'epochs':>8}{'size':>10}  there already"]
     for plan in banks:
         there = "not known before it is trained"
-        if _is_known(bench, plan.teacher):
-            built_from = model_of(arm_of(bench.recipe, plan.teacher).model)
-            bank = _bank(plan, load_teacher(bench, plan.teacher), built_from, bench.train, lambda line: None)
+        if _is_known(context, plan.teacher):
+            built_from = model_of(arm_of(context.recipe, plan.teacher).model)
+            bank = _bank(plan, load_teacher(context, plan.teacher), built_from, context.train, lambda line: None)
             held = bank.held(plan.epochs)
             there = f"{held} epochs, {amount(held * bank.epoch_bytes)}" if held else "nothing"
         lines.append(f"{plan.teacher[:31]:<32}{plan.planner.seed:>14}{plan.epochs:>8}{amount(plan.size):>10}  {there}")
-    limit = bench.recipe.outputs_bank.limit_gb if bench.recipe.outputs_bank else 0.0
+    limit = context.recipe.outputs_bank.limit_gb if context.recipe.outputs_bank else 0.0
     total = sum(plan.size for plan in banks)
     over = ": too much, the run would refuse to start" if total > limit * GB else ""
     return [*lines, f"all banks {amount(total)}, outputs_bank.limit_gb {limit:g}{over}"]
 
 
-def _is_known(bench: Bench, name: str) -> bool:
-    """Whether a teacher comes from a file, or was trained in the bench's directory by this very recipe."""
-    if name in bench.recipe.arms():
+def _is_known(context: RunContext, name: str) -> bool:
+    """Whether a teacher comes from a file, or was trained in the context's directory by this very recipe."""
+    if name in context.recipe.arms():
         return True
-    begun = bench.directory.recipe.exists() and not bench.directory.changed(bench.recipe.to_dict())
-    return begun and is_usable(bench, name)
+    begun = context.directory.recipe.exists() and not context.directory.changed(context.recipe.to_dict())
+    return begun and is_usable(context, name)
 
 
 def amount(size: float) -> str:

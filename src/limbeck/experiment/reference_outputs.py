@@ -14,24 +14,24 @@ from limbeck.training.predictor import predictor
 from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs, Split
 
-from .context import Bench
+from .context import RunContext
 
 Voices = tuple[tuple[str, float], ...]
 """(learner or arm from a file, weight) of each teacher, as in `LearnerPlan`."""
 
 
-def splits_of(bench: Bench) -> dict[str, Split]:
+def splits_of(context: RunContext) -> dict[str, Split]:
     """The splits on which learners are measured, by name; test unless the recipe leaves it unread."""
-    images = bench.images
-    return {"validation": images.validation} | ({"test": images.test} if bench.recipe.evaluation.test else {})
+    images = context.images
+    return {"validation": images.validation} | ({"test": images.test} if context.recipe.evaluation.test else {})
 
 
-class References:
+class ReferenceOutputs:
     """The teachers that a cohort's learners are compared with, by name, and what was heard by each learner."""
 
-    def __init__(self, bench: Bench, teachers: Mapping[str, Teacher], heard: Iterable[Voices]) -> None:
-        self.bench, self.teachers = bench, teachers
-        self.splits = splits_of(bench)
+    def __init__(self, context: RunContext, teachers: Mapping[str, Teacher], heard: Iterable[Voices]) -> None:
+        self.context, self.teachers = context, teachers
+        self.splits = splits_of(context)
         different = {tuple(zip(dict(voices), _shares(voices), strict=True)) for voices in heard if voices}
         self.common: Voices = different.pop() if len(different) == 1 else ()
         """What all that hear anybody hear: also what those are compared with that hear nobody."""
@@ -55,7 +55,7 @@ class References:
             for name, split in self.splits.items():
                 logits = self.logits(voices, name)
                 assert logits is not None
-                found[name] = evaluate_logits(logits, split, num_classes=len(self.bench.images.class_names)).to_dict()
+                found[name] = evaluate_logits(logits, split, num_classes=len(self.context.images.class_names)).to_dict()
                 answers = [self._logits_of(teacher, name) for teacher, _ in voices]
                 agreement[name] = [[metrics.agreement(one, other) for other in answers] for one in answers]
             self._ensembles[voices] = found | {"agreement": agreement}
@@ -64,8 +64,10 @@ class References:
     def _logits_of(self, name: str, split: str) -> Tensor:
         if (name, split) not in self._answers:
             t = self.teachers[name]
-            predict = predictor(t.frozen, t.form, device=self.bench.device, dtype=t.dtype, name=t.name)
-            self._answers[name, split] = logits_of(predict, self.splits[split], self.bench.recipe.evaluation.batch_size)
+            predict = predictor(t.frozen, t.form, device=self.context.device, dtype=t.dtype, name=t.name)
+            self._answers[name, split] = logits_of(
+                predict, self.splits[split], self.context.recipe.evaluation.batch_size
+            )
         return self._answers[name, split]
 
 

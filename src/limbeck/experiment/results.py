@@ -19,9 +19,9 @@ from limbeck.training.model_errors import naming_model
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.predictor import predictor
 
-from .context import Bench
+from .context import RunContext
 from .plan import LearnerPlan, baseline_of
-from .teacher_answers import References, Voices
+from .reference_outputs import ReferenceOutputs, Voices
 from .train_cohort import Watcher
 
 MEASURED_PRECISION = "float32"
@@ -29,14 +29,14 @@ MEASURED_PRECISION = "float32"
 
 
 def measure_learner(
-    bench: Bench, plan: LearnerPlan, learner: Learner, references: References, watcher: Watcher
+    context: RunContext, plan: LearnerPlan, learner: Learner, references: ReferenceOutputs, watcher: Watcher
 ) -> dict[str, Any]:
     """Choose, keep, and read the test split: once, for the model that was chosen.
 
     A student that hears nobody is compared with what all others of its cohort hear, if that is the same.
     """
-    arm = bench.recipe.arms()[plan.arm]
-    row = _about(bench, plan, learner)
+    arm = context.recipe.arms()[plan.arm]
+    row = _about(context, plan, learner)
     if learner.failure:
         watcher.say(
             f"{learner.name} ended at epoch {learner.failure.epoch}, step {learner.failure.step}: "
@@ -45,18 +45,20 @@ def measure_learner(
         return row
     watcher.say(f"measuring {learner.name}")
     model, row["chosen_epoch"] = learner.chosen()
-    save_model(bench.directory.model(learner.name), model, describe(arm, bench.recipe.data, bench.images))
+    save_model(context.directory.model(learner.name), model, describe(arm, context.recipe.data, context.images))
     if len(plan.voices) > 1:
         row["ensemble"] = references.about_ensemble(plan.voices)
     usual = references.common if plan.role == "student" else ()
-    return row | _measured(bench, plan.arm, model, references, plan.voices or usual)
+    return row | _measured(context, plan.arm, model, references, plan.voices or usual)
 
 
-def _measured(bench: Bench, arm_name: str, model: nn.Module, references: References, voices: Voices) -> dict[str, Any]:
-    recipe, images = bench.recipe, bench.images
+def _measured(
+    context: RunContext, arm_name: str, model: nn.Module, references: ReferenceOutputs, voices: Voices
+) -> dict[str, Any]:
+    recipe, images = context.recipe, context.images
     arm = recipe.arms()[arm_name]
     form = input_format(arm, images)
-    predict = predictor(model, form, device=bench.device, name=arm_name)
+    predict = predictor(model, form, device=context.device, name=arm_name)
     found: dict[str, Any] = {"measured_precision": MEASURED_PRECISION, "correct": {}}
     for name, split in references.splits.items():
         logits = logits_of(predict, split, recipe.evaluation.batch_size)
@@ -73,15 +75,15 @@ def _measured(bench: Bench, arm_name: str, model: nn.Module, references: Referen
     return found
 
 
-def _about(bench: Bench, plan: LearnerPlan, learner: Learner | None) -> dict[str, Any]:
-    arm = bench.recipe.arms()[plan.arm]
+def _about(context: RunContext, plan: LearnerPlan, learner: Learner | None) -> dict[str, Any]:
+    arm = context.recipe.arms()[plan.arm]
     return {
         "arm": plan.arm,
         "role": plan.role,
         "seed": plan.seed,
         "model": arm.model.name,
         "teacher": [voice.name for voice in arm.teacher],
-        "baseline": baseline_of(bench.recipe, plan.arm),
+        "baseline": baseline_of(context.recipe, plan.arm),
         "epochs": arm.epochs,
         "epochs_run": learner.epochs_done if learner else 0,
         "ended": learner.ended if learner else "not started",
@@ -89,31 +91,33 @@ def _about(bench: Bench, plan: LearnerPlan, learner: Learner | None) -> dict[str
     }
 
 
-def not_started(bench: Bench, plan: LearnerPlan, missing: Sequence[str]) -> dict[str, Any]:
+def not_started(context: RunContext, plan: LearnerPlan, missing: Sequence[str]) -> dict[str, Any]:
     """The result of a learner whose teacher failed."""
     lost = ", ".join(name for name, _ in plan.voices if name in missing)
     failure = {"epoch": 0, "step": 0, "term": "teacher", "value": f"{lost} failed"}
-    return _about(bench, plan, None) | {"failure": failure}
+    return _about(context, plan, None) | {"failure": failure}
 
 
-def measure_ready(bench: Bench, name: str) -> dict[str, Any]:
+def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
     """An arm from a file, measured like any other; once a run."""
-    files = bench.directory.cohort(name)
+    files = context.directory.cohort(name)
     done = files.finished()
     if done is None:
-        arm = bench.recipe.arms()[name]
-        model = load_ready_teacher(name, arm, bench.images, bench.models).to(bench.device)
-        role = "teacher" if name in bench.recipe.teachers else "student"
-        about = _about(bench, LearnerPlan(name, name, role, 0, ()), None)
-        about |= {"ended": "from a file", "train_sample": _train_sample(bench, name, model)}
-        done = about | _measured(bench, name, model, References(bench, {}, ()), ())
+        arm = context.recipe.arms()[name]
+        model = load_ready_teacher(name, arm, context.images, context.models).to(context.device)
+        role = "teacher" if name in context.recipe.teachers else "student"
+        about = _about(context, LearnerPlan(name, name, role, 0, ()), None)
+        about |= {"ended": "from a file", "train_sample": _train_sample(context, name, model)}
+        done = about | _measured(context, name, model, ReferenceOutputs(context, {}, ()), ())
         files.finish(done)
     return done
 
 
-def _train_sample(bench: Bench, name: str, model: nn.Module) -> dict[str, Any]:
+def _train_sample(context: RunContext, name: str, model: nn.Module) -> dict[str, Any]:
     """How an arm from a file does on up to 500 training images: much better than on others if it has seen them."""
-    predict = predictor(model, input_format(bench.recipe.arms()[name], bench.images), device=bench.device, name=name)
-    sample = sample_of(bench.images.train)
-    logits = logits_of(predict, sample, bench.recipe.evaluation.batch_size)
-    return evaluate_logits(logits, sample, num_classes=len(bench.images.class_names)).to_dict()
+    predict = predictor(
+        model, input_format(context.recipe.arms()[name], context.images), device=context.device, name=name
+    )
+    sample = sample_of(context.images.train)
+    logits = logits_of(predict, sample, context.recipe.evaluation.batch_size)
+    return evaluate_logits(logits, sample, num_classes=len(context.images.class_names)).to_dict()

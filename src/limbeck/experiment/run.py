@@ -26,18 +26,18 @@ from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.distributed import Processes
 
 from .beside_baseline import beside_baseline
-from .cohorts import MakeWatcher, work_through
-from .context import Bench
+from .cohorts import MakeWatcher, train_cohorts
+from .context import RunContext
 from .custom_functions import must_be_as_begun
 from .environment import environment
 from .extend import earlier_recipes, extensions, how_to_extend, plan_of
 from .extend import extend as extend_run
 from .plan import Plan, baseline_of
 from .python_call import python_call
-from .results import measure_ready
-from .signals import PoliteStop
+from .results import measure_pretrained
+from .signals import GracefulShutdown
 from .timing import times
-from .torchrun import joined, must_be_alike
+from .torchrun import must_match_main_process, process_group
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ def run(
     directory = RunDirectory(Path(folder) / checked_name(name or recipe.name))
     report = directory.root / "report.md"
     with (
-        joined(recipe.device) as (processes, device),
-        PoliteStop(processes) as stop,
+        process_group(recipe.device) as (processes, device),
+        GracefulShutdown(processes) as stop,
         directory.locked() if processes.first else contextlib.nullcontext(),
     ):
         if processes.first:
@@ -119,24 +119,24 @@ def run(
         if not finished:
             if recipe.threads:
                 torch.set_num_threads(recipe.threads)
-            bench = _bench(recipe, directory, device, processes, losses, models)
-            stop.obey()
+            context = _bench(recipe, directory, device, processes, losses, models)
+            stop.check()
             if processes.first:
-                check_before_training(recipe, bench.images, models, losses=losses)
+                check_before_training(recipe, context.images, models, losses=losses)
                 if not directory.has_trained():
-                    check_ready_arms(recipe, bench.images, device, models, say_of_files(recipe, make_watcher))
+                    check_ready_arms(recipe, context.images, device, models, say_of_files(recipe, make_watcher))
             processes.wait()
-            bench = dataclasses.replace(bench, earlier=earlier_recipes(directory))
+            context = dataclasses.replace(context, earlier=earlier_recipes(directory))
             plan = plan_of(directory, recipe)
-            done = work_through(bench, plan, make_watcher if processes.first else None, stop)
+            done = train_cohorts(context, plan, make_watcher if processes.first else None, stop)
             if processes.first:
-                result = results(bench, plan, done)
+                result = results(context, plan, done)
                 if added := extensions(directory):
                     result["extended"] = added
                 options = {"folder": folder, "name": name, "fresh": fresh, "extend": extend}
                 call = None if losses or models else options
                 result["command"] = command or python_call("run", given, overrides, call)
-                write_report(directory.root, result, curves(bench, plan))
+                write_report(directory.root, result, curves(context, plan))
                 write_json(directory.result, result)
             processes.wait()
         return Run(directory.root, read_json(directory.result), report, was_finished=bool(finished))
@@ -161,26 +161,26 @@ def _bench(
     processes: Processes,
     losses: CustomFunctions,
     models: CustomFunctions,
-) -> Bench:
+) -> RunContext:
     """What all cohorts share. With several processes: after seeing that they can teach together."""
     if not processes.alone:
         if recipe.outputs_bank is not None:
             raise LimbeckError("outputs_bank: is written and read by one process; leave it out under torchrun")
         if not directory.recipe.exists():
             raise LimbeckError(f"{directory.root}: is not seen by process {processes.rank}; all need a common --folder")
-        must_be_alike(processes, "the recipe", json.dumps(recipe.to_dict()))
+        must_match_main_process(processes, "the recipe", json.dumps(recipe.to_dict()))
     if not processes.first:
         processes.wait()  # the first decodes and stores; the others find it in the cache
     images = load_images(recipe.data)
     if processes.first:
         processes.wait()
-    must_be_alike(processes, "data", images.fingerprint)
+    must_match_main_process(processes, "data", images.fingerprint)
     for arm in recipe.arms().values():
         size = min((arm.views or recipe.views).batch_size, len(images.train))
         if size < processes.count:
             raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.count} processes")
     train = images.train.to(device)
-    return Bench(recipe, images, train, device, directory, losses, models, processes)
+    return RunContext(recipe, images, train, device, directory, losses, models, processes)
 
 
 def say_of_files(recipe: Recipe, make_watcher: MakeWatcher | None) -> Callable[[str], None]:
@@ -197,22 +197,22 @@ def checked_name(name: str) -> str:
         raise LimbeckError(f"--name: {error}") from error
 
 
-def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def results(context: RunContext, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What `result.json` says of a plan whose cohorts are done: recipe, environment, every arm's measures."""
     of_cohorts = [done[cohort.key] for cohort in plan.cohorts]
     # What an arm is compared with may have been added after it was measured.
     arms = [
-        arm | {"baseline": baseline_of(bench.recipe, arm["arm"])} for cohort in of_cohorts for arm in cohort["arms"]
+        arm | {"baseline": baseline_of(context.recipe, arm["arm"])} for cohort in of_cohorts for arm in cohort["arms"]
     ]
-    ready = [measure_ready(bench, name) for name in plan.ready]
+    ready = [measure_pretrained(context, name) for name in plan.ready]
     return {
-        "recipe": bench.recipe.to_dict(),
-        "environment": environment(bench.device, bench.processes.count),
-        **times(of_cohorts, processes=bench.processes.count),
-        "class_names": list(bench.images.class_names),
-        "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
-        "data_notes": list(bench.images.notes),
-        "arms": beside_baseline(in_recipes_order(bench.recipe, [*ready, *arms])),
+        "recipe": context.recipe.to_dict(),
+        "environment": environment(context.device, context.processes.count),
+        **times(of_cohorts, processes=context.processes.count),
+        "class_names": list(context.images.class_names),
+        "images": {s: len(getattr(context.images, s)) for s in ("train", "validation", "test")},
+        "data_notes": list(context.images.notes),
+        "arms": beside_baseline(in_recipes_order(context.recipe, [*ready, *arms])),
     }
 
 
@@ -223,10 +223,10 @@ def in_recipes_order(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> list[
     return sorted(arms, key=lambda arm: (places[arm["arm"]], seeds.get(arm["seed"], 0)))
 
 
-def curves(bench: Bench, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:
+def curves(context: RunContext, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """Rows of metrics, one an epoch, by (arm, seed)."""
     return {
-        (learner.arm, learner.seed): bench.directory.cohort(cohort.key).metrics(learner.name).rows()
+        (learner.arm, learner.seed): context.directory.cohort(cohort.key).metrics(learner.name).rows()
         for cohort in plan.cohorts
         for learner in cohort.learners
     }

@@ -13,9 +13,9 @@ from typing import Any
 
 from limbeck.training.distributed import ALONE, Processes
 
-SAME_WISH = 0.5
+SECONDS_OF_ONE_REQUEST = 0.5
 """Seconds within which a second signal is the same wish: `timeout` and others send theirs twice."""
-AT_ONCE = 137
+KILLED_EXIT_CODE = 137
 
 
 class Stopped(Exception):
@@ -26,10 +26,10 @@ class Stopped(Exception):
         self.signal_number = signal_number
 
 
-class PoliteStop:
+class GracefulShutdown:
     """While it is entered, the first SIGINT or SIGTERM is noted; the second one ends the process at once.
 
-    processes: that teach together, and so stop together: all obey when one was asked, at the same place.
+    processes: that teach together, and so stop together, at the same step, when one was asked.
     """
 
     def __init__(self, processes: Processes = ALONE) -> None:
@@ -38,7 +38,7 @@ class PoliteStop:
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> PoliteStop:
+    def __enter__(self) -> GracefulShutdown:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._note)
@@ -51,12 +51,12 @@ class PoliteStop:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.asked is None:
             self.asked, self._since = number, time.monotonic()
-        elif time.monotonic() - self._since > SAME_WISH:
+        elif time.monotonic() - self._since > SECONDS_OF_ONE_REQUEST:
             with contextlib.suppress(OSError):
                 os.write(2, b"stopped at once: the work since the last save is lost\n")
-            os._exit(AT_ONCE)
+            os._exit(KILLED_EXIT_CODE)
 
-    def obey(self, save: Callable[[], object] = lambda: None) -> None:
+    def check(self, save: Callable[[], object] = lambda: None) -> None:
         """Save what is not saved yet and raise `Stopped`, if a signal came."""
         if asked := self.processes.largest(self.asked or 0):
             save()

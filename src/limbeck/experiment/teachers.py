@@ -11,12 +11,12 @@ from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm, Precision, Recipe
 from limbeck.training.teacher import Teacher
 
-from .context import Bench
+from .context import RunContext
 
 
-def is_usable(bench: Bench, name: str) -> bool:
+def is_usable(context: RunContext, name: str) -> bool:
     """Whether a teacher can be heard: it comes from a file, or its training has ended well."""
-    return name in bench.recipe.teachers or (bench.directory.model(name) / "model.json").exists()
+    return name in context.recipe.teachers or (context.directory.model(name) / "model.json").exists()
 
 
 def arm_of(recipe: Recipe, name: str) -> Arm:
@@ -25,18 +25,18 @@ def arm_of(recipe: Recipe, name: str) -> Arm:
     return arms[name] if name in arms else arms[name.rpartition("-seed")[0]]
 
 
-def load_teacher(bench: Bench, name: str, precision: Precision | None = None) -> Teacher:
+def load_teacher(context: RunContext, name: str, precision: Precision | None = None) -> Teacher:
     """A teacher, frozen. Raises LimbeckError where its file is missing, damaged or does not fit the data.
 
     precision: what it computes in, if not in that of its arm or recipe.
     """
-    arm = arm_of(bench.recipe, name)
-    if name in bench.recipe.arms():
-        model = load_ready_teacher(name, arm, bench.images, bench.models)
+    arm = arm_of(context.recipe, name)
+    if name in context.recipe.arms():
+        model = load_ready_teacher(name, arm, context.images, context.models)
     else:
-        model = load_trained(bench.directory.model(name), bench.models)
-    form, chosen = input_format(arm, bench.images), precision or arm.precision or bench.recipe.precision
-    return make_teacher(name, model, form, device=bench.device, precision=chosen)
+        model = load_trained(context.directory.model(name), context.models)
+    form, chosen = input_format(arm, context.images), precision or arm.precision or context.recipe.precision
+    return make_teacher(name, model, form, device=context.device, precision=chosen)
 
 
 def must_differ(student: str, teachers: Sequence[Teacher]) -> None:

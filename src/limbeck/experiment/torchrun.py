@@ -25,13 +25,13 @@ def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def speaks() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one that talks to the person: alone, or the first."""
     return not under_torchrun() or os.environ.get("RANK") == "0"
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
+def process_group(device: str) -> Iterator[tuple[Processes, torch.device]]:
     """Which of how many processes this one is, and its device. Alone where `torchrun` has not started it.
 
     device: as a recipe says it; with several processes on CUDA, each takes the card of its place on its machine. They
@@ -58,7 +58,7 @@ def joined(device: str) -> Iterator[tuple[Processes, torch.device]]:
         distributed.destroy_process_group()
 
 
-def leave_together(code: int) -> None:
+def exit_without_teardown(code: int) -> None:
     """End this process at once, if `torchrun` has started it; all is saved and said.
 
     Once in some eighty ends the interpreter's own teardown met a thread of gloo's, and the process was aborted with
@@ -70,7 +70,7 @@ def leave_together(code: int) -> None:
         os._exit(code)
 
 
-def must_be_alike(processes: Processes, what: str, text: str) -> None:
+def must_match_main_process(processes: Processes, what: str, text: str) -> None:
     """Raises LimbeckError in a process for which something differs from what it is for the first."""
     own = float(int(hashlib.sha256(text.encode()).hexdigest()[:12], 16))
     if processes.first_says([own]) != [own]:

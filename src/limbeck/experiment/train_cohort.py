@@ -22,7 +22,7 @@ from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
 from .heap import give_back
-from .signals import PoliteStop
+from .signals import GracefulShutdown
 from .timing import Span
 
 Row = dict[str, Any]
@@ -57,7 +57,7 @@ class StopRule(Protocol):
 
 
 @dataclass
-class Keeping:
+class CheckpointPolicy:
     """Where a cohort is saved, how often, and how many checkpoints are kept.
 
     identity: what must be equal for a checkpoint to be continued. also: other identities that are continued, of the run
@@ -73,7 +73,7 @@ class Keeping:
     also: Sequence[Mapping[str, Any]] = ()
 
 
-def follow(
+def train_cohort(
     learners: Sequence[Learner],
     teachers: Mapping[str, Answers],
     images: Images,
@@ -82,8 +82,8 @@ def follow(
     train_split: Split | None = None,
     evaluation_batch: int = 250,
     watcher: Watcher | None = None,
-    keeping: Keeping | None = None,
-    stop: PoliteStop | None = None,
+    checkpoint_policy: CheckpointPolicy | None = None,
+    stop: GracefulShutdown | None = None,
     prune: StopRule | None = None,
 ) -> list[Span]:
     """Teach a cohort to the end, from its newest checkpoint where there is one; returns when it was worked on.
@@ -91,10 +91,10 @@ def follow(
     train_split: the training images on the device, where they are there already. prune: ends those that fall behind.
     """
     watcher = watcher or Watcher()
-    position, before = _resume(learners, keeping, watcher) if keeping else (Position(), [])
-    if prune and keeping:
+    position, before = _resume(learners, checkpoint_policy, watcher) if checkpoint_policy else (Position(), [])
+    if prune and checkpoint_policy:
         for learner in learners:
-            earlier = keeping.directory.metrics(learner.name).rows()
+            earlier = checkpoint_policy.directory.metrics(learner.name).rows()
             prune.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in earlier])
     clock, started = time.time(), time.monotonic()
     saved = epoch_began = started
@@ -109,10 +109,10 @@ def follow(
 
     def save() -> None:
         nonlocal saved, kept
-        if keeping and position != kept and processes.first:
-            keeping.directory.must_still_be_ours()
+        if checkpoint_policy and position != kept and processes.first:
+            checkpoint_policy.directory.must_still_be_ours()
             kept = position
-            _save(learners, keeping, position, steps, spans())
+            _save(learners, checkpoint_policy, position, steps, spans())
             give_back()
         saved = time.monotonic()
 
@@ -133,8 +133,8 @@ def follow(
                 if learner.name in event.rows:
                     row = _validate(learner, event.rows[learner.name], images, evaluation_batch)
                     row["seconds"] = round(time.monotonic() - epoch_began, 3)
-                    if keeping and processes.first:
-                        keeping.directory.metrics(learner.name).append(row)
+                    if checkpoint_policy and processes.first:
+                        checkpoint_policy.directory.metrics(learner.name).append(row)
                     rows[learner.name] = row
             if prune:
                 prune(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})
@@ -144,10 +144,10 @@ def follow(
         else:
             images_seen += min(planner.recipe.batch_size, planner.size)
         tell(watcher.step, position.epoch + position.step / steps, longest)
-        if keeping and time.monotonic() - saved >= keeping.seconds:
+        if checkpoint_policy and time.monotonic() - saved >= checkpoint_policy.seconds:
             save()
         if stop and (processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0):
-            stop.obey(save)
+            stop.check(save)
     save()
     return spans()
 
@@ -165,14 +165,20 @@ def _validate(learner: Learner, row: dict[str, float], images: Images, batch: in
     return {"epoch": learner.epochs_done, **row, "validation_loss": loss, "validation_accuracy": accuracy}
 
 
-def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, steps: int, spans: Sequence[Span]) -> None:
+def _save(
+    learners: Sequence[Learner],
+    checkpoint_policy: CheckpointPolicy,
+    position: Position,
+    steps: int,
+    spans: Sequence[Span],
+) -> None:
     files: dict[str, bytes] = {}
     for learner in learners:
         files |= pack(learner.name, learner.state())
-    logs = {learner.name: keeping.directory.metrics(learner.name).size() for learner in learners}
+    logs = {learner.name: checkpoint_policy.directory.metrics(learner.name).size() for learner in learners}
     info = {
-        "identity": fingerprint(keeping.identity),
-        "computed_with": dict(keeping.computed_with),
+        "identity": fingerprint(checkpoint_policy.identity),
+        "computed_with": dict(checkpoint_policy.computed_with),
         "epoch": position.epoch,
         "step": position.step,
         "logs": logs,
@@ -181,24 +187,26 @@ def _save(learners: Sequence[Learner], keeping: Keeping, position: Position, ste
     # The end of an epoch before its validation and after it are two states, and so two numbers: no save takes the place
     # of another.
     number = position.epoch * (steps + 1) + position.step
-    checkpoint.write(keeping.directory.checkpoints, number, files, info, keep=keeping.keep)
+    checkpoint.write(checkpoint_policy.directory.checkpoints, number, files, info, keep=checkpoint_policy.keep)
 
 
-def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> tuple[Position, list[Span]]:
-    found = checkpoint.newest(keeping.directory.checkpoints)
+def _resume(
+    learners: Sequence[Learner], checkpoint_policy: CheckpointPolicy, watcher: Watcher
+) -> tuple[Position, list[Span]]:
+    found = checkpoint.newest(checkpoint_policy.directory.checkpoints)
     if found is None:
         for learner in learners:
             if learner.processes.first:
-                keeping.directory.metrics(learner.name).cut(0)
+                checkpoint_policy.directory.metrics(learner.name).cut(0)
         return Position(), []
     for complaint in found.passed_over:
         watcher.say(f"passed over: {complaint}")
-    if found.info["identity"] not in map(fingerprint, (keeping.identity, *keeping.also)):
+    if found.info["identity"] not in map(fingerprint, (checkpoint_policy.identity, *checkpoint_policy.also)):
         raise LimbeckError(
             f"{found.path}: was made with other images, teachers or settings than these; "
             "--fresh starts anew, --name NAME (from Python: another save_to) keeps both"
         )
-    changed = _changed({"random_numbers": "by seed", **found.info["computed_with"]}, keeping.computed_with)
+    changed = _changed({"random_numbers": "by seed", **found.info["computed_with"]}, checkpoint_policy.computed_with)
     if changed:
         watcher.say(f"{changed}: the run will not end bit for bit as it would have")
     for learner in learners:
@@ -210,7 +218,7 @@ def _resume(learners: Sequence[Learner], keeping: Keeping, watcher: Watcher) -> 
                 "(from Python: another save_to) keeps both"
             ) from error
         if learner.processes.first:
-            keeping.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
+            checkpoint_policy.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     behind = min((one.epochs_done for one in learners if one.ended is None), default=position.epoch)
     if behind < position.epoch:  # it had ended, and was given more epochs while others had gone on

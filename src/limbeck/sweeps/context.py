@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from limbeck.building.data import Images
-from limbeck.experiment.cohorts import MakeRule, MakeWatcher, work_through
-from limbeck.experiment.context import Bench
+from limbeck.experiment.cohorts import MakeStopRule, MakeWatcher, train_cohorts
+from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import Plan, make_plan
-from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.signals import GracefulShutdown
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.sweep import Sweep
 from limbeck.storage.atomic import copy_folder, read_json
@@ -26,7 +26,7 @@ from .trials import Source
 
 
 @dataclass(frozen=True)
-class Hall:
+class SweepContext:
     """What all parts of a sweep share."""
 
     directory: SweepDirectory
@@ -38,25 +38,25 @@ class Hall:
     ray: str | None = None
 
     def work(
-        self, bench: Bench, most: int | None, make_watcher: MakeWatcher | None, stop: PoliteStop,
-        rule: MakeRule = lambda cohort: None,
+        self, run_context: RunContext, most: int | None, make_watcher: MakeWatcher | None, stop: GracefulShutdown,
+        rule: MakeStopRule = lambda cohort: None,
     ) -> tuple[Plan, dict[str, dict[str, Any]]]:  # fmt: skip
         """Go through a recipe's cohorts here, or on the cluster."""
-        plan = make_plan(bench.recipe, most)
+        plan = make_plan(run_context.recipe, most)
         if self.ray is None:
             if self.board is None:
-                return plan, work_through(bench, plan, make_watcher, stop, rule)
-            shared = partial(taught_once, self.board, bench.directory)
+                return plan, train_cohorts(run_context, plan, make_watcher, stop, rule)
+            shared = partial(taught_once, self.board, run_context.directory)
             looks = shared_store.SECONDS_BETWEEN_LOOKS
-            return plan, work_through(bench, plan, make_watcher, stop, rule, shared, looks)
-        from .ray_cluster import work_through_cluster
+            return plan, train_cohorts(run_context, plan, make_watcher, stop, rule, shared, looks)
+        from .ray_cluster import train_cohorts_on_cluster
 
-        return plan, work_through_cluster(bench, plan, make_watcher, stop, rule, most=most, address=self.ray)
+        return plan, train_cohorts_on_cluster(run_context, plan, make_watcher, stop, rule, most=most, address=self.ray)
 
-    def bench(self, recipe: Recipe, directory: RunDirectory) -> Bench:
+    def run_context(self, recipe: Recipe, directory: RunDirectory) -> RunContext:
         """A place to work through one recipe, with the images on the device."""
         train = self.images.train.to(self.device)
-        return Bench(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
+        return RunContext(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
 
 
 def take_teachers_over(search: RunDirectory, chosen: RunDirectory, recipe: Recipe, plan: Plan) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limbeck.building.assemble import make_learner, view_planner, view_recipe
 from limbeck.building.checks.loss_states import state_parameters
-from limbeck.experiment.context import Bench
+from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import LearnerPlan
 from limbeck.recipes.recipe import LossTerm, Views
 from limbeck.training.learner import Learner
@@ -23,35 +23,37 @@ SHARE_OF_WHAT_IS_FREE = 0.8
 STATUS = Path("/proc/self/status")
 
 
-def learners_at_once(bench: Bench, plan: LearnerPlan, views: Views, *, free: int | None = None) -> int:
+def learners_at_once(run_context: RunContext, plan: LearnerPlan, views: Views, *, free: int | None = None) -> int:
     """How many learners like this one fit into the memory that is free now, beside one that takes its step.
 
     A learner keeps weights, gradients, momenta and averages as long as it is taught; what a step needs besides is
     given back before the next one's. free: bytes, where not those that are free now. At least 1.
     """
-    kept, transient = _one_step(bench, plan, views)
-    room = SHARE_OF_WHAT_IS_FREE * (_free(bench.device) if free is None else free) - transient
+    kept, transient = _one_step(run_context, plan, views)
+    room = SHARE_OF_WHAT_IS_FREE * (_free(run_context.device) if free is None else free) - transient
     return max(1, int(room // max(kept, 1)))
 
 
-def _one_step(bench: Bench, plan: LearnerPlan, views: Views) -> tuple[int, int]:
+def _one_step(run_context: RunContext, plan: LearnerPlan, views: Views) -> tuple[int, int]:
     """Bytes that one learner keeps after a step on labels alone, and bytes that the step needs besides."""
-    arm = bench.recipe.arms()[plan.arm]
+    arm = run_context.recipe.arms()[plan.arm]
     on_labels = arm.model_copy(update={"teacher": (), "loss": (LossTerm(name="cross_entropy"),)})
     learner = make_learner(
-        plan.name, on_labels, bench.images, arm_name=plan.arm, seed=plan.seed, device=bench.device,
-        precision=bench.recipe.precision,
-        losses=bench.losses, models=bench.models,
+        plan.name, on_labels, run_context.images, arm_name=plan.arm, seed=plan.seed, device=run_context.device,
+        precision=run_context.recipe.precision,
+        losses=run_context.losses, models=run_context.models,
     )  # fmt: skip
-    planner = view_planner(bench.images, view_recipe(views), 0)
-    view = make_view(bench.train, planner.plan(0, 0, planner.order(0)), planner.recipe, planner.normalisation)
-    before = _begin_peak(bench.device)
+    planner = view_planner(run_context.images, view_recipe(views), 0)
+    view = make_view(run_context.train, planner.plan(0, 0, planner.order(0)), planner.recipe, planner.normalisation)
+    before = _begin_peak(run_context.device)
     take_step([learner], {}, view, epoch=0, step=0, steps=planner.steps_per_epoch)
-    peak = _peak(bench.device) - before
+    peak = _peak(run_context.device) - before
     kept = sum(tensor.numel() * tensor.element_size() for tensor in _kept(learner))
     if arm.choose == "best":
         kept += sum(t.numel() * t.element_size() for t in learner.answering.state_dict().values())
-    states = state_parameters(bench.recipe, bench.images, bench.losses, bench.models, only=[plan.arm])
+    states = state_parameters(
+        run_context.recipe, run_context.images, run_context.losses, run_context.models, only=[plan.arm]
+    )
     optimizer_states = learner.optimizer.state.values()
     momenta = sum(t.numel() for state in optimizer_states for t in state.values() if isinstance(t, Tensor) and t.ndim)
     copies = 2 + momenta / sum(p.numel() for p in learner.model.parameters())  # weights, gradients, momenta

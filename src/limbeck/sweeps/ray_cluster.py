@@ -24,10 +24,10 @@ import torch
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError, one_line
 from limbeck.experiment.cohort import run_cohort
-from limbeck.experiment.cohorts import MakeRule, MakeWatcher, is_ready
-from limbeck.experiment.context import Bench
+from limbeck.experiment.cohorts import MakeStopRule, MakeWatcher, is_ready
+from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import CohortPlan, Plan, make_plan
-from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.train_cohort import Watcher
 from limbeck.recipes.paths import with_whole_paths
 from limbeck.recipes.recipe import CustomFunctions, Recipe
@@ -42,41 +42,45 @@ Files = dict[str, bytes]
 """By path below a run directory."""
 
 
-def work_through_cluster(
-    bench: Bench,
+def train_cohorts_on_cluster(
+    run_context: RunContext,
     plan: Plan,
     make_watcher: MakeWatcher | None,
-    stop: PoliteStop,
-    make_rule: MakeRule,
+    stop: GracefulShutdown,
+    make_stop_rule: MakeStopRule,
     *,
     most: int | None,
     address: str,
 ) -> dict[str, dict[str, Any]]:
-    """`work_through` on a Ray cluster: as many cohorts at once as it has room for.
+    """`train_cohorts` on a Ray cluster: as many cohorts at once as it has room for.
 
     address: of the cluster (`auto`, `ray://…`), or `local` for workers on this machine alone.
     Raises LimbeckError where Ray or the cluster is not there, and for what a task raises.
     """
     ray = _connected(address)
-    task = ray.remote(num_cpus=_cpus(bench), num_gpus=int(bench.device.type == "cuda"), max_retries=-1)(_taught)
-    images = ray.put(_plain(bench.images))
-    recipe = with_whole_paths(bench.recipe.to_dict())  # a worker has a working directory of its own
+    task = ray.remote(num_cpus=_cpus(run_context), num_gpus=int(run_context.device.type == "cuda"), max_retries=-1)(
+        _taught
+    )
+    images = ray.put(_plain(run_context.images))
+    recipe = with_whole_paths(run_context.recipe.to_dict())  # a worker has a working directory of its own
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
-    done = {cohort.key: known for cohort in plan.cohorts if (known := bench.directory.cohort(cohort.key).finished())}
+    done = {
+        cohort.key: known for cohort in plan.cohorts if (known := run_context.directory.cohort(cohort.key).finished())
+    }
     running: dict[Any, CohortPlan] = {}
     try:
         while len(done) < len(plan.cohorts):
             for cohort in plan.cohorts:
                 waiting = cohort.key not in done and cohort not in running.values()
                 if waiting and is_ready(cohort, trained_in, done):
-                    about = (recipe, most, cohort.key, _needed(bench, cohort), make_rule(cohort))
-                    running[task.remote(images, *about, dict(bench.losses), dict(bench.models))] = cohort
+                    about = (recipe, most, cohort.key, _needed(run_context, cohort), make_stop_rule(cohort))
+                    running[task.remote(images, *about, dict(run_context.losses), dict(run_context.models))] = cohort
             ended, _ = ray.wait(list(running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
             for reference in ended:
                 cohort = running.pop(reference)
-                done[cohort.key] = _laid_down(bench.directory, cohort, _answer(ray, reference))
-                _tell(bench.directory, cohort, make_watcher)
-            stop.obey()
+                done[cohort.key] = _laid_down(run_context.directory, cohort, _answer(ray, reference))
+                _tell(run_context.directory, cohort, make_watcher)
+            stop.check()
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
@@ -118,8 +122,8 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _cpus(bench: Bench) -> int:
-    return bench.recipe.threads or 1
+def _cpus(run_context: RunContext) -> int:
+    return run_context.recipe.threads or 1
 
 
 def _answer(ray: Any, reference: Any) -> Files:
@@ -160,10 +164,10 @@ def _images(plain: Mapping[str, Any]) -> Images:
     )
 
 
-def _needed(bench: Bench, cohort: CohortPlan) -> Files:
+def _needed(run_context: RunContext, cohort: CohortPlan) -> Files:
     """The files of the trained models that a cohort listens to, and what is there of the cohort itself."""
-    root = bench.directory.root
-    folders = [*map(bench.directory.model, cohort.teachers), bench.directory.cohort(cohort.key).root]
+    root = run_context.directory.root
+    folders = [*map(run_context.directory.model, cohort.teachers), run_context.directory.cohort(cohort.key).root]
     found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path.relative_to(root)): path.read_bytes() for path in found if path.suffix != ".lock"}
 
@@ -187,11 +191,11 @@ def _taught(
         _write(directory.root, needed)
         there = _images(images)
         train = there.train.to(device)
-        bench = Bench(checked, there, train, device, directory, losses, models)
+        run_context = RunContext(checked, there, train, device, directory, losses, models)
         (cohort,) = [cohort for cohort in make_plan(checked, most).cohorts if cohort.key == key]
         files = directory.cohort(key)
         with _no_signals() as stop:
-            files.finish(run_cohort(bench, cohort, files, Watcher(), stop, rule))
+            files.finish(run_cohort(run_context, cohort, files, Watcher(), stop, rule))
         made = [path for path in sorted(directory.root.rglob("*")) if path.is_file() and path.suffix != ".lock"]
         teachers = {learner.role for learner in cohort.learners} == {"teacher"}  # others may take them over
         return {
@@ -202,9 +206,9 @@ def _taught(
 
 
 @contextlib.contextmanager
-def _no_signals() -> Iterator[PoliteStop]:
+def _no_signals() -> Iterator[GracefulShutdown]:
     """A stop that nobody asks for: a worker is stopped by Ray, and its task tried elsewhere."""
-    yield PoliteStop()
+    yield GracefulShutdown()
 
 
 def _laid_down(directory: RunDirectory, cohort: CohortPlan, files: Files) -> dict[str, Any]:

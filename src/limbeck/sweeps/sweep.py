@@ -20,7 +20,7 @@ from limbeck.experiment.environment import environment
 from limbeck.experiment.plan import make_plan
 from limbeck.experiment.python_call import python_call
 from limbeck.experiment.run import checked_name, curves, failures, results, say_of_files
-from limbeck.experiment.signals import PoliteStop
+from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.timing import covered, summed
 from limbeck.experiment.torchrun import under_torchrun
 from limbeck.experiment.train_cohort import fingerprint
@@ -32,7 +32,7 @@ from limbeck.storage.atomic import make_folder, read_json, saying_where, write_j
 from limbeck.storage.sweep_directory import SweepDirectory
 from limbeck.training.device import choose_device
 
-from .context import Hall, take_teachers_over
+from .context import SweepContext, take_teachers_over
 from .search import Found, first_settings, search, untested
 from .selection import best_of, chosen_recipe
 from .shared_store import Board
@@ -90,7 +90,7 @@ def sweep(
     if ray is not None and whole.sweep.storage is not None:
         raise LimbeckError("sweep.storage: shares the work without Ray; leave out one of the two")
     directory = SweepDirectory(Path(folder) / checked_name(name or whole.name))
-    with directory.shared(whole.to_dict(), fresh=fresh), PoliteStop() as stop:
+    with directory.shared(whole.to_dict(), fresh=fresh), GracefulShutdown() as stop:
         must_be_as_begun(directory.root, losses, models, trained=directory.batch(0).has_trained())
         if directory.result.exists():
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
@@ -101,14 +101,14 @@ def sweep(
         if command is None and not (losses or models):
             options = {"folder": folder, "name": name, "fresh": fresh, "ray": ray}
             command = python_call("sweep", recipe, overrides, options)
-        hall = Hall(directory, source, whole.sweep, images, choose_device(whole.device), board, ray)
-        stop.obey()
+        context = SweepContext(directory, source, whole.sweep, images, choose_device(whole.device), board, ray)
+        stop.check()
         tried = combine(source, whole.sweep, first_settings(source, whole.sweep)).recipe
         check_before_training(tried, images, models, losses=losses)
         if not directory.batch(0).has_trained():
-            check_ready_arms(tried, images, hall.device, models, say_of_files(tried, make_watcher))
-        found = search(hall, make_watcher, stop)
-        result = _choose_and_test(hall, found, make_watcher, stop, command)
+            check_ready_arms(tried, images, context.device, models, say_of_files(tried, make_watcher))
+        found = search(context, make_watcher, stop)
+        result = _choose_and_test(context, found, make_watcher, stop, command)
         with directory.deciding():
             if directory.result.exists():  # another process was the last
                 result = read_json(directory.result)
@@ -161,37 +161,37 @@ def _board(directory: SweepDirectory, whole: Recipe, images: Images) -> Board | 
 
 
 def _choose_and_test(
-    hall: Hall, found: Found, make_watcher: MakeWatcher | None, stop: PoliteStop, command: str | None
+    context: SweepContext, found: Found, make_watcher: MakeWatcher | None, stop: GracefulShutdown, command: str | None
 ) -> dict[str, Any]:
     """Run what was chosen with all seeds, beside the setting as written and the baseline, and read the test split."""
-    written = as_written(hall.source, hall.sweep)
+    written = as_written(context.source, context.sweep)
     standard = found.settings.index(written) if written in found.settings else None
     best = {arm: best_of([of[arm] for of in found.outcomes], arm) for arm in found.swept}
-    combined = combine(hall.source, hall.sweep, found.settings)
+    combined = combine(context.source, context.sweep, found.settings)
     recipe = load_recipe(
-        chosen_recipe(combined, best, standard), losses=hall.source.losses, models=hall.source.models
+        chosen_recipe(combined, best, standard), losses=context.source.losses, models=context.source.models
     )  # fmt: skip
-    directory = hall.directory.chosen
-    with hall.directory.deciding():
+    directory = context.directory.chosen
+    with context.directory.deciding():
         with saying_where(directory.root):
             make_folder(directory.root)
         directory.claim(recipe.to_dict())
-    bench = hall.bench(recipe, directory)
-    take_teachers_over(hall.directory.batch(0), directory, recipe, make_plan(recipe))
-    plan, done = hall.work(bench, None, make_watcher, stop)
-    result = results(bench, plan, done)
+    run_context = context.run_context(recipe, directory)
+    take_teachers_over(context.directory.batch(0), directory, recipe, make_plan(recipe))
+    plan, done = context.work(run_context, None, make_watcher, stop)
+    result = results(run_context, plan, done)
     result["command"] = command
-    with hall.directory.deciding():
+    with context.directory.deciding():
         if not directory.result.exists():
-            write_report(directory.root, result, curves(bench, plan))
+            write_report(directory.root, result, curves(run_context, plan))
             write_json(directory.result, result)
     first = found.outcomes[0]
     fixed = {arm: [list(first[arm].values)] for arm in first if arm not in found.swept}
     return {
         "command": result["command"],
-        "environment": environment(hall.device),
-        "axes": list(hall.sweep.axes),
-        "search_seeds": list(hall.sweep.seeds or recipe.seeds[:1]),
+        "environment": environment(context.device),
+        "axes": list(context.sweep.axes),
+        "search_seeds": list(context.sweep.seeds or recipe.seeds[:1]),
         "views_seed": recipe.views.seed,
         "settings": found.settings,
         "validation": {**fixed, **{arm: [list(of[arm].values) for of in found.outcomes] for arm in found.swept}},
