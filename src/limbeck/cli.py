@@ -131,8 +131,7 @@ def sweep(
     from limbeck.commands.progress import RunDisplay
     from limbeck.experiment.run import failures
     from limbeck.experiment.signals import Stopped
-    from limbeck.report.summary import summary_lines
-    from limbeck.report.sweep_page import summary_lines as sweep_lines
+    from limbeck.report.summary import summary_lines, sweep_summary_lines
 
     command = shlex.join(["limbeck", *sys.argv[1:]])
     try:
@@ -145,14 +144,14 @@ def sweep(
         raise typer.Exit(_say_how_to_go_on(stopped)) from None
     if done.was_finished:
         print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
-    print("\n".join([*sweep_lines(done.result), "", *summary_lines(done.result["chosen"])]))
+    print("\n".join([*sweep_summary_lines(done.result), "", *summary_lines(done.result["chosen"])]))
     _say_where_it_is(done.report, done.folder / "chosen" / "models", done.result["chosen"])
     raise typer.Exit(_say_what_failed(failures(done.result["chosen"])))
 
 
 def _say_where_it_is(report: Path, models: Path, result: dict[str, Any]) -> None:
     """Say where the report lies, and what can be done with the best model."""
-    from limbeck.report.next_steps import next_steps
+    from limbeck.report.summary import next_steps
 
     print("\n".join(["", f"report: {report}", *next_steps(models, result)]))
 

@@ -82,7 +82,7 @@ def test_students_from_files_alone_are_measured(trained: Path, tmp_path: Path) -
     assert (arm["role"], arm["epochs_run"], arm["test"]) == ("student", 0, saved["test"])
     text = done.report.read_text(encoding="utf-8")
     assert "Nothing was distilled" in text
-    assert "**mine** comes from a file: on which images it was trained is not known here" in text
+    assert "**mine** was loaded from a file. Its training images are unknown" in text
     assert limbeck.run(recipe, folder=tmp_path).was_finished
 
 

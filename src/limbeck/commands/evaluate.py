@@ -20,7 +20,7 @@ from limbeck.evaluation.metrics import accuracy
 from limbeck.evaluation.paired import paired_difference
 from limbeck.recipes.recipe import Data
 from limbeck.recipes.yaml_file import parse
-from limbeck.report.statistics import format_signed
+from limbeck.report.formatting import format_signed
 from limbeck.training.device import choose_device
 from limbeck.types import Split
 

@@ -1,4 +1,4 @@
-"""Accuracy and loss by epoch, as figures that read without colour vision and without the report."""
+"""Accuracy and loss by epoch."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from typing import TYPE_CHECKING, Any
 from limbeck.report.arms import Arm
 from limbeck.report.statistics import mean
 
-from .style import Look, drawn, looks, shortened
+from .style import ArmStyle, arm_styles, render_figure, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Curves = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
-"""(arm, seed) to one row of metrics an epoch."""
+"""One row of metrics per epoch, by (arm, seed)."""
 
 TITLES = {
-    "train_accuracy": "On training views (%)",
-    "validation_accuracy": "On validation images (%)",
-    "train_loss": "Training objective (differs between arms)",
-    "validation_loss": "Cross-entropy on validation images",
+    "train_accuracy": "Training accuracy, augmented images (%)",
+    "validation_accuracy": "Validation accuracy (%)",
+    "train_loss": "Training loss (objectives differ between arms)",
+    "validation_loss": "Validation cross-entropy",
 }
-LATE, FEWEST_FOR_LATE = 0.75, 8
-"""The figure of the last epochs begins after this part of the shortest arm's epochs, where there are so many."""
+LATE, MIN_EPOCHS_FOR_LATE = 0.75, 8
+"""The figure of the last epochs begins after this share of the shortest training, and needs so many epochs."""
 
 
-def draw(arms: Sequence[Arm], curves: Curves, title: str) -> dict[str, bytes]:
-    """File name to bytes: accuracy, loss and the last quarter of both, as PNG and SVG. Empty where no row was recorded.
+def draw_curves(arms: Sequence[Arm], curves: Curves, title: str) -> dict[str, bytes]:
+    """Figures of accuracy, loss and the last epochs, as PNG and SVG by file name. Empty without metrics.
 
-    Training on the left, validation on the right; of the last epochs both on validation. A line is the mean over
-    seeds, the band their range. Teachers are dashed. A marker stands at the chosen epoch, an x where a learner ended
-    early.
+    Training on the left, validation on the right; the last epochs show validation only. Lines are means over seeds,
+    bands their ranges, long dashes teachers. A marker shows the selected epoch, an x where a learner failed.
     """
     if not any(curves.get((arm.name, learner["seed"])) for arm in arms for learner in arm.learners):
         return {}
@@ -43,51 +42,51 @@ def draw(arms: Sequence[Arm], curves: Curves, title: str) -> dict[str, bytes]:
         "accuracy": ("Accuracy by epoch", ("train_accuracy", "validation_accuracy"), 1),
         "loss": ("Loss by epoch", ("train_loss", "validation_loss"), 1),
     }
-    if last >= FEWEST_FOR_LATE:
+    if last >= MIN_EPOCHS_FOR_LATE:
         keys = ("validation_loss", "validation_accuracy")
-        first = 1 + math.floor(max(LATE * shortest, last / 2))  # one that ended early does not stretch it
-        figures["last-epochs"] = ("The last epochs", keys, first)
+        first = 1 + math.floor(max(LATE * shortest, last / 2))  # a learner that failed early does not extend it
+        figures["last-epochs"] = ("Last epochs", keys, first)
     files: dict[str, bytes] = {}
     for name, (what, keys, first) in figures.items():
-        heading = f"{what} · {shortened(title, 60)}"
-        files |= drawn(name, lambda h=heading, k=keys, f=first: _figure(arms, curves, k, h, f, last))
+        heading = f"{what} · {shorten(title, 60)}"
+        files |= render_figure(name, lambda h=heading, k=keys, f=first: _figure(arms, curves, k, h, f, last))
     return files
 
 
 def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: str, first: int, last: int) -> Figure:
-    """Two panels, the names of arms beside the right one; from epoch `first` to `last`."""
+    """Two panels of the epochs `first` to `last`, with the names of the arms beside the right panel."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=all(key.endswith("accuracy") for key in keys))
     ends: list[tuple[float, str, str]] = []
-    look_of = looks(arms)
+    styles = arm_styles(arms)
     for arm in arms:
-        look = look_of[arm.name]
-        _line(panels[0], arm, curves, keys[0], look, first)
-        end = _line(panels[1], arm, curves, keys[1], look, first)
+        style = styles[arm.name]
+        _line(panels[0], arm, curves, keys[0], style, first)
+        end = _line(panels[1], arm, curves, keys[1], style, first)
         if end is not None:
-            ends.append((end, arm.name, look.colour))
+            ends.append((end, arm.name, style.colour))
     figure.suptitle(heading, x=0.01, ha="left", parse_math=False)
-    reach = 0.02 * (last - first + 1)
+    margin = 0.02 * (last - first + 1)
     for panel, key in zip(panels, keys, strict=True):
         panel.set_title(TITLES[key])
         panel.set_xlabel("epoch")
-        panel.set_xlim(first - reach, last + reach)
+        panel.set_xlim(first - margin, last + margin)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.tick_params(length=0, labelleft=True)
         if key.endswith("loss") and first == 1:
-            _logarithmic_where_needed(panel)
+            _scale_losses(panel)
     figure.canvas.draw()
     _label_ends(panels[1], ends)
-    _explain(figure, arms)
+    _legend(figure, arms)
     return figure
 
 
-def _line(panel: Axes, arm: Arm, curves: Curves, key: str, look: Look, first: int) -> float | None:
-    """Draw one arm in its colour, line and marker; returns the height of its last finite mean, where the label goes."""
-    colour, line, marker = look
+def _line(panel: Axes, arm: Arm, curves: Curves, key: str, style: ArmStyle, first: int) -> float | None:
+    """Draw one arm; returns its last finite mean, where its label goes."""
+    colour, line, marker = style
     per_seed = {
         learner["seed"]: _values(curves.get((arm.name, learner["seed"]), ()), key, first) for learner in arm.learners
     }
@@ -103,25 +102,26 @@ def _line(panel: Axes, arm: Arm, curves: Curves, key: str, look: Look, first: in
         panel.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
     for learner in arm.learners:
         values = per_seed[learner["seed"]]
-        chosen = learner.get("chosen_epoch")
-        if chosen in values:
-            at = [chosen], [values[chosen]]
-            panel.plot(*at, marker, color=colour, markersize=4.5, markeredgecolor="white", zorder=4)
+        selected = learner.get("chosen_epoch")
+        if selected in values:
+            panel.plot(
+                [selected], [values[selected]], marker, color=colour, markersize=4.5, markeredgecolor="white", zorder=4
+            )
         if learner.get("failure") and values:
-            ended = max(values)
-            panel.plot([ended], [values[ended]], "x", color=colour, markersize=8, markeredgewidth=2, zorder=5)
+            last = max(values)
+            panel.plot([last], [values[last]], "x", color=colour, markersize=8, markeredgewidth=2, zorder=5)
     return means[-1]
 
 
 def _values(rows: Sequence[Mapping[str, Any]], key: str, first: int) -> dict[int, float]:
-    """Epoch to value, accuracies in percent; what was not measured or is not finite is left out."""
+    """Finite values by epoch, accuracies in percent."""
     scale = 100.0 if key.endswith("accuracy") else 1.0
-    found = {int(row["epoch"]): row.get(key) for row in rows if int(row["epoch"]) >= first}
-    return {e: float(v) * scale for e, v in found.items() if v is not None and math.isfinite(float(v))}
+    values = {int(row["epoch"]): row.get(key) for row in rows if int(row["epoch"]) >= first}
+    return {e: float(v) * scale for e, v in values.items() if v is not None and math.isfinite(float(v))}
 
 
-def _logarithmic_where_needed(panel: Axes) -> None:
-    """One early spike must not flatten everything that follows."""
+def _scale_losses(panel: Axes) -> None:
+    """A logarithmic axis if an early spike would flatten the rest, else an axis from 0."""
     heights = [float(y) for line in panel.get_lines() for y in line.get_ydata()]  # pyright: ignore
     if heights and min(heights) > 0 and max(heights) > 12 * min(heights):
         panel.set_yscale("log")
@@ -131,18 +131,18 @@ def _logarithmic_where_needed(panel: Axes) -> None:
 
 
 def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Each arm's name at the end of its validation curve, moved apart where two would overlap."""
+    """Put the name of each arm at the end of its validation curve, without overlaps."""
     points = panel.transData.transform([(0.0, height) for height, _, _ in ends])[:, 1] if ends else []
     box = panel.get_window_extent()
     order = sorted(range(len(ends)), key=lambda i: points[i])
-    step = 0.058  # one line of text as a share of the panel's height
+    step = 0.058  # height of a line of text as a share of the panel
     places = [(points[i] - box.y0) / box.height for i in order]
-    placed = _apart(places, min(step, 1 / max(1, len(ends))))
-    for i, wanted, place in zip(order, places, placed, strict=True):
+    spread = _spread_out(places, min(step, 1 / max(1, len(ends))))
+    for i, height, place in zip(order, places, spread, strict=True):
         _, name, colour = ends[i]
         panel.annotate(
-            shortened(name, 28),
-            xy=(1.0, wanted),
+            shorten(name, 28),
+            xy=(1.0, height),
             xytext=(1.05, place),
             xycoords="axes fraction",
             textcoords="axes fraction",
@@ -163,9 +163,9 @@ def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
         )
 
 
-def _apart(places: Sequence[float], step: float) -> list[float]:
-    """Ascending places in [0, 1] pushed to be at least `step` apart, each group about its own middle."""
-    groups: list[list[float]] = []  # [sum of wanted places, count]
+def _spread_out(places: Sequence[float], step: float) -> list[float]:
+    """Ascending places in [0, 1] moved at least `step` apart, each group around its centre."""
+    groups: list[list[float]] = []  # [sum of original places, count]
     for place in places:
         groups.append([place, 1])
         while len(groups) > 1 and _top(groups[-2], step) + step > _bottom(groups[-1], step):
@@ -176,20 +176,20 @@ def _apart(places: Sequence[float], step: float) -> list[float]:
 
 
 def _bottom(group: Sequence[float], step: float) -> float:
-    reach = (group[1] - 1) * step
-    return min(max(group[0] / group[1] - reach / 2, 0.0), max(0.0, 1.0 - reach))
+    height = (group[1] - 1) * step
+    return min(max(group[0] / group[1] - height / 2, 0.0), max(0.0, 1.0 - height))
 
 
 def _top(group: Sequence[float], step: float) -> float:
     return _bottom(group, step) + (group[1] - 1) * step
 
 
-def _explain(figure: Figure, arms: Sequence[Arm]) -> None:
+def _legend(figure: Figure, arms: Sequence[Arm]) -> None:
     seeds = max(len(arm.learners) for arm in arms)
-    said = [f"line: mean of {seeds} seeds, band: their range"] if seeds > 1 else ["one seed (n = 1)"]
+    parts = [f"line: mean of {seeds} seeds, band: range"] if seeds > 1 else ["one seed (n = 1)"]
     if any(arm.role == "teacher" for arm in arms) and any(arm.role != "teacher" for arm in arms):
-        said.append("long dashes: teacher")
-    said.append("marker: chosen epoch")
+        parts.append("long dashes: teacher")
+    parts.append("marker: selected epoch")
     if any(arm.failed for arm in arms):
-        said.append("×: ended, loss not finite")
-    figure.text(0.01, -0.01, "   ·   ".join(said), ha="left", va="top", fontsize=8, color="#444444")
+        parts.append("×: failed, loss not finite")
+    figure.text(0.01, -0.01, "   ·   ".join(parts), ha="left", va="top", fontsize=8, color="#444444")

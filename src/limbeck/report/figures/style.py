@@ -1,4 +1,4 @@
-"""What all figures share: one style, colours that read without colour vision, and the files they become."""
+"""The common style of all figures, with colours for colour-blind readers, and rendering to PNG and SVG."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from limbeck.report.arms import Arm
-from limbeck.report.ensembles import ENSEMBLE
+from limbeck.report.arms import ENSEMBLE, Arm
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,8 +30,8 @@ STYLE: dict[Any, Any] = {
 }
 
 
-class Look(NamedTuple):
-    """How an arm is drawn, in every figure of a report."""
+class ArmStyle(NamedTuple):
+    """How an arm is drawn, the same in every figure of a report."""
 
     colour: str
     line: Any
@@ -41,41 +40,41 @@ class Look(NamedTuple):
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TEACHER_LINE = (0, (5, 2))
-STUDENT_LINES = ("solid", (0, (1, 1)), (0, (4, 1, 1, 1)))  # the next one when colours begin again
+STUDENT_LINES = ("solid", (0, (1, 1)), (0, (4, 1, 1, 1)))  # the next one each time the colours repeat
 ENSEMBLE_COLOUR = "#777777"
 
 
-def looks(arms: Sequence[Arm]) -> dict[str, Look]:
-    """Colour, line and marker of each arm by name; an ensemble, which has no curve, takes none of the colours."""
-    found: dict[str, Look] = {}
+def arm_styles(arms: Sequence[Arm]) -> dict[str, ArmStyle]:
+    """Colour, line and marker of each arm by name; ensembles, which have no curves, are all grey."""
+    styles: dict[str, ArmStyle] = {}
     for number, arm in enumerate(arm for arm in arms if arm.role != ENSEMBLE):
-        again, place = divmod(number, len(COLOURS))
-        line = TEACHER_LINE if arm.role == "teacher" else STUDENT_LINES[again % len(STUDENT_LINES)]
-        found[arm.name] = Look(COLOURS[place], line, MARKERS[(number + again) % len(MARKERS)])
-    return found | {arm.name: Look(ENSEMBLE_COLOUR, TEACHER_LINE, "o") for arm in arms if arm.role == ENSEMBLE}
+        cycle, colour = divmod(number, len(COLOURS))
+        line = TEACHER_LINE if arm.role == "teacher" else STUDENT_LINES[cycle % len(STUDENT_LINES)]
+        styles[arm.name] = ArmStyle(COLOURS[colour], line, MARKERS[(number + cycle) % len(MARKERS)])
+    return styles | {arm.name: ArmStyle(ENSEMBLE_COLOUR, TEACHER_LINE, "o") for arm in arms if arm.role == ENSEMBLE}
 
 
-def drawn(name: str, make: Callable[[], Figure], **style: Any) -> dict[str, bytes]:
-    """`NAME.png` and `NAME.svg` of what `make` draws. The same figure gives the same bytes.
+def render_figure(name: str, make: Callable[[], Figure], **style: Any) -> dict[str, bytes]:
+    """Render the figure that `make` returns as `NAME.png` and `NAME.svg`. The same figure gives the same bytes.
 
-    style: matplotlib's settings beside `STYLE`, dots as underscores (`axes_grid=False`).
+    style: matplotlib settings in addition to `STYLE`, dots as underscores (`axes_grid=False`).
     """
-    import matplotlib as mpl  # late: half a second that `limbeck list` should not pay
+    import matplotlib as mpl  # imported late: it takes half a second
 
     files: dict[str, bytes] = {}
-    changed: dict[Any, Any] = {key.replace("_", ".", 1): value for key, value in style.items()}
-    with mpl.rc_context(STYLE | changed), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+    overrides: dict[Any, Any] = {key.replace("_", ".", 1): value for key, value in style.items()}
+    with mpl.rc_context(STYLE | overrides), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font does not cover
         figure = make()
         for kind in ("png", "svg"):
             buffer = io.BytesIO()
-            stamp = {"Date": None} if kind == "svg" else None
-            figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=stamp)
+            metadata = {"Date": None} if kind == "svg" else None  # no timestamp
+            figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=metadata)
             files[f"{name}.{kind}"] = buffer.getvalue()
     return files
 
 
-def shortened(text: str, length: int) -> str:
-    """One line of at most `length` characters."""
+def shorten(text: str, length: int) -> str:
+    """The text on one line of at most `length` characters."""
     text = " ".join(text.split())
     return text if len(text) <= length else text[: length - 1] + "…"
