@@ -12,6 +12,7 @@ from torch import nn
 
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models.folding import fold_batch_norms
+from limbeck.recipes.views import Crop, Views
 from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import Stepped, train
 from limbeck.training.objective import Objective, Term
@@ -21,7 +22,7 @@ from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
 from limbeck.views.apply import View
 from limbeck.views.epoch import epoch_of_views
-from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat, prepare
 
 EPOCHS = 10**6
@@ -48,10 +49,10 @@ class LimbeckSteps:
         normalisation: Normalisation,
         batch_size: int,
         dtype: torch.dtype,
-        views: ViewRecipe | None = None,
+        views: Views | None = None,
     ) -> None:
         device = torch.device("cpu")
-        views = views or ViewRecipe(batch_size, padding=4, flip=True)
+        views = views or Views(batch_size=batch_size, crop=Crop(padding=4), flip=True)
         self.split, self.form = split, InputFormat(normalisation)
         self.teacher = Teacher("teacher", teacher, self.form, device=device, dtype=dtype, fold=fold_batch_norms)
         self.learner = Learner(

@@ -43,10 +43,11 @@ def compare(options: argparse.Namespace, cache: str) -> None:
 
     from limbeck.models import lightweight_cnn, speed_cnn
     from limbeck.models.folding import fold_batch_norms
+    from limbeck.recipes.views import Crop, Views
     from limbeck.training.precision import compute_dtype
     from limbeck.training.teacher import Teacher
     from limbeck.types import Split
-    from limbeck.views.plan import ViewPlanner, ViewRecipe
+    from limbeck.views.plan import ViewPlanner
     from limbeck.views.preprocess import InputFormat
     from step_floor import FloorSteps, prepared
 
@@ -56,7 +57,9 @@ def compare(options: argparse.Namespace, cache: str) -> None:
     dtype, device = compute_dtype(options.precision, torch.device("cpu")), torch.device("cpu")
     size = min(options.batch_size, len(whole))
     split = Split(whole.images[: size * options.steps], whole.labels[: size * options.steps])
-    planner = ViewPlanner("benchmark", len(split), ViewRecipe(size, padding=4, flip=True), 0, (32, 32), norm)
+    planner = ViewPlanner(
+        "benchmark", len(split), Views(batch_size=size, crop=Crop(padding=4), flip=True), 0, (32, 32), norm
+    )
     torch.manual_seed(0)
     form, model = InputFormat(norm), speed_cnn.build(classes)
     teacher = Teacher("teacher", model, form, device=device, dtype=dtype, fold=fold_batch_norms)

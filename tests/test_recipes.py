@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -13,7 +11,6 @@ from limbeck.building.assemble import (
     make_learner,
     make_teacher,
     view_planner,
-    view_recipe,
 )
 from limbeck.building.data import Images
 from limbeck.experiment.plan import make_plan
@@ -81,7 +78,7 @@ def test_two_steps_of_four_images(name: str) -> None:
             form = input_format(arm, images)
             teachers[teacher] = make_teacher(teacher, model, form, device=device, precision=recipe.precision)
         before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}
-        views = dataclasses.replace(view_recipe(cohort.views), batch_size=4)
+        views = cohort.views.model_copy(update={"batch_size": 4})
         planner = view_planner(images, views, cohort.view_seed)
         events = []
         for event in train(learners, teachers, images.train, planner, Position()):

@@ -31,8 +31,9 @@ MAPPED = textwrap.dedent("""
     from limbeck.data.cache_writer import Contents
     from limbeck.evaluation.evaluate import evaluate
     from limbeck.building.data import part
+    from limbeck.recipes.views import Views
     from limbeck.views.epoch import epoch_of_views
-    from limbeck.views.plan import ViewPlanner, ViewRecipe
+    from limbeck.views.plan import ViewPlanner
 
     COUNT, SIDE = 1200, 128  # 56 MiB
 
@@ -55,7 +56,7 @@ MAPPED = textwrap.dedent("""
 
 
     def touch(split):
-        planner = ViewPlanner("f", len(split), ViewRecipe(batch_size=8), 0, (SIDE, SIDE))
+        planner = ViewPlanner("f", len(split), Views(batch_size=8), 0, (SIDE, SIDE))
         for step, view in epoch_of_views(split, planner, 0):
             if step > 3:
                 break

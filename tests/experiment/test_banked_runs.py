@@ -431,16 +431,16 @@ def test_sizes_in_words() -> None:
 
 def test_stored_logits_are_those_of_the_saved_teacher(written: Path) -> None:
     """Read by other means: the model as it was saved, on views that are made here."""
-    from limbeck.building.assemble import view_planner, view_recipe
+    from limbeck.building.assemble import view_planner
     from limbeck.building.data import load_images
     from limbeck.views.apply import make_view
 
     checked = load_recipe(recipe())
     images = load_images(checked.data)
-    planner = view_planner(images, view_recipe(checked.views), 5)
+    planner = view_planner(images(checked.views), 5)
     model = limbeck.load(written / "models" / "wide-seed0")
     (path,) = outputs_bank.location().glob(f"*/epoch-000002/{LOGITS}")
     stored = np.load(path)
     for step in range(planner.steps_per_epoch):
-        view = make_view(images.train, planner.plan(2, step), planner.recipe, planner.normalisation)
+        view = make_view(images.train, planner.plan(2, step), planner.views, planner.normalisation)
         np.testing.assert_allclose(stored[step], model(view.images).numpy(), rtol=2e-3, atol=2e-3)

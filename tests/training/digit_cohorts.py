@@ -15,6 +15,7 @@ from torch import nn
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models import lightweight_cnn
 from limbeck.models.folding import fold_batch_norms
+from limbeck.recipes.views import Crop, Views
 from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import EpochEnded, Position, Stepped, train
@@ -23,7 +24,7 @@ from limbeck.training.predictor import predictor
 from limbeck.training.snapshot import pack
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
-from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat
 
 CPU = torch.device("cpu")
@@ -31,7 +32,7 @@ FORM = InputFormat(Normalisation((0.3, 0.3, 0.3), (0.37, 0.37, 0.37)))
 SIZE, BATCH, EPOCHS = 48, 16, 2
 STEPS = SIZE // BATCH
 START = Position()
-PLANNER = ViewPlanner("digits", SIZE, ViewRecipe(batch_size=BATCH, padding=2, flip=True), seed=0)
+PLANNER = ViewPlanner("digits", SIZE, Views(batch_size=BATCH, crop=Crop(padding=2), flip=True), seed=0)
 CROSS_ENTROPY = Term("cross_entropy", cross_entropy)
 DISTILLED = (Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}), replace(CROSS_ENTROPY, weight=0.3))
 TRAINING = Training(

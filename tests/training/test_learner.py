@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from limbeck.losses import cross_entropy
+from limbeck.recipes.views import Crop, Views
 from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Failure, Learner
 from limbeck.training.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, Stepped, train
 from limbeck.training.objective import Term
 from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Outputs, Targets
-from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import prepare
 
 plain_sgd = partial(optimizers.sgd, lr=0.1, momentum=0.0)
@@ -89,7 +90,7 @@ def test_a_loss_that_really_explodes() -> None:
 def test_a_long_epoch_is_not_waited_for() -> None:
     """And after a resume the step is still counted from the epoch's beginning."""
     long = STEPS_BETWEEN_CHECKS + 10
-    planner = ViewPlanner("digits", 2 * long, ViewRecipe(batch_size=2), seed=0)
+    planner = ViewPlanner("digits", 2 * long, Views(batch_size=2), seed=0)
     one = failing(7)
     steps: list[Position] = []
     follow([one], planner=planner, after=lambda now: steps.append(now) or False)  # pyright: ignore[reportArgumentType]
@@ -285,7 +286,7 @@ def steps_of(one: Learner, number: int) -> list[tuple[float, dict[str, Tensor]]]
     return found
 
 
-VIEWS = ViewPlanner("digits", 48, ViewRecipe(batch_size=BATCH, padding=2), seed=0)
+VIEWS = ViewPlanner("digits", 48, Views(batch_size=BATCH, crop=Crop(padding=2)), seed=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)

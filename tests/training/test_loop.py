@@ -28,6 +28,7 @@ from digit_cohorts import (
 )
 from torch import Tensor, nn
 
+from limbeck.recipes.views import Views
 from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Learner
 from limbeck.training.loop import EpochEnded, Position, Stepped, train
@@ -35,7 +36,7 @@ from limbeck.training.snapshot import pack, unpack
 from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs
 from limbeck.views.apply import make_view
-from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat, prepare
 
 MAKERS = {
@@ -91,7 +92,7 @@ def test_what_ought_to_matter_does(change: str) -> None:
     """Else equality above would say nothing."""
     one = learner()
     other = learner(seed=5, weights=0) if change == "seed" else learner()
-    planner = ViewPlanner("digits", PLANNER.size, PLANNER.recipe, seed=1 if change == "views" else 0)
+    planner = ViewPlanner("digits", PLANNER.size, PLANNER.views, seed=1 if change == "views" else 0)
     heard = teacher()
     if change == "teacher":
         with torch.no_grad():
@@ -273,7 +274,7 @@ def test_all_see_the_same_view_each_in_its_own_format() -> None:
         if isinstance(event, EpochEnded) and event.position.epoch == 2:
             break
     for number in range(2 * STEPS):
-        view = make_view(train_split(), PLANNER.plan(number // STEPS, number % STEPS), PLANNER.recipe)
+        view = make_view(train_split(), PLANNER.plan(number // STEPS, number % STEPS), PLANNER.views)
         for name in ("teacher", "a", "b"):
             assert torch.equal(seen[name][number], prepare(view.images, FORM))
         assert torch.equal(seen["small"][number], prepare(view.images, cohort[2].form))
@@ -281,7 +282,7 @@ def test_all_see_the_same_view_each_in_its_own_format() -> None:
 
 def test_a_student_learns_from_its_teacher() -> None:
     """A real training, small: the student of a teacher that knows digits ends far above chance, on labels unseen."""
-    planner = ViewPlanner("digits", 200, ViewRecipe(batch_size=25), seed=0)
+    planner = ViewPlanner("digits", 200, Views(batch_size=25), seed=0)
     quick: dict[str, Any] = {
         "make_optimizer": partial(optimizers.muon, lr=0.05, adam_lr=0.01),
         "schedule": schedules.one_cycle(),

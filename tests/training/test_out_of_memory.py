@@ -8,9 +8,10 @@ from digit_cohorts import learner, teacher, train_split
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.recipes.views import Views
 from limbeck.training.loop import train
 from limbeck.training.out_of_memory import naming_memory
-from limbeck.views.plan import ViewPlanner, ViewRecipe
+from limbeck.views.plan import ViewPlanner
 
 
 class Hungry(nn.Module):
@@ -26,7 +27,7 @@ class Hungry(nn.Module):
 
 
 def test_a_real_refusal_names_model_batch_and_remedy() -> None:
-    planner = ViewPlanner("digits", 48, ViewRecipe(batch_size=16), seed=0)
+    planner = ViewPlanner("digits", 48, Views(batch_size=16), seed=0)
     with pytest.raises(LimbeckError) as caught:
         next(train([learner("hungry", model=Hungry())], {"teacher": teacher()}, train_split(), planner))
     message = str(caught.value)
@@ -52,6 +53,6 @@ def test_a_model_that_does_not_fit_its_images_says_so_itself() -> None:
         def forward(self, pixels: Tensor) -> Tensor:
             return self.layer(pixels)
 
-    planner = ViewPlanner("digits", 48, ViewRecipe(batch_size=16), seed=0)
+    planner = ViewPlanner("digits", 48, Views(batch_size=16), seed=0)
     with pytest.raises(LimbeckError, match=r"^wrong: .*learning from a batch of 16 images .*shapes"):
         next(train([learner("wrong", model=Wrong())], {"teacher": teacher()}, train_split(), planner))

@@ -45,6 +45,7 @@ import limbeck.training.outputs_bank.key as making
 from limbeck.building.assemble import Reordered
 from limbeck.errors import LimbeckError
 from limbeck.losses import dkd
+from limbeck.recipes.views import Crop, Erasing, Mixing, ResizedCrop, TrivialAugment, Views
 from limbeck.training.loop import EpochEnded, Position, train
 from limbeck.training.objective import Term
 from limbeck.training.outputs_bank import bank as outputs_bank
@@ -53,12 +54,8 @@ from limbeck.training.outputs_bank.key import layout, made_of, shape
 from limbeck.training.outputs_bank.teacher import BankedTeacher, rounded
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Outputs, Split
-from limbeck.views.erasing import Erasing
-from limbeck.views.mixing import Mixing
-from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.policies import TrivialAugment
+from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat
-from limbeck.views.resized_crop import ResizedCrop
 
 CLASSES = 10
 BUILT = {"model": {"name": "lightweight_cnn"}}
@@ -201,7 +198,7 @@ def test_each_teacher_of_several_has_its_own_and_they_are_mixed_after_reading() 
 
 
 def test_a_data_set_smaller_than_the_batch() -> None:
-    planner = replace(PLANNER, size=5, recipe=ViewRecipe(batch_size=8))
+    planner = replace(PLANNER, size=5, views=Views(batch_size=8))
     wrote = taught(banked(planner=planner), planner=planner)
     assert bank_of(planner=planner).shape == (1, 5, CLASSES)
     assert taught(banked(nobody, planner=planner), planner=planner) == wrote
@@ -211,7 +208,7 @@ def test_a_data_set_smaller_than_the_batch() -> None:
 
 
 def cycling(distinct: int | None) -> ViewPlanner:
-    return replace(PLANNER, recipe=replace(PLANNER.recipe, distinct_epochs=distinct))
+    return replace(PLANNER, views=PLANNER.views.model_copy(update={"distinct_epochs": distinct}))
 
 
 def test_views_that_come_again_are_asked_for_once() -> None:
@@ -304,7 +301,7 @@ def elsewhere() -> Teacher:
 
 
 def views(**changed: Any) -> dict[str, ViewPlanner]:
-    return {"planner": replace(WALKED, recipe=replace(WALKED.recipe, **changed))}
+    return {"planner": replace(WALKED, views=WALKED.views.model_copy(update=changed))}
 
 
 def other_pixels() -> Split:
@@ -334,7 +331,7 @@ CHANGES: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {
     ("views", "shape"): lambda: {"planner": replace(WALKED, shape=(16, 17))},
     ("views", "normalisation"): lambda: {"planner": replace(WALKED, normalisation=Normalisation((0.3,), (0.4,)))},
     ("views", "batch_size"): lambda: views(batch_size=15),
-    ("views", "padding"): lambda: views(padding=3),
+    ("views", "crop"): lambda: views(crop=Crop(padding=3)),
     ("views", "flip"): lambda: views(flip=False),
     ("views", "resized_crop"): lambda: views(resized_crop=ResizedCrop()),
     ("views", "policy"): lambda: views(policy=TrivialAugment()),
@@ -357,8 +354,8 @@ def test_anything_that_shapes_the_numbers_leads_to_another_bank(change: tuple[st
 def test_the_walk_leaves_nothing_out() -> None:
     walked = {key for key, _ in CHANGES}
     assert walked | set(SURROUNDINGS) == set(ingredients())
-    fields = {f.name for kind in (ViewPlanner, ViewRecipe) for f in dataclasses.fields(kind)}
-    assert {what for key, what in CHANGES if key == "views"} == fields - {"recipe", "distinct_epochs"}
+    fields = {f.name for f in dataclasses.fields(ViewPlanner)} | set(Views.model_fields)
+    assert {what for key, what in CHANGES if key == "views"} == fields - {"views", "distinct_epochs"}
     assert {f.name for f in dataclasses.fields(InputFormat)} == {"normalisation", "resolution", "interpolation"}
 
 
@@ -608,7 +605,7 @@ def test_whatever_happens_what_is_sealed_is_true(
     """Runs that begin anywhere, end anywhere, tidily or not, one after another or beside another."""
     bank = OutputsBank({"case": "recited"}, RECITED, pytest.fail)
     shutil.rmtree(bank.folder, ignore_errors=True)
-    planner = ViewPlanner("none", 12, ViewRecipe(batch_size=4, distinct_epochs=distinct), 0)
+    planner = ViewPlanner("none", 12, Views(batch_size=4, distinct_epochs=distinct), 0)
     open_still: list[BankedTeacher] = []
     for epoch, step, count, tidily, beside in sessions:
         one = BankedTeacher("reciter", bank, planner, Recites, device=CPU)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from digit_cohorts import CPU, FORM, digits, teacher
 from torch import Tensor, distributed, nn
 
 from limbeck.losses import cross_entropy, dist, dkd, soft_targets
+from limbeck.recipes.views import Crop, Erasing, Mixing, TrivialAugment, Views
 from limbeck.training import optimizers
 from limbeck.training.distributed import Processes
 from limbeck.training.learner import Learner, Training
@@ -20,14 +21,16 @@ from limbeck.training.loop import take_step
 from limbeck.training.objective import Objective, Term
 from limbeck.types import Outputs, Targets
 from limbeck.views.apply import make_view
-from limbeck.views.erasing import Erasing
-from limbeck.views.mixing import Mixing
-from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.policies import TrivialAugment
+from limbeck.views.plan import ViewPlanner
 
 FORK = multiprocessing.get_context("fork")
-VIEWS = ViewRecipe(
-    32, padding=2, flip=True, policy=TrivialAugment(), erasing=Erasing(0.5), mixing=Mixing(mixup=1.0, cutmix=1.0)
+VIEWS = Views(
+    batch_size=32,
+    crop=Crop(padding=2),
+    flip=True,
+    policy=TrivialAugment(),
+    erasing=Erasing(probability=0.5),
+    mixing=Mixing(mixup=1.0, cutmix=1.0),
 )
 
 

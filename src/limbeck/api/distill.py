@@ -20,7 +20,6 @@ from limbeck.building.assemble import (
     make_teacher,
     make_training,
     view_planner,
-    view_recipe,
 )
 from limbeck.building.channels import channels_taken, grey_where_wanted, normalisation_for
 from limbeck.building.data import Images
@@ -47,6 +46,7 @@ from limbeck.training.precision import compute_dtype
 from limbeck.training.predictor import predictor
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Outputs, Predict, Split
+from limbeck.views.plan import key_text
 from limbeck.views.preprocess import InputFormat, prepare
 
 from .data import images_of, named_or_made
@@ -154,14 +154,14 @@ def distill(
     checked(*words, size=32, **checking)
     images = images_of(data)
     recipe = checked(*words, size=images.shape[1], **checking)
-    arm, view = recipe.students["student"], view_recipe(recipe.views)
+    arm = recipe.students["student"]
 
     teachers = as_teachers(teacher, images.class_names)
     asked = {"student": (student, student_resolution)}
     asked |= {given.name: (given.module, given.resolution(teacher_resolution)) for given in teachers}
     taken = {name: channels_taken(model, images, side) for name, (model, side) in asked.items()}
     images = grey_where_wanted(images, taken)
-    check_views(view, images.shape[0])
+    check_views(recipe.views, images.shape[0])
     student_form = InputFormat(norms["student"] or normalisation_for(images, taken["student"]), student_resolution)
     check_answer("student", student, images, student_form)
     frozen: dict[str, Teacher] = {}
@@ -173,7 +173,7 @@ def distill(
     must_differ("student", list(frozen.values()))
     settings = {
         "training": arm.model_dump(mode="json", exclude={"seed", "outputs"}),
-        "views": repr(view),
+        "views": key_text(recipe.views),
         "seed": seed,
         "precision": precision,
         "student's input": repr(student_form),
@@ -201,7 +201,7 @@ def distill(
     )
     history: list[dict[str, Any]] = []
     watching = _watching(watcher, history, say)
-    planner = view_planner(images, view, seed)
+    planner = view_planner(images, recipe.views, seed)
     classes = len(images.class_names)
     banks: list[BankPlan] = []
     if recipe.outputs_bank is not None:

@@ -9,8 +9,8 @@ from typing import Any
 from limbeck.errors import LimbeckError, did_you_mean, short_repr
 from limbeck.recipes.load import check, plain
 from limbeck.recipes.recipe import CustomFunctions, Recipe
+from limbeck.recipes.views import Views
 from limbeck.types import Normalisation
-from limbeck.views.plan import ViewRecipe
 
 DEFAULT_LOSS = ({"name": "soft_targets", "temperature": 4.0, "weight": 0.7}, {"name": "cross_entropy", "weight": 0.3})
 DEFAULT_OPTIMIZER = {"name": "sgd", "lr": 0.05, "weight_decay": 5e-4}
@@ -94,13 +94,13 @@ def check_normalisation(name: str, given: Any) -> Normalisation | None:
     )
 
 
-def check_views(view: ViewRecipe, channels: int) -> None:
+def check_views(views: Views, channels: int) -> None:
     """Raises LimbeckError for views that there are of colour images alone."""
     if channels == 3:
         return
-    if view.policy is not None:
+    if views.policy is not None:
         raise LimbeckError(f"views.policy: its operations need 3 channels, the images have {channels}; leave it out")
-    if view.erasing is not None and view.erasing.fill == "noise":
+    if views.erasing is not None and views.erasing.fill == "noise":
         raise LimbeckError(f"views.erasing: noise needs 3 channels, the images have {channels}; use fill: mean")
 
 

@@ -25,12 +25,8 @@ from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.precision import compute_dtype
 from limbeck.training.teacher import Teacher, as_outputs
 from limbeck.types import Normalisation, Shapes
-from limbeck.views.erasing import Erasing
-from limbeck.views.mixing import Mixing
-from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.policies import AutoAugment, RandAugment, TrivialAugment
+from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat, prepare
-from limbeck.views.resized_crop import ResizedCrop
 from limbeck.weights.load import load_weights
 
 from .data import Images
@@ -38,7 +34,6 @@ from .data_description import describe_data
 from .loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
 
 IMAGES_TO_INITIALISE = 2048
-POLICIES = {"autoaugment": AutoAugment, "randaugment": RandAugment, "trivialaugment": TrivialAugment}
 
 
 def build_model(
@@ -64,25 +59,11 @@ def input_format(arm: Arm, images: Images) -> InputFormat:
     return InputFormat(normalisation, arm.resolution, arm.interpolation)
 
 
-def view_recipe(views: Views) -> ViewRecipe:
-    """How a recipe wants its views, as the room that makes them takes it."""
-    policy = views.policy
-    return ViewRecipe(
-        batch_size=views.batch_size,
-        padding=views.crop.padding if views.crop else 0,
-        flip=views.flip,
-        resized_crop=ResizedCrop(**views.resized_crop.model_dump()) if views.resized_crop else None,
-        policy=POLICIES[policy.name](**policy.model_dump(exclude={"name"})) if policy else None,
-        erasing=Erasing(**views.erasing.model_dump()) if views.erasing else None,
-        mixing=Mixing(**views.mixing.model_dump()) if views.mixing else None,
-        distinct_epochs=views.distinct_epochs,
-    )
-
-
-def view_planner(images: Images, recipe: ViewRecipe, seed: int) -> ViewPlanner:
-    """The plans of all views of the training images."""
+def view_planner(images: Images, views: Views, seed: int) -> ViewPlanner:
+    """The planner of all views of the training images. seed: of the views, in place of `views.seed`."""
     _, height, width = images.shape
-    return ViewPlanner(images.fingerprint, len(images.train), recipe, seed, (height, width), images.normalisation)
+    views = views.model_copy(update={"seed": None})
+    return ViewPlanner(images.fingerprint, len(images.train), views, seed, (height, width), images.normalisation)
 
 
 def make_learner(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limbeck.building.assemble import view_planner, view_recipe
+from limbeck.building.assemble import view_planner
 from limbeck.building.data import Images, load_images
 from limbeck.errors import LimbeckError, did_you_mean
 from limbeck.recipes.recipe import Recipe
@@ -44,22 +44,21 @@ def write_view_sheet(
             raise LimbeckError(f"{recipe.name}: no arm called {arm!r}{did_you_mean(arm, arms)}")
         views = arms[arm].views or views
     images = load_images(recipe.data)
-    options = view_recipe(views)
-    planner = view_planner(images, options, recipe.seeds[0] if views.seed is None else views.seed)
+    planner = view_planner(images, views, recipe.seeds[0] if views.seed is None else views.seed)
     steps = planner.steps_per_epoch
     plan = planner.plan(epoch, step % steps)
-    if options.mixing is not None and options.mixing.probability > 0:
+    if views.mixing is not None and views.mixing.probability > 0:
         plans = (planner.plan(epoch, (step + ahead) % steps) for ahead in range(min(steps, MAX_STEPS_SEARCHED)))
         plan = next((mixed for mixed in plans if mixed.mix is not None), plan)
     originals = images.train.take(plan.indices)
-    augmented = make_view(images.train, replace(plan, mix=None), options, images.normalisation)
+    augmented = make_view(images.train, replace(plan, mix=None), views, images.normalisation)
     names = [images.class_names[label] for label in images.train.labels[plan.indices].tolist()]
     rows: list[Row] = [
         ("original", _pixels(originals, count), names[:count]),
         ("augmented", _pixels(augmented.images, count), names[:count]),
     ]
     if plan.mix is not None:
-        mixed = make_view(images.train, plan, options, images.normalisation)
+        mixed = make_view(images.train, plan, views, images.normalisation)
         rows.append(("mixed", _pixels(mixed.images, count), _shares(mixed, images)[:count]))
     drawn = planner.drawn_epoch(plan.epoch)
     reused = f" (reuses the views of epoch {drawn + 1})" if drawn != plan.epoch else ""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from limbeck.building.assemble import make_learner, view_planner, view_recipe
+from limbeck.building.assemble import make_learner, view_planner
 from limbeck.recipes.recipe import Arm
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import CohortDirectory
@@ -70,7 +70,7 @@ def run_cohort(
         )
         for plan in plans
     ]  # fmt: skip
-    planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
+    planner = view_planner(images, cohort.views, cohort.view_seed)
     for line in batches_larger_than_data([cohort.views], len(images.train)):
         watcher.say(line)
     if not context.processes.alone and any(unsynchronised(learner.model) for learner in learners):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from limbeck.building.assemble import view_planner, view_recipe
+from limbeck.building.assemble import view_planner
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import NameWithOptions, Recipe
@@ -58,19 +58,19 @@ def plan_banks(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) ->
         return []
     epochs: dict[tuple[str, ViewPlanner], int] = {}
     for cohort in cohorts:
-        planner = view_planner(images, view_recipe(cohort.views), cohort.view_seed)
+        planner = view_planner(images, cohort.views, cohort.view_seed)
         for teacher in cohort.teachers:
             heard_by = [learner for learner in cohort.learners if teacher in dict(learner.voices)]
             longest = max(recipe.arms()[learner.arm].epochs or 0 for learner in heard_by)
             # Cohorts that differ in how often views come again share the epochs that they have in common.
-            key = teacher, replace(planner, recipe=replace(planner.recipe, distinct_epochs=None))
+            key = teacher, replace(planner, views=planner.views.model_copy(update={"distinct_epochs": None}))
             epochs[key] = max(epochs.get(key, 0), distinct(planner, longest))
     return [BankPlan(*key, count, len(images.class_names)) for key, count in epochs.items()]
 
 
 def distinct(planner: ViewPlanner, epochs: int) -> int:
     """Of so many epochs of a training, how many have views of their own."""
-    return min(epochs, planner.recipe.distinct_epochs or epochs)
+    return min(epochs, planner.views.distinct_epochs or epochs)
 
 
 def check_limit(banks: Sequence[BankPlan], limit_gb: float) -> None:

@@ -142,7 +142,7 @@ def train_cohort(
                 tell(watcher.epoch, name, row | taught)
             epoch_began, images_seen = time.monotonic(), 0
         else:
-            images_seen += min(planner.recipe.batch_size, planner.size)
+            images_seen += min(planner.views.batch_size, planner.size)
         tell(watcher.step, position.epoch + position.step / steps, longest)
         if checkpoint_policy and time.monotonic() - saved >= checkpoint_policy.seconds:
             save()

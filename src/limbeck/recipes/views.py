@@ -37,7 +37,7 @@ class ResizedCrop(RecipePart):
 class AutoAugment(RecipePart):
     """One of 25 learned pairs of operations an image."""
 
-    name: Literal["autoaugment"]
+    name: Literal["autoaugment"] = Field("autoaugment", repr=False)
     """One of 25 learned pairs of operations an image."""
     table: Literal["cifar10", "imagenet", "svhn"] = "cifar10"
     """The data set for which the pairs were learned."""
@@ -46,7 +46,7 @@ class AutoAugment(RecipePart):
 class RandAugment(RecipePart):
     """So many random operations an image, all of one magnitude from 0 to 30."""
 
-    name: Literal["randaugment"]
+    name: Literal["randaugment"] = Field("randaugment", repr=False)
     """A few random operations an image, all of one magnitude."""
     operations: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
     """How many operations an image."""
@@ -57,8 +57,11 @@ class RandAugment(RecipePart):
 class TrivialAugment(RecipePart):
     """One random operation an image, of a random magnitude."""
 
-    name: Literal["trivialaugment"]
+    name: Literal["trivialaugment"] = Field("trivialaugment", repr=False)
     """One random operation an image, of a random magnitude."""
+
+
+Policy = AutoAugment | RandAugment | TrivialAugment
 
 
 class Erasing(RecipePart):
@@ -109,7 +112,7 @@ class Views(RecipePart):
     """Random part of the image, resized to the whole."""
     flip: Flag = False
     """Mirror every image with probability 1/2."""
-    policy: Annotated[AutoAugment | RandAugment | TrivialAugment, Field(discriminator="name")] | None = None
+    policy: Annotated[Policy, Field(discriminator="name")] | None = None
     """AutoAugment, RandAugment or TrivialAugment."""
     erasing: Erasing | None = None
     """Paint over a random rectangle."""

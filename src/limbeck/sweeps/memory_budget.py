@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from limbeck.building.assemble import make_learner, view_planner, view_recipe
+from limbeck.building.assemble import make_learner, view_planner
 from limbeck.building.checks.loss_states import state_parameters
 from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import LearnerPlan
@@ -43,8 +43,8 @@ def _one_step(run_context: RunContext, plan: LearnerPlan, views: Views) -> tuple
         precision=run_context.recipe.precision,
         losses=run_context.losses, models=run_context.models,
     )  # fmt: skip
-    planner = view_planner(run_context.images, view_recipe(views), 0)
-    view = make_view(run_context.train, planner.plan(0, 0, planner.order(0)), planner.recipe, planner.normalisation)
+    planner = view_planner(run_context.images, views, 0)
+    view = make_view(run_context.train, planner.plan(0, 0, planner.order(0)), planner.views, planner.normalisation)
     before = _begin_peak(run_context.device)
     take_step([learner], {}, view, epoch=0, step=0, steps=planner.steps_per_epoch)
     peak = _peak(run_context.device) - before

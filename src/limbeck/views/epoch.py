@@ -24,10 +24,10 @@ def epoch_of_views(split: Split, planner: ViewPlanner, epoch: int, first: int = 
     Which views are made at once does not depend on where an epoch is taken up again.
     """
     steps, order = planner.steps_per_epoch, planner.order(epoch)
-    view_bytes = min(planner.recipe.batch_size, planner.size) * split.stored[0].nbytes
+    view_bytes = min(planner.views.batch_size, planner.size) * split.stored[0].nbytes
     at_once = min(max(1, BYTES_AT_ONCE // view_bytes), STEPS_AT_ONCE)
     for start in range(first - first % at_once, steps, at_once):
         plans = [planner.plan(epoch, step, order) for step in range(start, min(start + at_once, steps))]
-        for step, view in enumerate(make_views(split, plans, planner.recipe, planner.normalisation), start):
+        for step, view in enumerate(make_views(split, plans, planner.views, planner.normalisation), start):
             if step >= first:
                 yield step, view

@@ -20,7 +20,6 @@ from limbeck.building.assemble import (
     input_format,
     make_training,
     view_planner,
-    view_recipe,
 )
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError
@@ -163,8 +162,8 @@ def _problems_of_views(recipe: Recipe, images: Images) -> Iterator[str]:
     kinds = {arm.views or recipe.views: name for name, arm in recipe.arms().items() if arm.trained}
     for views, name in kinds.items():
         try:
-            planner = view_planner(images, view_recipe(views), 0)
-            make_view(images.train, planner.plan(0, 0), planner.recipe, planner.normalisation)
+            planner = view_planner(images, views, 0)
+            make_view(images.train, planner.plan(0, 0), planner.views, planner.normalisation)
         except LimbeckError as error:
             yield f"{name}: views: {error}"
         except Exception as error:

@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from torch import nn
 from limbeck.training.teacher import Teacher, fingerprint
 from limbeck.types import Split
 from limbeck.views.apply import make_view
-from limbeck.views.plan import ViewPlanner
+from limbeck.views.plan import ViewPlanner, key_text
 
 FORMAT = 1
 """Of the files, and of what a teacher does besides the model: to be raised when either changes."""
@@ -53,13 +52,17 @@ def made_of(
 
 def made_of_views(planner: ViewPlanner, classes: int) -> dict[str, Any]:
     """The part that is known before there is a teacher."""
-    views = replace(planner, recipe=replace(planner.recipe, distinct_epochs=None))
-    return {"views": repr(views), "shape": list(shape(planner, classes))}
+    views = key_text(planner.views.model_copy(update={"distinct_epochs": None}))
+    text = (  # part of the file format: the wording must never change
+        f"ViewPlanner(fingerprint={planner.fingerprint!r}, size={planner.size!r}, recipe={views}, "
+        f"seed={planner.seed!r}, shape={planner.shape!r}, normalisation={planner.normalisation!r})"
+    )
+    return {"views": text, "shape": list(shape(planner, classes))}
 
 
 def shape(planner: ViewPlanner, classes: int) -> tuple[int, int, int]:
     """Of an epoch's logits: steps, images a view (all are full), classes."""
-    return planner.steps_per_epoch, min(planner.recipe.batch_size, planner.size), classes
+    return planner.steps_per_epoch, min(planner.views.batch_size, planner.size), classes
 
 
 def layout(model: nn.Module) -> str:
@@ -91,5 +94,5 @@ def _source(kind: type) -> str:
 
 def first_view(split: Split, planner: ViewPlanner) -> str:
     """SHA-256 of the images of the very first view as they are made here: its recipe does not tell how."""
-    view = make_view(split, planner.plan(0, 0), planner.recipe, planner.normalisation)
+    view = make_view(split, planner.plan(0, 0), planner.views, planner.normalisation)
     return hashlib.sha256(view.images.cpu().contiguous().numpy().data).hexdigest()
