@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import limbeck
-from limbeck.recipes.listing import listing
+from limbeck.commands.catalogue import listing
 from limbeck.recipes.load import shipped
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.registry import NO_DEFAULT, Entry, entries, load

@@ -135,7 +135,7 @@ def test_new_copies_and_never_overwrites(home: Path) -> None:
     text = (home / "mine.yaml").read_text(encoding="utf-8")
     again = limbeck(home, "new", "quickstart", "--to", "mine.yaml")
     assert again.returncode == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     assert (home / "mine.yaml").read_text(encoding="utf-8") == text
     assert limbeck(home, "run", "mine.yaml", "--dry-run").returncode == 0
 
@@ -164,11 +164,11 @@ def test_cache(home: Path) -> None:
         (["predict", "runs/quickstart/models/distilled-seed0", "x.png"], "x.png"),
         (["predict", "runs/quickstart/models/distilled-seed0", "runs/quickstart/report.md"], "report.md"),
         (["evaluate", "runs/quickstart/models/distilled-seed0", "digit"], "did you mean 'digits'?"),
-        (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' must serve as a folder"),
+        (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' is not a valid folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
         (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
         (["frob", "--fresh"], "expected one of cache, check, doctor, evaluate"),
-        (["list", "model"], "takes losses, models, data, recipes; got 'model'; did you mean 'models'?"),
+        (["list", "model"], "expected losses, models, data or recipes; got 'model'; did you mean 'models'?"),
         (["list"], "Missing argument 'room'; see `limbeck list --help`"),
         (["evaluate", "--splt", "test"], "No such option: --splt (Possible options: --split)"),
         (["views", "quickstart", "--count", "many"], "--count"),

@@ -9,8 +9,7 @@ from typing import NoReturn
 from typer.exceptions import TyperException
 
 from limbeck.cli import app, commands
-from limbeck.console.encoding import replace_unencodable
-from limbeck.console.wrapping import width_of, wrapped
+from limbeck.console.terminal import replace_unencodable, width_of, wrapped
 from limbeck.errors import LimbeckError, did_you_mean, one_line
 
 

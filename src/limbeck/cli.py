@@ -229,7 +229,7 @@ def check(
     Exit code 2 where something is spoilt.
     """
     from limbeck.commands.check_data import check_source
-    from limbeck.console.wrapping import width_of
+    from limbeck.console.terminal import width_of
 
     found = check_source(source, options or (), out, width=width_of(sys.stdout) or 100)
     print("\n".join(found.lines))
@@ -282,8 +282,8 @@ def views(
 @app.command(name="list", epilog=examples("list models", "list recipes"))
 def list_(room: Annotated[str, typer.Argument(help="losses, models, data or recipes.")]) -> None:
     """List losses, models, data sources or recipes, with their options."""
-    from limbeck.console.wrapping import width_of
-    from limbeck.recipes.listing import listing
+    from limbeck.commands.catalogue import listing
+    from limbeck.console.terminal import width_of
 
     print("\n".join(listing(room, width_of(sys.stdout))))
 
@@ -302,7 +302,7 @@ def new(
     to: Annotated[Path | None, typer.Option(help="The file to write (default: NAME.yaml here).")] = None,
 ) -> None:
     """Copy a shipped recipe here, to edit."""
-    from limbeck.recipes.load import copy_shipped
+    from limbeck.commands.catalogue import copy_shipped
 
     print(copy_shipped(name, to))
 

@@ -1,4 +1,4 @@
-"""What people call things that a recipe calls otherwise: words of other libraries and of papers, for hints alone."""
+"""Synonyms of a recipe's words in other libraries and in papers. Used only for hints in error messages."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 
 def simplified(word: str) -> str:
-    """A word as it sounds: without capitals, hyphens, dots and underscores."""
+    """A word in lower case without hyphens, dots and underscores."""
     return re.sub(r"[^a-z0-9α-ω]", "", word.lower())
 
 
-# What is meant, and the words for it (simplified ones, by the function above).
-_MEANT = {
+# From each word of a recipe to its synonyms, in the form that `simplified` returns.
+_SYNONYMS = {
     # keys
     "lr": "learningrate baselr initiallr",
     "weight_decay": "wd l2 l2reg decayrate",
@@ -89,23 +89,23 @@ _MEANT = {
     "bf16": "bfloat16",
     "last": "final latest",
 }
-_BY_WORD: dict[str, list[str]] = {}
-for _known, _words in _MEANT.items():
-    for _word in _words.split():
-        _BY_WORD.setdefault(_word, []).append(_known)
+_MEANINGS: dict[str, list[str]] = {}
+for _word, _synonyms in _SYNONYMS.items():
+    for _synonym in _synonyms.split():
+        _MEANINGS.setdefault(_synonym, []).append(_word)
 
 VALUES = {"gpu": "cuda", "nvidia": "cuda", "metal": "mps", "apple": "mps"}
-"""Words that mean one thing as a key and another as a value."""
+"""Synonyms of values that have another meaning as keys."""
 
 _DATA_SETS = (
     "mnist fashionmnist kmnist emnist svhn stl10 imagenet imagenet1k imagenet21k imagenet100 imagenette caltech101 "
     "caltech256 food101 flowers102 oxfordpets cub200 places365 coco inaturalist"
 )
-NOT_HERE = frozenset(_DATA_SETS.split())
-"""Data sets that people ask for and that Limbeck does not bring."""
+NOT_INCLUDED = frozenset(_DATA_SETS.split())
+"""Well-known data sets that Limbeck does not include."""
 
 
 def meanings(word: str) -> list[str]:
-    """What a word of another library may mean in a recipe, likeliest first."""
-    found = [*_BY_WORD.get(simplified(word), ())]
+    """What a word of another library may mean in a recipe, most likely first."""
+    found = [*_MEANINGS.get(simplified(word), ())]
     return [*found, VALUES[word.lower()]] if word.lower() in VALUES else found

@@ -7,8 +7,8 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.console.wrapping import width_of, wrapped
-from limbeck.recipes.listing import listing
+from limbeck.commands.catalogue import listing
+from limbeck.console.terminal import width_of, wrapped
 
 words = st.lists(st.text("abc-_.", min_size=1, max_size=15), min_size=1, max_size=30)
 

@@ -12,8 +12,8 @@ import typer
 from documentation import Block, blocks
 
 from limbeck.cli import app, commands
-from limbeck.recipes.listing import ROOMS
-from limbeck.recipes.load import copy_shipped, load_recipe
+from limbeck.commands.catalogue import CATEGORIES, copy_shipped
+from limbeck.recipes.load import load_recipe
 from limbeck.recipes.registry import find
 
 WRITTEN = [
@@ -43,7 +43,7 @@ def test_a_command_is_one(block: Block, line: str, place: Path, monkeypatch: pyt
         recipe = load_recipe(given["recipe"], given["overrides"] or ())
         assert (recipe.sweep is not None) == (words[0] == "sweep")
     elif words[0] == "list":
-        assert given["room"] in ROOMS
+        assert given["room"] in CATEGORIES
     elif words[0] == "check":
         find("data", given["source"])
     elif words[0] in ("evaluate", "import"):

@@ -161,7 +161,9 @@ def test_what_cannot_be_changed_is_named_and_nothing_is_touched(tmp_path: Path) 
     done = limbeck.run(recipe(), folder=tmp_path)
     before = {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
     other = recipe(views={"batch_size": 20, "flip": True})
-    with pytest.raises(LimbeckError, match=r"--extend: views.batch_size: 25 -> 20: what is there was trained with"):
+    with pytest.raises(
+        LimbeckError, match=r"--extend: views.batch_size: 25 -> 20: the existing models were trained with"
+    ):
         limbeck.run(other, folder=tmp_path, extend=True)
     with pytest.raises(LimbeckError, match="was made by another recipe") as caught:
         limbeck.run(other, folder=tmp_path)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from limbeck.errors import nearest
-from limbeck.recipes.checks import foreign_model_names
-from limbeck.recipes.checks.foreign_model_names import elsewhere
-from limbeck.recipes.checks.misplaced_keys import _places
-from limbeck.recipes.registry import entries
-from limbeck.synonyms import _MEANT, meanings, simplified
+from limbeck.recipes import registry
+from limbeck.recipes.checks.key_hints import key_places
+from limbeck.recipes.registry import entries, zoo_models
+from limbeck.synonyms import _SYNONYMS, meanings, simplified
 
 Refused = Callable[..., list[str]]
 WITH_ZOOS = pytest.mark.skipif(
@@ -37,15 +36,16 @@ HINTS = [
     ("seeds: [0, 1]", "precision: half", "got 'half'; did you mean 'fp16'?"),
     ("seeds: [0, 1]", "device: gpu", "got 'gpu'; did you mean 'cuda'?"),
     ("data: {source: digits}", "dataset: {source: digits}", "did you mean 'data'? (got {source: 'digits'})"),
-    ("data: {source: digits}", "data: cifar10", "data: takes a mapping, as in {source: cifar10}; got 'cifar10'"),
-    ("data: {source: digits}", "data: folder:x", "data: takes a mapping, as in {source: folder:x}; got 'folder:x'"),
-    ("source: digits", "source: cifar-10", "no data source called 'cifar-10'; did you mean 'cifar10'?"),
+    ("data: {source: digits}", "data: cifar10", "data: expected a mapping, such as {source: cifar10}; got 'cifar10'"),
+    ("data: {source: digits}", "data: folder:x",
+     "data: expected a mapping, such as {source: folder:x}; got 'folder:x'"),
+    ("source: digits", "source: cifar-10", "no data source named 'cifar-10'; did you mean 'cifar10'?"),
     ("source: digits", "source: mnist",
-     "no data source called 'mnist'; Limbeck does not bring it: images of your own are read by folder:PATH or "
-     "parquet:PATH"),
+     "no data source named 'mnist', which Limbeck does not include; to use your own images, give folder:PATH "
+     "or parquet:PATH"),
     ("source: digits", "source: ImageNet-1k",
-     "no data source called 'ImageNet-1k'; Limbeck does not bring it: images of your own are read by folder:PATH or "
-     "parquet:PATH"),
+     "no data source named 'ImageNet-1k', which Limbeck does not include; to use your own images, give folder:PATH "
+     "or parquet:PATH"),
     ("source: digits", "source: digits, batch_size: 64",
      "'digits' has no option 'batch_size'; `batch_size` belongs to `views`: views.batch_size"),
     ("batch_size: 32", "mixup: 0.2", "`mixup` belongs to `mixing`: views.mixing.mixup (got 0.2)"),
@@ -54,8 +54,8 @@ HINTS = [
     ("batch_size: 32", "augment: randaugment", "did you mean 'policy'? (got 'randaugment')"),
     ("batch_size: 32", "cutout: {}", "did you mean 'erasing'? (got {})"),
     ("batch_size: 32", "policy: {name: rand_augment}", "did you mean 'randaugment'?"),
-    ("resnet20", "resnet-20", "no model called 'resnet-20'; did you mean 'resnet20'?"),
-    ("resnet20", "wrn-16-2", "no model called 'wrn-16-2'; did you mean 'wrn_16_2'?"),
+    ("resnet20", "resnet-20", "no model named 'resnet-20'; did you mean 'resnet20'?"),
+    ("resnet20", "wrn-16-2", "no model named 'wrn-16-2'; did you mean 'wrn_16_2'?"),
     ("resnet20", "{name: resnet20, lr: 0.1}",
      "'resnet20' has no option 'lr'; `lr` belongs to `optimizer`: teachers.large.optimizer.lr"),
     ("epochs: 3", "epochs: 3\n    lr: 0.1", "`lr` belongs to `optimizer`: teachers.large.optimizer.lr (got 0.1)"),
@@ -72,18 +72,18 @@ HINTS = [
      "`batch_size` belongs to `views`: teachers.large.views.batch_size (got 3)"),
     ("epochs: 3", "epochs: 3\n    name: x",
      "13: teachers.large.name: unknown key; expected one of"),
-    ("name: sgd, lr: 0.1,", "name: adam_w, lr: 0.1,", "nothing here is called 'adam_w'; did you mean 'adamw'?"),
-    ("name: sgd, lr: 0.1,", "name: SGD, lr: 0.1,", "nothing here is called 'SGD'; did you mean 'sgd'?"),
+    ("name: sgd, lr: 0.1,", "name: adam_w, lr: 0.1,", "unknown name 'adam_w'; did you mean 'adamw'?"),
+    ("name: sgd, lr: 0.1,", "name: SGD, lr: 0.1,", "unknown name 'SGD'; did you mean 'sgd'?"),
     ("lr: 0.1,", "lr: 0.1, epochs: 3,", "`epochs` belongs to the arm itself: teachers.large.epochs (got 3)"),
     ("lr: 0.1,", "learning_rate: 0.1,", "did you mean 'lr'? (got 0.1)"),
     ("{name: one_cycle}", "{name: cosine_annealing}",
-     "nothing here is called 'cosine_annealing'; did you mean 'cosine'?"),
-    ("{name: one_cycle}", "{name: onecycle}", "nothing here is called 'onecycle'; did you mean 'one_cycle'?"),
+     "unknown name 'cosine_annealing'; did you mean 'cosine'?"),
+    ("{name: one_cycle}", "{name: onecycle}", "unknown name 'onecycle'; did you mean 'one_cycle'?"),
     ("{name: one_cycle}", "{name: cosine, eta_min: 0}", "did you mean 'final_fraction'? (got 0)"),
-    ("[{name: cross_entropy}]", "ce", "takes a list, as in [{name: cross_entropy}]; got 'ce'"),
-    ("[{name: cross_entropy}]", "[{name: ce}]", "no loss called 'ce'; did you mean 'cross_entropy'?"),
-    ("name: soft_targets", "name: kd", "no loss called 'kd'; did you mean 'soft_targets'?"),
-    ("name: soft_targets", "name: kl", "no loss called 'kl'; did you mean 'soft_targets'?"),
+    ("[{name: cross_entropy}]", "ce", "expected a list, such as [{name: cross_entropy}]; got 'ce'"),
+    ("[{name: cross_entropy}]", "[{name: ce}]", "no loss named 'ce'; did you mean 'cross_entropy'?"),
+    ("name: soft_targets", "name: kd", "no loss named 'kd'; did you mean 'soft_targets'?"),
+    ("name: soft_targets", "name: kl", "no loss named 'kl'; did you mean 'soft_targets'?"),
     ("temperature: 4.0", "T: 4.0", "'soft_targets' has no option 'T'; did you mean 'temperature'?"),
     ("weight: 0.7", "alpha: 0.7", "'soft_targets' has no option 'alpha'; did you mean 'weight'?"),
     ("  defaults:\n", "  defaults:\n    student: 1\n", "unknown key"),
@@ -120,21 +120,21 @@ def test_the_best_known_names_are_hinted_at_without_the_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    foreign_model_names._names.cache_clear()
+    registry._names_in.cache_clear()
     try:
-        assert elsewhere("resnet18") == ["timm:resnet18", "torchvision:resnet18"]
-        assert elsewhere("resnet19") == []
+        assert zoo_models("resnet18") == ["timm:resnet18", "torchvision:resnet18"]
+        assert zoo_models("resnet19") == []
     finally:
-        foreign_model_names._names.cache_clear()
+        registry._names_in.cache_clear()
 
 
 def test_every_synonym_means_something_that_there_is() -> None:
     names = {name for room in ("losses", "models", "data") for name in entries(room)}
     words = "sgd adam adamw muon constant step multi_step cosine one_cycle randaugment autoaugment trivialaugment"
     values = "fp32 fp16 bf16 last best"
-    known = {*_places(), *names, *words.split(), *values.split()}
-    assert set(_MEANT) <= known
-    for meaning, synonyms in _MEANT.items():
+    known = {*key_places(), *names, *words.split(), *values.split()}
+    assert set(_SYNONYMS) <= known
+    for meaning, synonyms in _SYNONYMS.items():
         for word in synonyms.split():
             assert simplified(word) == word
             assert meaning in meanings(word)

@@ -10,9 +10,10 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 
+from limbeck.commands.catalogue import copy_shipped
 from limbeck.errors import LimbeckError, RecipeError
 from limbeck.recipes.json_schema import json_schema
-from limbeck.recipes.load import copy_shipped, find_recipe, load_recipe, shipped
+from limbeck.recipes.load import find_recipe, load_recipe, shipped
 from limbeck.recipes.optimization import Adam, Cosine, Sgd
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.registry import entries
@@ -23,114 +24,117 @@ Refused = Callable[..., list[str]]
 SLIPS = [
     # text in the recipe, what stands there instead, the line with which it is refused
     ("name: pair", "nome: pair", "1: nome: unknown key; did you mean 'name'? (got 'pair')"),
-    ("name: pair", "name: 12", "1: name: takes a word; got 12; in quotes it is one"),
-    ("name: pair", "name:", "1: name: takes a word; got nothing"),
-    ("seeds: [0, 1]", "seeds: 3", "2: seeds: takes a list, as in […]; got 3"),
-    ("seeds: [0, 1]", "seeds: []", "2: seeds: takes at least one seed, each once, as in [0, 1, 2]; got []"),
-    ("seeds: [0, 1]", "seeds: [1, 1]", "2: seeds: takes at least one seed, each once, as in [0, 1, 2]; got [1, 1]"),
-    ("seeds: [0, 1]", "seeds: [0, -1]", "2: seeds.1: takes a number from 0 on; got -1"),
-    ("seeds: [0, 1]", "seeds: [0, one]", "2: seeds.1: takes a whole number; got 'one'"),
-    ("seeds: [0, 1]", "seeds: [0, true]", "2: seeds.1: takes a whole number; got true"),
+    ("name: pair", "name: 12", "1: name: expected a string; got 12; put it in quotes"),
+    ("name: pair", "name:", "1: name: expected a string; got nothing"),
+    ("seeds: [0, 1]", "seeds: 3", "2: seeds: expected a list, such as […]; got 3"),
+    ("seeds: [0, 1]", "seeds: []", "2: seeds: expected one or more different seeds, such as [0, 1, 2]; got []"),
+    ("seeds: [0, 1]", "seeds: [1, 1]", "2: seeds: expected one or more different seeds, such as [0, 1, 2]; got [1, 1]"),
+    ("seeds: [0, 1]", "seeds: [0, -1]", "2: seeds.1: expected a number of at least 0; got -1"),
+    ("seeds: [0, 1]", "seeds: [0, one]", "2: seeds.1: expected an integer; got 'one'"),
+    ("seeds: [0, 1]", "seeds: [0, true]", "2: seeds.1: expected an integer; got true"),
     ("seeds: [0, 1]", "precision: bf61",
-     "2: precision: takes auto, bf16, fp16 or fp32; got 'bf61'; did you mean 'bf16'?"),
+     "2: precision: expected auto, bf16, fp16 or fp32; got 'bf61'; did you mean 'bf16'?"),
     ("seeds: [0, 1]", "device: gpu",
-     "2: device: takes auto, cpu, cuda, cuda:0 (or another number) or mps; got 'gpu'; did you mean 'cuda'?"),
-    ("source: digits", "source: digts", "4: data.source: no data source called 'digts'; did you mean 'digits'?"),
-    ("source: digits", "source: digits:x", "4: data.source: 'digits' takes nothing after a colon; got 'x'"),
-    ("source: digits", "source: folder", "4: data.source: 'folder' needs a path after a colon, as in folder:PATH"),
-    ("source: digits", "source: digits, validation: 0.5", "4: data.validation: takes a number below 0.5; got 0.5"),
+     "2: device: expected auto, cpu, cuda, cuda:0 (or another number) or mps; got 'gpu'; did you mean 'cuda'?"),
+    ("source: digits", "source: digts", "4: data.source: no data source named 'digts'; did you mean 'digits'?"),
+    ("source: digits", "source: digits:x", "4: data.source: 'digits' takes no value after a colon; got 'x'"),
+    ("source: digits", "source: folder", "4: data.source: 'folder' needs a path after a colon: folder:PATH"),
+    ("source: digits", "source: digits, validation: 0.5",
+     "4: data.validation: expected a number less than 0.5; got 0.5"),
     ("source: digits", "source: digits, validaton: 0.2",
      "4: data.validaton: 'digits' has no option 'validaton'; did you mean 'validation'?"),
-    ("batch_size: 32", "batch_size: 32.0", "7: views.batch_size: takes a whole number; got 32.0"),
-    ("batch_size: 32", "flip: yes", "7: views.flip: takes true or false; got 'yes'"),
-    ("batch_size: 32", "crop: 4", "7: views.crop: takes a mapping, as in {…}; got 4"),
+    ("batch_size: 32", "batch_size: 32.0", "7: views.batch_size: expected an integer; got 32.0"),
+    ("batch_size: 32", "flip: yes", "7: views.flip: expected true or false; got 'yes'"),
+    ("batch_size: 32", "crop: 4", "7: views.crop: expected a mapping, such as {…}; got 4"),
     ("batch_size: 32", "mixup: 0.2",
      "7: views.mixup: unknown key; `mixup` belongs to `mixing`: views.mixing.mixup (got 0.2)"),
     ("batch_size: 32", "zebra: 0.2",
      "7: views.zebra: unknown key; expected one of batch_size, crop, distinct_epochs, erasing, flip, mixing, policy, "
      "resized_crop, seed (got 0.2)"),
-    ("seeds: [0, 1]", "outputs_bank: true", "2: outputs_bank: takes a mapping, as in {limit_gb: 10.0}; got true"),
-    ("seeds: [0, 1]", "outputs_bank: {limit_gb: 0}", "2: outputs_bank.limit_gb: takes a number above 0; got 0"),
+    ("seeds: [0, 1]", "outputs_bank: true", "2: outputs_bank: expected a mapping, such as {limit_gb: 10.0}; got true"),
+    ("seeds: [0, 1]", "outputs_bank: {limit_gb: 0}",
+     "2: outputs_bank.limit_gb: expected a number greater than 0; got 0"),
     ("seeds: [0, 1]", "outputs_bank: {limit: 9}",
      "2: outputs_bank.limit: unknown key; did you mean 'limit_gb'? (got 9)"),
-    ("batch_size: 32", "distinct_epochs: 0", "7: views.distinct_epochs: takes a number from 1 on; got 0"),
-    ("resnet20", "resne20", "11: teachers.large.model: no model called 'resne20'; did you mean 'resnet20'?"),
+    ("batch_size: 32", "distinct_epochs: 0", "7: views.distinct_epochs: expected a number of at least 1; got 0"),
+    ("resnet20", "resne20", "11: teachers.large.model: no model named 'resne20'; did you mean 'resnet20'?"),
     ("resnet20", "{name: resnet20, depth: 20}",
      "11: teachers.large.model.depth: 'resnet20' has no option 'depth'; expected one of stem, widths"),
-    ("epochs: 3", "epochs: 0", "12: teachers.large.epochs: takes a number from 1 on; got 0"),
+    ("epochs: 3", "epochs: 0", "12: teachers.large.epochs: expected a number of at least 1; got 0"),
     ("epochs: 3", "epocs: 3", "12: teachers.large.epocs: unknown key; did you mean 'epochs'? (got 3)"),
     ("name: sgd, lr: 0.1,", "name: sdg, lr: 0.1,",
-     "13: teachers.large.optimizer: nothing here is called 'sdg'; did you mean 'sgd'?"),
+     "13: teachers.large.optimizer: unknown name 'sdg'; did you mean 'sgd'?"),
     ("name: sgd, lr: 0.1, weight_decay: 5e-4", "lr: 0.1",
-     "13: teachers.large.optimizer: takes a mapping with a `name`, as in {name: …}; got {lr: 0.1}"),
-    ("lr: 0.1,", "lr: '0.1',", "13: teachers.large.optimizer.lr: takes a number; got '0.1'"),
-    ("lr: 0.1,", "lr: 0,", "13: teachers.large.optimizer.lr: takes a number above 0; got 0"),
-    ("lr: 0.1,", "lr: -.inf,", "13: teachers.large.optimizer.lr: takes a finite number; got -.inf"),
-    ("lr: 0.1,", "lr: .inf,", "13: teachers.large.optimizer.lr: takes a finite number; got .inf"),
-    ("lr: 0.1,", "lr: 1e400,", "13: teachers.large.optimizer.lr: takes a finite number; got .inf"),
-    ("lr: 0.1, weight_decay", "weight_decay", "13: teachers.large.optimizer.lr: is missing; takes a number"),
+     "13: teachers.large.optimizer: expected a mapping with a `name`, such as {name: …}; got {lr: 0.1}"),
+    ("lr: 0.1,", "lr: '0.1',", "13: teachers.large.optimizer.lr: expected a number; got '0.1'"),
+    ("lr: 0.1,", "lr: 0,", "13: teachers.large.optimizer.lr: expected a number greater than 0; got 0"),
+    ("lr: 0.1,", "lr: -.inf,", "13: teachers.large.optimizer.lr: expected a finite number; got -.inf"),
+    ("lr: 0.1,", "lr: .inf,", "13: teachers.large.optimizer.lr: expected a finite number; got .inf"),
+    ("lr: 0.1,", "lr: 1e400,", "13: teachers.large.optimizer.lr: expected a finite number; got .inf"),
+    ("lr: 0.1, weight_decay", "weight_decay", "13: teachers.large.optimizer.lr: is missing; expected a number"),
     ("{name: one_cycle}", "{name: step, every: 5, factor: 0.5}",
      "14: teachers.large.schedule.every: unknown key; did you mean 'every_epochs'? (got 5)"),
     ("{name: one_cycle}", "one_cycle",
-     "14: teachers.large.schedule: takes a mapping with a `name`, as in {name: …}; got 'one_cycle'"),
+     "14: teachers.large.schedule: expected a mapping with a `name`, such as {name: …}; got 'one_cycle'"),
     ("dropout: 0.0", "droput: 0.0",
      "19: students.defaults.model.droput: 'lightweight_cnn' has no option 'droput'; did you mean 'dropout'?"),
     ("dropout: 0.0", "dropout: none",
-     "19: students.defaults.model.dropout: takes a number, as its default 0.5; got 'none'"),
-    ("dropout: 0.0", "dropout: .nan", "19: students.defaults.model.dropout: takes finite numbers; got nan"),
-    ("epochs: 2\n", "epochs: two\n", "20: students.defaults.epochs: takes a whole number; got 'two'"),
+     "19: students.defaults.model.dropout: expected a number, like its default 0.5; got 'none'"),
+    ("dropout: 0.0", "dropout: .nan", "19: students.defaults.model.dropout: expected finite numbers; got nan"),
+    ("epochs: 2\n", "epochs: two\n", "20: students.defaults.epochs: expected an integer; got 'two'"),
     ("  distilled:", "  dis tilled:",
-     "24: students.dis tilled: 'dis tilled' must serve as a folder's name: at most 80 letters, digits, '.', '_' or "
-     "'-', beginning with a letter or digit, not ending in '.'"),
+     "24: students.dis tilled: 'dis tilled' is not a valid folder name: use at most 80 letters, digits, '.', '_' or "
+     "'-', begin with a letter or digit, and do not end with '.'"),
     ("  distilled:", "  Baseline:",
-     "24: students.Baseline: differs from 'baseline' in capitals only; folders may not tell them apart"),
-    ("  distilled:", "  large:", "24: students.large: a teacher has this name already"),
+     "24: students.Baseline: differs from 'baseline' only in case, which some file systems ignore"),
+    ("  distilled:", "  large:", "24: students.large: a teacher already has this name"),
     ("  distilled:", "  d-seed0:",
-     "24: students.d-seed0: 'd-seed0' ends like the name of a trained model; leave out the seed"),
+     "24: students.d-seed0: 'd-seed0' ends with -seed…, which is reserved for trained models"),
     ("teacher: large", "teacher: lrage",
-     "25: students.distilled.teacher.0: no arm called 'lrage'; did you mean 'large'?"),
+     "25: students.distilled.teacher.0: no arm named 'lrage'; did you mean 'large'?"),
     ("teacher: large", "teacher: distilled",
-     "25: students.distilled.teacher: 'distilled' would end up as its own teacher"),
-    ("teacher: large", "teacher: [large, large]", "25: students.distilled.teacher: names a teacher twice"),
+     "25: students.distilled.teacher: 'distilled' would become its own teacher"),
+    ("teacher: large", "teacher: [large, large]", "25: students.distilled.teacher: lists a teacher twice"),
     ("    teacher: large\n", "",
-     "24: students.distilled.teacher: is missing: 'soft_targets' compares with a teacher; takes the name of an arm"),
+     "24: students.distilled.teacher: is missing; loss 'soft_targets' needs the name of a teacher"),
     ("teacher: large", "baseline: basline\n    teacher: large",
-     "25: students.distilled.baseline: no student called 'basline'; did you mean 'baseline'?"),
+     "25: students.distilled.baseline: no student named 'basline'; did you mean 'baseline'?"),
     ("temperature: 4.0", "temprature: 4.0",
      "27: students.distilled.loss.0.temprature: 'soft_targets' has no option 'temprature'; "
      "did you mean 'temperature'?"),
-    ("temperature: 4.0", "temperature: 0", "27: students.distilled.loss.0.temperature: takes a number above 0; got 0"),
+    ("temperature: 4.0", "temperature: 0",
+     "27: students.distilled.loss.0.temperature: expected a number greater than 0; got 0"),
     ("name: soft_targets", "name: soft_target",
-     "27: students.distilled.loss.0.name: no loss called 'soft_target'; did you mean 'soft_targets'?"),
-    ("weight: 0.3", "weight: -0.3", "28: students.distilled.loss.1.weight: takes a number from 0 on; got -0.3"),
+     "27: students.distilled.loss.0.name: no loss named 'soft_target'; did you mean 'soft_targets'?"),
+    ("weight: 0.3", "weight: -0.3", "28: students.distilled.loss.1.weight: expected a number of at least 0; got -0.3"),
     ("- {name: cross_entropy, weight: 0.3}", "- cross_entropy",
-     "28: students.distilled.loss.1: takes a mapping, as in {name: cross_entropy}; got 'cross_entropy'"),
+     "28: students.distilled.loss.1: expected a mapping, such as {name: cross_entropy}; got 'cross_entropy'"),
     ("loss: [{name: cross_entropy}]", "loss: cross_entropy",
-     "15: teachers.large.loss: takes a list, as in [{name: cross_entropy}]; got 'cross_entropy'"),
+     "15: teachers.large.loss: expected a list, such as [{name: cross_entropy}]; got 'cross_entropy'"),
     ("weight: 0.3", "label_smoothing: 5",
-     "28: students.distilled.loss.1.label_smoothing: takes a number from 0 to 1; got 5"),
+     "28: students.distilled.loss.1.label_smoothing: expected a number from 0 to 1; got 5"),
     ("weight: 0.3", "label_smoothing: -0.1",
-     "28: students.distilled.loss.1.label_smoothing: takes a number from 0 to 1; got -0.1"),
+     "28: students.distilled.loss.1.label_smoothing: expected a number from 0 to 1; got -0.1"),
     ("[{name: cross_entropy}]", "[{name: cross_entropy, weight: 0}]",
-     "15: teachers.large.loss: all weights are 0: nothing would be learned"),
+     "15: teachers.large.loss: all weights are 0, so nothing would be learned"),
     ("teacher: large", "teacher: 3",
-     "25: students.distilled.teacher: takes the name of an arm, or a list of names; got 3"),
-    ("teacher: large", "teacher: [3]", "25: students.distilled.teacher.0: takes the name of an arm; got 3"),
+     "25: students.distilled.teacher: expected the name of an arm, or a list of names; got 3"),
+    ("teacher: large", "teacher: [3]", "25: students.distilled.teacher.0: expected the name of an arm; got 3"),
     ("model: resnet20", "model:",
-     "11: teachers.large.model: takes a name, or a mapping with a `name` and options; got nothing"),
-    ("data: {source: digits}", "data: digits", "4: data: takes a mapping, as in {source: digits}; got 'digits'"),
-    ("source: digits", "source: 'folder:'", "4: data.source: 'folder' needs a path after a colon, as in folder:PATH"),
-    ("epochs: 3", "ema: {decay: 1}", "12: teachers.large.ema.decay: takes a number below 1; got 1"),
+     "11: teachers.large.model: expected a name, or a mapping with a `name` and options; got nothing"),
+    ("data: {source: digits}", "data: digits", "4: data: expected a mapping, such as {source: digits}; got 'digits'"),
+    ("source: digits", "source: 'folder:'", "4: data.source: 'folder' needs a path after a colon: folder:PATH"),
+    ("epochs: 3", "ema: {decay: 1}", "12: teachers.large.ema.decay: expected a number less than 1; got 1"),
     ("epochs: 3", "normalise: {mean: [0, 0, 0], sd: [1, 1]}",
-     "12: teachers.large.normalise.sd.2: is missing; takes a number"),
-    ("epochs: 3", "classes: [cat, dog, cat]", "12: teachers.large.classes.2: 'cat' stands twice"),
-    ("epochs: 3", "choose: Best", "12: teachers.large.choose: takes last or best; got 'Best'; did you mean 'best'?"),
+     "12: teachers.large.normalise.sd.2: is missing; expected a number"),
+    ("epochs: 3", "classes: [cat, dog, cat]", "12: teachers.large.classes.2: 'cat' is listed twice"),
+    ("epochs: 3", "choose: Best", "12: teachers.large.choose: expected last or best; got 'Best'; did you mean 'best'?"),
     ("{name: one_cycle}", "{name: multi_step, milestones: [], factor: 0.1}",
-     "14: teachers.large.schedule.milestones: takes a list of at least 1; got []"),
+     "14: teachers.large.schedule.milestones: expected a list of at least 1; got []"),
     ("batch_size: 32", "policy: {name: autoaugmnet}",
-     "7: views.policy: nothing here is called 'autoaugmnet'; did you mean 'autoaugment'?"),
+     "7: views.policy: unknown name 'autoaugmnet'; did you mean 'autoaugment'?"),
     ("batch_size: 32", "policy: {name: autoaugment, table: cifar}",
-     "7: views.policy.table: takes cifar10, imagenet or svhn; got 'cifar'; did you mean 'cifar10'?"),
+     "7: views.policy.table: expected cifar10, imagenet or svhn; got 'cifar'; did you mean 'cifar10'?"),
     ("batch_size: 32", "mixing: {probability: 0.5}",
      "7: views.mixing: takes `mixup`, `cutmix` or both, each with its α, as in {mixup: 0.8, cutmix: 1.0}"),
     ("batch_size: 32", "erasing: {area: [0.4, 0.02]}",
@@ -162,13 +166,13 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(pair: str, refused: Refus
     )
     lines = [line.split("; ")[0] for line in refused(text, ["students.baseline.patience=0"])]
     assert lines == [
-        "4: data.source: no data source called 'digts'",
-        "7: views.batch_size: takes a number from 1 on",
-        "11: teachers.large.model: no model called 'resnet21'",
+        "4: data.source: no data source named 'digts'",
+        "7: views.batch_size: expected a number of at least 1",
+        "11: teachers.large.model: no model named 'resnet21'",
         "20: students.defaults.epocs: unknown key",
-        "25: students.distilled.teacher.0: no arm called 'lage'",
+        "25: students.distilled.teacher.0: no arm named 'lage'",
         "27: students.distilled.loss.0.temprature: 'soft_targets' has no option 'temprature'",
-        "command line: students.baseline.patience: takes a number from 1 on",
+        "command line: students.baseline.patience: expected a number of at least 1",
     ]
 
 
@@ -176,7 +180,7 @@ def test_a_ring_of_teachers_is_refused(pair: str, refused: Refused) -> None:
     ring = pair.replace("  baseline:\n", "  baseline:\n    teacher: distilled\n").replace(
         "teacher: large", "teacher: [large, baseline]"
     )
-    assert refused(ring) == ["23: students.baseline.teacher: 'baseline' would end up as its own teacher"]
+    assert refused(ring) == ["23: students.baseline.teacher: 'baseline' would become its own teacher"]
 
 
 def test_long_lines_of_teachers_are_no_ring(pair: str, tmp_path: Path, refused: Refused) -> None:
@@ -190,7 +194,7 @@ def test_long_lines_of_teachers_are_no_ring(pair: str, tmp_path: Path, refused: 
     path.write_text(start + "  s0: {}\n" + long + "  w0: {}\n" + wide)
     assert load_recipe(path).students["s1499"].teacher[0].name == "s1498"
     assert refused(start + "  s0: {teacher: s1499}\n" + long) == [
-        "11: students.s0.teacher: 's0' would end up as its own teacher"
+        "11: students.s0.teacher: 's0' would become its own teacher"
     ]
 
 
@@ -206,16 +210,16 @@ def test_an_assistant_may_teach(pair: str, tmp_path: Path) -> None:
 def test_a_teacher_listens_to_teachers_only(pair: str, refused: Refused) -> None:
     text = pair.replace("model: resnet20\n", "model: resnet20\n    teacher: baseline\n")
     assert refused(text) == [
-        "12: teachers.large.teacher.0: 'baseline' is a student; a teacher listens to teachers only"
+        "12: teachers.large.teacher.0: 'baseline' is a student; a teacher can only learn from other teachers"
     ]
 
 
 def test_what_a_trained_arm_needs(refused: Refused) -> None:
     text = "name: x\ndata: {source: digits}\nstudents:\n  a: {model: resnet20}\n  b:\n    model: resnet20\n"
     assert refused(text + "    loss: [{name: cross_entropy}]\n") == [
-        "4: students.a.loss: is missing: what to minimise, as in [{name: cross_entropy}]",
-        "5: students.b.epochs: is missing: how many epochs to train",
-        "5: students.b.optimizer: is missing, as in {name: sgd, lr: 0.1}",
+        "4: students.a.loss: is missing; expected a list, such as [{name: cross_entropy}]",
+        "5: students.b.epochs: is missing; expected the number of epochs to train",
+        "5: students.b.optimizer: is missing; expected a mapping, such as {name: sgd, lr: 0.1}",
     ]
 
 
@@ -254,25 +258,25 @@ def test_defaults_lie_under_every_arm(pair: str, tmp_path: Path) -> None:
 
 def test_a_mistake_in_defaults_is_told_once(pair: str, refused: Refused) -> None:
     assert refused(pair.replace("lr: 1e-1", "lr: fast")) == [
-        "21: students.defaults.optimizer.lr: takes a number; got 'fast'"
+        "21: students.defaults.optimizer.lr: expected a number; got 'fast'"
     ]
     assert refused(pair.replace("defaults:\n", "defaults: [1]\n  rest:\n"))[0].startswith(
-        "18: students.defaults: takes a mapping"
+        "18: students.defaults: expected a mapping"
     )
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "takes a mapping, as in `name: …`; got nothing"),
-        (b"- a\n", "takes a mapping, as in `name: …`; got ['a']"),
-        ("name: ä".encode("latin-1"), "takes text in UTF-8; byte 6 is none"),
+        (b"", "expected a mapping, such as `name: …`; got nothing"),
+        (b"- a\n", "expected a mapping, such as `name: …`; got ['a']"),
+        ("name: ä".encode("latin-1"), "not valid UTF-8 at byte 6"),
         (
             b"name: a\n\tb: c\n",
-            "2: not readable as YAML: found character '\\t' that cannot start any token; indent with spaces",
+            "2: invalid YAML: found character '\\t' that cannot start any token; indent with spaces",
         ),
-        (b"name: [a\n", "2: not readable as YAML: expected ',' or ']', but got '<stream end>'"),
-        (b"#" * 200_001, "larger than 200 kB, too large for a recipe"),
+        (b"name: [a\n", "2: invalid YAML: expected ',' or ']', but got '<stream end>'"),
+        (b"#" * 200_001, "larger than 200 kB, the limit for a recipe"),
     ],
 )
 def test_files_that_are_no_recipe(refused: Refused, content: bytes, told: str) -> None:
@@ -281,11 +285,11 @@ def test_files_that_are_no_recipe(refused: Refused, content: bytes, told: str) -
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     for word, told in {
-        "quikstart": "'quikstart': no such recipe file, and none shipped with this name; did you mean 'quickstart'?",
+        "quikstart": "'quikstart': no such file, and no shipped recipe of this name; did you mean 'quickstart'?",
         str(tmp_path): f"{tmp_path}: is a folder",
-        "a" * 5000: "no such recipe file",
-        "a\0b": "no such recipe file",
-        "": "no such recipe file",
+        "a" * 5000: "no such file",
+        "a\0b": "no such file",
+        "": "no such file",
     }.items():
         with pytest.raises(RecipeError) as caught:
             find_recipe(word)
@@ -344,13 +348,13 @@ def test_a_dict_from_python(pair: str) -> None:
     given = json.dumps(tree)
     load_recipe(tree, ["students.distilled.epochs=1"])
     assert json.dumps(tree) == given, "what was handed in is left alone"
-    with pytest.raises(RecipeError, match=r"^recipe: name: takes words, numbers, lists and mappings; got <object"):
+    with pytest.raises(RecipeError, match=r"^recipe: name: expected strings, numbers, lists and mappings; got <object"):
         load_recipe({"name": object()})
-    with pytest.raises(RecipeError, match=r"recipe: students: takes words as keys; got 1"):
+    with pytest.raises(RecipeError, match=r"recipe: students: keys must be strings; got 1"):
         load_recipe({"students": {1: {}}})
     ring: dict[str, object] = {}
     ring["data"] = ring
-    with pytest.raises(RecipeError, match="too deep a nest"):
+    with pytest.raises(RecipeError, match="too deeply nested"):
         load_recipe(ring)
 
 
@@ -395,7 +399,9 @@ def test_a_loss_of_your_own_may_do_without_a_teacher() -> None:
 
     tree = load_recipe("quickstart", ["students.baseline.loss.0.name=cross_entropy"]).to_dict()
     tree["students"]["baseline"]["loss"] = [{"name": "plain"}]
-    with pytest.raises(RecipeError, match=r"students.baseline.teacher: is missing: 'plain' compares with a teacher"):
+    with pytest.raises(
+        RecipeError, match=r"students.baseline.teacher: is missing; loss 'plain' needs the name of a teacher"
+    ):
         load_recipe(tree, losses={"plain": plain})
     plain.NEEDS_TEACHER = False  # pyright: ignore[reportFunctionMemberAccess]
     assert load_recipe(tree, losses={"plain": plain}).students["baseline"].teacher == ()
@@ -406,7 +412,7 @@ def test_a_copy_to_edit(tmp_path: Path) -> None:
     assert copy_shipped("quickstart", target) == target
     assert target.read_text() == shipped()["quickstart"].read_text()
     target.write_text("edited")
-    with pytest.raises(LimbeckError, match="is there already"):
+    with pytest.raises(LimbeckError, match="already exists"):
         copy_shipped("quickstart", target)
     assert target.read_text() == "edited"
     with pytest.raises(LimbeckError, match="did you mean 'quickstart'"):
@@ -445,11 +451,11 @@ def test_the_schema_lists_every_key_of_every_part() -> None:
 def test_what_is_missing_is_told_where_the_rest_of_it_stands(pair: str, refused: Refused) -> None:
     text = pair.replace("{name: sgd, lr: 1e-1}", "{name: sgd}")
     assert refused(text, ["students.distilled.optimizer.momentum=0.5"]) == [
-        "21: students.baseline.optimizer.lr: is missing; takes a number",
-        "21: students.distilled.optimizer.lr: is missing; takes a number",
+        "21: students.baseline.optimizer.lr: is missing; expected a number",
+        "21: students.distilled.optimizer.lr: is missing; expected a number",
     ]
     assert refused(pair, ["students.distilled.ema.x=1"])[0] == (
-        "command line: students.distilled.ema.decay: is missing; takes a number"
+        "command line: students.distilled.ema.decay: is missing; expected a number"
     )
 
 

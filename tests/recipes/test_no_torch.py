@@ -8,8 +8,8 @@ import sys
 import pytest
 
 MODULES = [
-    "recipes.recipe", "recipes.load", "recipes.listing", "recipes.registry", "recipes.overrides", "recipes.yaml_file",
-    "storage.run_directory", "storage.checkpoint",
+    "recipes.recipe", "recipes.load", "commands.catalogue", "recipes.registry", "recipes.overrides",
+    "recipes.yaml_file", "storage.run_directory", "storage.checkpoint",
 ]  # fmt: skip
 
 
@@ -26,7 +26,7 @@ def test_no_torch_comes_in(module: str) -> None:
 
 def test_a_recipe_is_checked_without_torch() -> None:
     code = (
-        "import sys\nfrom limbeck.recipes.load import load_recipe\nfrom limbeck.recipes.listing import listing\n"
+        "import sys\nfrom limbeck.recipes.load import load_recipe\nfrom limbeck.commands.catalogue import listing\n"
         "load_recipe('cifar10-lightweight-cnn')\nlisting('models')\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

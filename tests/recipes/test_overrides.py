@@ -84,15 +84,15 @@ def test_names_may_hold_dots(pair: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("students.distiled.epochs=5", "students.distiled.epochs: no arm called 'distiled'; did you mean 'distilled'?"),
+        ("students.distiled.epochs=5", "students.distiled.epochs: no arm named 'distiled'; did you mean 'distilled'?"),
         (
             "students.new={model: resnet20}",
-            "students.new: no arm called 'new'; expected one of baseline, defaults, distilled",
+            "students.new: no arm named 'new'; expected one of baseline, defaults, distilled",
         ),
-        ("teachers.huge.epochs=5", "teachers.huge.epochs: no arm called 'huge'; expected large"),
+        ("teachers.huge.epochs=5", "teachers.huge.epochs: no arm named 'huge'; expected large"),
         ("students.distilled.epocs=5", "students.distilled.epocs: unknown key; did you mean 'epochs'? (got 5)"),
-        ("students.distilled.epochs=five", "students.distilled.epochs: takes a whole number; got 'five'"),
-        ("students.defaults.epochs=five", "students.defaults.epochs: takes a whole number; got 'five'"),
+        ("students.distilled.epochs=five", "students.distilled.epochs: expected an integer; got 'five'"),
+        ("students.defaults.epochs=five", "students.defaults.epochs: expected an integer; got 'five'"),
         ("students.distilled.loss.2.weight=1", "students.distilled.loss.2.weight: the list has items 0 to 1; got '2'"),
         ("students.distilled.loss.-1.weight=1",
          "students.distilled.loss.-1.weight: the list has items 0 to 1; got '-1'"),
@@ -101,20 +101,20 @@ def test_names_may_hold_dots(pair: str, tmp_path: Path) -> None:
         ("students.distilled.loss.first=1", "students.distilled.loss.first: the list has items 0 to 1; got 'first'"),
         ("students.distilled.loss.0.temprature=1",
          "students.distilled.loss.0.temprature: 'soft_targets' has no option 'temprature'; did you mean 'temp"),
-        ("teachers.large.patience.x=1", "teachers.large.patience: takes a whole number; got {x: 1}"),
-        ("name.x=1", "name.x: name is 'pair', which has no parts"),
+        ("teachers.large.patience.x=1", "teachers.large.patience: expected an integer; got {x: 1}"),
+        ("name.x=1", "name.x: name is 'pair', which has no keys"),
         ("view.flip=true", "view: unknown key; did you mean 'views'? (got {flip: true})"),
         ("students.distilled.ema.1=3",
-         "students.distilled.ema.1: no list is there to have an item 1; give the whole list"),
-        ("x" + ".x" * 5000 + "=1", "too deep a nest for a recipe"),
+         "students.distilled.ema.1: there is no list to set item 1 of; give the whole list"),
+        ("x" + ".x" * 5000 + "=1", "too deeply nested for a recipe"),
         ("students.baseline.ema" + ".x" * 90 + "=1", "students.baseline.ema.x: unknown key; expected decay"),
-        ("epochs", "'epochs': an override is key=value, as in views.batch_size=64"),
-        ("=5", "'=5': an override is key=value"),
-        ("views..flip=1", "'views..flip=1': an override is key=value"),
-        ("seeds=[1,", "seeds: not readable as YAML"),
-        ("seeds=!!int 1", "seeds: a recipe takes no tags"),
-        ("seeds=*x", "seeds: nothing before it is called &x"),
-        ("seeds=0,1", "seeds: takes a list, as in […]; got '0,1'"),
+        ("epochs", "'epochs': expected key=value, such as views.batch_size=64"),
+        ("=5", "'=5': expected key=value"),
+        ("views..flip=1", "'views..flip=1': expected key=value"),
+        ("seeds=[1,", "seeds: invalid YAML"),
+        ("seeds=!!int 1", "seeds: tags are not allowed in a recipe"),
+        ("seeds=*x", "seeds: alias *x without a preceding &x"),
+        ("seeds=0,1", "seeds: expected a list, such as […]; got '0,1'"),
     ],
 )  # fmt: skip
 def test_a_slip_on_the_command_line(pair: str, refused: Refused, override: str, told: str) -> None:
@@ -126,8 +126,8 @@ def test_a_slip_on_the_command_line(pair: str, refused: Refused, override: str, 
 
 def test_a_slip_beside_one_in_the_file(pair: str, refused: Refused) -> None:
     assert refused(pair.replace("epochs: 3", "epochs: -3"), ["views.batch_size=0"]) == [
-        "12: teachers.large.epochs: takes a number from 1 on; got -3",
-        "command line: views.batch_size: takes a number from 1 on; got 0",
+        "12: teachers.large.epochs: expected a number of at least 1; got -3",
+        "command line: views.batch_size: expected a number of at least 1; got 0",
     ]
 
 
@@ -150,6 +150,6 @@ def test_differences_name_every_value_that_changed(load: Callable[..., Recipe]) 
         "students.distilled.epochs: 2 -> 20",
         "students.distilled.loss.0.temperature: 4.0 -> 2",
     ]
-    assert differences({"a": 1}, {"b": [2]}) == ["a: 1 -> (not there)", "b: (not there) -> [2]"]
+    assert differences({"a": 1}, {"b": [2]}) == ["a: 1 -> (absent)", "b: (absent) -> [2]"]
     assert differences({"a": 1}, {"a": 1.0}) == []
     assert differences({"a": 1}, {"a": True}) == ["a: 1 -> true"]

@@ -10,7 +10,7 @@ import pytest
 
 from limbeck.errors import LimbeckError
 from limbeck.recipes.load import load_recipe, shipped
-from limbeck.recipes.paths import with_whole_paths
+from limbeck.recipes.paths import with_absolute_paths
 from limbeck.storage.run_directory import RunDirectory
 
 TEXT = """name: beside
@@ -80,7 +80,7 @@ def test_on_the_command_line_they_follow_the_working_directory(project: Path, mo
     monkeypatch.chdir(project.parent)
     recipe = load_recipe("inner/r.yaml", ["data.source=folder:others", "teachers.t.weights=w.safetensors"])
     assert (recipe.data.source, recipe.teachers["t"].weights) == ("folder:others", "w.safetensors")
-    assert with_whole_paths(recipe.to_dict())["data"]["source"] == f"folder:{project.parent}/others"
+    assert with_absolute_paths(recipe.to_dict())["data"]["source"] == f"folder:{project.parent}/others"
 
 
 def test_a_dict_follows_the_working_directory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,4 +126,4 @@ def test_a_run_directory_of_an_earlier_version_is_known_where_it_was_run(
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_recipes_name_no_place_of_a_machine(name: str) -> None:
     recipe = load_recipe(name).to_dict()
-    assert with_whole_paths(recipe) == recipe
+    assert with_absolute_paths(recipe) == recipe

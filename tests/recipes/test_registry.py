@@ -10,8 +10,8 @@ import re
 
 import pytest
 
+from limbeck.commands.catalogue import listing
 from limbeck.errors import LimbeckError, did_you_mean
-from limbeck.recipes.listing import listing
 from limbeck.recipes.registry import FUNCTION, NO_DEFAULT, PACKAGE, check_options, entries, find, load, split_name
 
 
@@ -79,7 +79,7 @@ def test_a_function_from_python_goes_before_a_file() -> None:
     assert (entry.summary, entry.options, entry.preset) == ("Mine.", {"width": NO_DEFAULT, "twice": "False"}, {})
     assert load(entry, {"resnet20": resnet20}) is resnet20
     assert check_options(entry, {}) == [("width", "'resnet20' needs a value for 'width'")]
-    with pytest.raises(LimbeckError, match="no model called 'resnet-20'; did you mean 'resnet20'"):
+    with pytest.raises(LimbeckError, match="no model named 'resnet-20'; did you mean 'resnet20'"):
         find("models", "resnet-20", {"mine": resnet20})
 
 
@@ -109,9 +109,9 @@ def test_an_argument_after_a_colon() -> None:
     assert split_name("digits") == ("digits", None)
     assert find("data", "folder:photos").name == "folder"
     for nothing in ("folder", "folder:"):
-        with pytest.raises(LimbeckError, match="'folder' needs a path after a colon, as in folder:PATH"):
+        with pytest.raises(LimbeckError, match="'folder' needs a path after a colon: folder:PATH"):
             find("data", nothing)
-    with pytest.raises(LimbeckError, match="'digits' takes nothing after a colon; got 'x'"):
+    with pytest.raises(LimbeckError, match="'digits' takes no value after a colon; got 'x'"):
         find("data", "digits:x")
 
 
@@ -121,12 +121,12 @@ def test_options_are_checked_by_name_and_kind() -> None:
     assert check_options(entry, {"droput": 0.1}) == [
         ("droput", "'lightweight_cnn' has no option 'droput'; did you mean 'dropout'?")
     ]
-    assert check_options(entry, {"dropout": True})[0][1].startswith("takes a number")
+    assert check_options(entry, {"dropout": True})[0][1].startswith("expected a number")
     assert check_options(find("models", "resnet"), {"widths": [1, float("nan"), 2]})[0][1].startswith(
-        "takes finite numbers"
+        "expected finite numbers"
     )
-    assert check_options(find("models", "resnet"), {"widths": "wide"})[0][1].startswith("takes a list")
-    assert check_options(find("models", "resnet"), {"depth": 20.0})[0][1].startswith("takes a whole number")
+    assert check_options(find("models", "resnet"), {"widths": "wide"})[0][1].startswith("expected a list")
+    assert check_options(find("models", "resnet"), {"depth": 20.0})[0][1].startswith("expected an integer")
 
 
 def test_the_nearest_word() -> None:

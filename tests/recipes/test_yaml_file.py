@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.yaml_file import DEEPEST, MOST_NODES, parse
+from limbeck.recipes.yaml_file import MAX_DEPTH, MAX_NODES, parse
 
 
 @pytest.mark.parametrize(
@@ -64,21 +64,22 @@ def test_an_alias_is_a_copy_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: 1\nb: 2\na: 3\n", ["f:3: a: stands here already in line 1"]),
+        ("a: 1\nb: 2\na: 3\n", ["f:3: a: duplicate key, first given in line 1"]),
         ("x: {a: 1,\n a: 2}\ny: {b: 1, 'b': 2}", [
-            "f:2: a: stands here already in line 1", "f:3: b: stands here already in line 3"]),
-        ("1: a\n'1': b\n", ["f:2: 1: stands here already in line 1"]),
+            "f:2: a: duplicate key, first given in line 1", "f:3: b: duplicate key, first given in line 3"]),
+        ("1: a\n'1': b\n", ["f:2: 1: duplicate key, first given in line 1"]),
         ("a: !!python/object/apply:os.system [ls]\nb: !foo\n  c: 1\nd: !!int 1\n", [
-            "f:1: a recipe takes no tags; got tag:yaml.org,2002:python/object/apply:os.system",
-            "f:2: a recipe takes no tags; got !foo", "f:4: a recipe takes no tags; got tag:yaml.org,2002:int"]),
-        ("!x a: 1\n", ["f:1: a recipe takes no tags; got !x"]),
-        ("a: *b\n", ["f:1: nothing before it is called &b"]),
-        ("a: &b [*b]\n", ["f:1: nothing before it is called &b"]),
-        ("a: &b\n  c: *b\n", ["f:2: nothing before it is called &b"]),
-        ("a: 1\n---\nb: 2\n", ["f:2: a second document begins; a recipe is one"]),
-        ("%YAML 1.1\n---\na: no\n", ["f:2: a recipe is YAML 1.2"]),
-        ("? [a]\n: 1\n", ["f:1: a key is a word"]),
-        ("a: " + "9" * 5000, ["f:1: a number of 5000 digits"]),
+            "f:1: tags are not allowed in a recipe; got tag:yaml.org,2002:python/object/apply:os.system",
+            "f:2: tags are not allowed in a recipe; got !foo",
+            "f:4: tags are not allowed in a recipe; got tag:yaml.org,2002:int"]),
+        ("!x a: 1\n", ["f:1: tags are not allowed in a recipe; got !x"]),
+        ("a: *b\n", ["f:1: alias *b without a preceding &b"]),
+        ("a: &b [*b]\n", ["f:1: alias *b without a preceding &b"]),
+        ("a: &b\n  c: *b\n", ["f:2: alias *b without a preceding &b"]),
+        ("a: 1\n---\nb: 2\n", ["f:2: a second document begins; a recipe has only one"]),
+        ("%YAML 1.1\n---\na: no\n", ["f:2: unsupported version; a recipe is YAML 1.2"]),
+        ("? [a]\n: 1\n", ["f:1: a key must be a string"]),
+        ("a: " + "9" * 5000, ["f:1: a number of 5000 digits, more than 100"]),
     ],
 )  # fmt: skip
 def test_what_is_not_plain_is_refused(text: str, told: list[str]) -> None:
@@ -100,7 +101,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
         "{a: " * 50_000,
         "- " * 50_000,
         "".join(" " * level + "a:\n" for level in range(500)),
-        "- a\n" * (MOST_NODES + 1),
+        "- a\n" * (MAX_NODES + 1),
         "&a [" + "*a, " * 50_000,
         "? " * 50_000,
         "!" * 50_000,
@@ -124,12 +125,12 @@ def test_what_is_too_large_ends_at_once(text: str) -> None:
 
 
 def test_the_limits_are_wide_enough_for_a_recipe() -> None:
-    nest = "[" * DEEPEST + "1" + "]" * DEEPEST
+    nest = "[" * MAX_DEPTH + "1" + "]" * MAX_DEPTH
     found, _ = parse(nest, "f")
-    for _ in range(DEEPEST):
+    for _ in range(MAX_DEPTH):
         (found,) = found
     assert found == 1
-    assert len(parse("- a\n" * (MOST_NODES - 1), "f")[0]) == MOST_NODES - 1
+    assert len(parse("- a\n" * (MAX_NODES - 1), "f")[0]) == MAX_NODES - 1
 
 
 words = st.text(max_size=12)

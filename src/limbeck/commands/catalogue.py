@@ -1,63 +1,77 @@
-"""What there is, in lines for a person: names, what they are, their options with defaults."""
+"""`limbeck list` and `limbeck new`: what is available, and a shipped recipe to edit."""
 
 from __future__ import annotations
 
-from limbeck.console.wrapping import beside, wrapped
-from limbeck.errors import LimbeckError, did_you_mean
+from pathlib import Path
 
-from .load import shipped
-from .registry import NO_DEFAULT, Entry, entries
+from limbeck.console.terminal import in_two_columns, wrapped
+from limbeck.errors import LimbeckError, RecipeError, did_you_mean
+from limbeck.recipes.load import shipped
+from limbeck.recipes.registry import NO_DEFAULT, Entry, entries
 
-ROOMS = ("losses", "models", "data", "recipes")
+CATEGORIES = ("losses", "models", "data", "recipes")
 
 
-def listing(room: str, width: int | None = None) -> list[str]:
-    """A line for each name of a room, and one for its options. width: of the terminal, at which lines are broken.
+def listing(category: str, width: int | None = None) -> list[str]:
+    """A line for each name of a category, and one for its options, wrapped at `width` columns if given.
 
-    Raises LimbeckError where there is no such room.
+    Raises LimbeckError if there is no such category.
     """
-    if room not in ROOMS:
-        raise LimbeckError(f"list: takes {', '.join(ROOMS)}; got {room!r}{did_you_mean(room, ROOMS)}")
-    if room == "recipes":
-        rows = [(name, _first_comment(path.read_text(encoding="utf-8")), "") for name, path in shipped().items()]
+    if category not in CATEGORIES:
+        hint = did_you_mean(category, CATEGORIES)
+        raise LimbeckError(f"list: expected {', '.join(CATEGORIES[:-1])} or {CATEGORIES[-1]}; got {category!r}{hint}")
+    if category == "recipes":
+        rows = [(name, _first_sentence(path.read_text(encoding="utf-8")), "") for name, path in shipped().items()]
     else:
-        rows = [(_shown(entry), entry.summary, _options(entry)) for entry in entries(room).values()]
+        rows = [(_name(entry), entry.summary, _options(entry)) for entry in entries(category).values()]
     column = max(len(name) for name, *_ in rows) + 2
-    if width is not None and column > width // 2:  # no room beside the names: what they are stands below them
-        lines = [
-            line
-            for name, summary, _options in rows
-            for line in (name, f"    {summary}", _options and f"      {_options}")
-        ]
-        return wrapped([line for line in lines if line], width)
-    lines = []
+    lines: list[str] = []
     for name, summary, options in rows:
-        lines += beside(name, summary, column, width)
-        lines += beside("", options, column + 2, width) if options else []
+        if width is not None and column > width // 2:  # too narrow for two columns
+            lines += wrapped([name, f"    {summary}", *([f"      {options}"] if options else [])], width)
+        else:
+            lines += in_two_columns(name, summary, column, width)
+            lines += in_two_columns("", options, column + 2, width) if options else []
     return lines
 
 
-def _below(name: str, summary: str, options: str) -> list[str]:
-    return [name, f"    {summary}", *([f"      {options}"] if options else [])]
+def copy_shipped(name: str, to: Path | None = None) -> Path:
+    """Copy a shipped recipe to `to` (default: its name, in the working directory); nothing is overwritten.
+
+    Raises RecipeError if there is no such recipe, or if the file already exists.
+    """
+    known = shipped()
+    word = name.removesuffix(".yaml")
+    if word not in known:
+        raise RecipeError(f"no shipped recipe named {word!r}{did_you_mean(word, known)}")
+    target = to or Path(f"{word}.yaml")
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(known[word].read_text(encoding="utf-8"))
+    except FileExistsError as error:
+        raise RecipeError(f"{target}: already exists; use --to FILE to write another file") from error
+    except OSError as error:
+        raise RecipeError(f"{target}: cannot be written: {error.strerror or error}") from error
+    return target
 
 
-def _shown(entry: Entry) -> str:
+def _name(entry: Entry) -> str:
     return f"{entry.name}:{entry.argument.upper()}" if entry.argument else entry.name
 
 
 def _options(entry: Entry) -> str:
-    named = [o if d == NO_DEFAULT else f"{o}={d}" for o, d in entry.options.items()]
-    return ", ".join([*named, *(["and whatever else its constructor takes"] if entry.open_options else [])])
+    options = [name if default == NO_DEFAULT else f"{name}={default}" for name, default in entry.options.items()]
+    return ", ".join([*options, *(["and all other options of its constructor"] if entry.open_options else [])])
 
 
-def _first_comment(text: str) -> str:
-    """The sentence that a recipe begins with, over as many lines as it takes."""
-    said: list[str] = []
+def _first_sentence(text: str) -> str:
+    """The first sentence of a recipe's header."""
+    header: list[str] = []
     for line in text.splitlines():
         words = line.removeprefix("#").strip()
         if not line.startswith("#") or not words or line.startswith("#  "):
             break
-        said.append(words)
+        header.append(words)
         if words.endswith("."):
             break
-    return " ".join(said).split(". ")[0].removesuffix(".")
+    return " ".join(header).split(". ")[0].removesuffix(".")

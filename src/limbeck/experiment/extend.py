@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.extension import Extension, extension
-from limbeck.recipes.paths import with_whole_paths
+from limbeck.recipes.differences import Extension, extension
+from limbeck.recipes.paths import with_absolute_paths
 from limbeck.recipes.recipe import Recipe
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import RunDirectory
@@ -107,11 +107,11 @@ def _compared(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extensio
         trained |= {learner.arm for learner in cohort.learners}
         if files.finished() is None:
             waiting |= {one.arm for one in cohort.learners if _has_ended(directory, cohort, one, old)}
-    return old, extension(_with_whole_paths(old), _with_whole_paths(recipe), trained, waiting), kept
+    return old, extension(_with_absolute_paths(old), _with_absolute_paths(recipe), trained, waiting), kept
 
 
-def _with_whole_paths(recipe: Recipe) -> Recipe:
-    return Recipe.model_validate(with_whole_paths(recipe.to_dict()))
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    return Recipe.model_validate(with_absolute_paths(recipe.to_dict()))
 
 
 def _has_ended(directory: RunDirectory, cohort: CohortPlan, learner: LearnerPlan, recipe: Recipe) -> bool:

@@ -1,6 +1,6 @@
-"""A recipe, typed: frozen models that forbid unknown keys.
+"""The typed recipe: immutable sections with a description, a default and a range for every key.
 
-What can be said about a recipe without loading anything heavy is checked here, names and options included.
+What one section alone decides is checked here. `checks/` checks the rest without importing anything heavy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from limbeck.errors import did_you_mean
+from limbeck.errors import nearest
 
 from .fields import (
     ArmName,
@@ -33,19 +33,20 @@ from .views import Views
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 CustomFunctions = Mapping[str, Callable[..., Any]]
+"""Losses or models that a caller from Python provides, by name."""
 
 
 class Data(BaseModel):
-    """Which images. Further keys are options of the source."""
+    """The images. Further keys are options of the source."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
     source: str
-    """Which images: cifar10, cifar100, tinyimagenet, digits, folder:PATH or parquet:PATH."""
+    """Data source: cifar10, cifar100, tinyimagenet, digits, folder:PATH or parquet:PATH."""
     validation: Annotated[Number, Field(ge=0, lt=0.5)] = 0.1
-    """Share of the training images that is held out; every choice is made on it. A source's own validation split is
-    taken instead (and 0 is allowed then)."""
+    """Fraction of the training images held out for validation, on which every choice is made. If the source has its
+    own validation split, that is used instead, and 0 is allowed."""
     train_images: Count | None = None
-    """Train on about that many images, as many of each class in proportion (default: all)."""
+    """Train on about this many images, drawn from each class in proportion (default: all)."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -54,21 +55,21 @@ class Data(BaseModel):
 
 
 class LossTerm(NameWithOptions):
-    """One loss of the weighted sum."""
+    """One term of the weighted sum of losses."""
 
     weight: NotNegative = 1.0
-    """What the loss counts in the sum."""
+    """Weight of this loss in the sum."""
     warmup_epochs: NotNegative = 0.0
-    """Over so many epochs its weight grows from 0 to `weight` in a straight line."""
+    """Number of epochs over which the weight grows linearly from 0 to `weight`."""
 
 
 class WeightedTeacher(RecipePart):
-    """One teacher of several and how much it counts."""
+    """One of several teachers, and its weight."""
 
     name: str
     """Name of the arm that teaches."""
     weight: Positive = 1.0
-    """What its answer counts beside those of the other teachers."""
+    """Relative weight of this teacher's outputs among all teachers of the arm."""
 
 
 def _as_teachers(value: object) -> object:
@@ -86,142 +87,143 @@ Teachers = Annotated[
 
 
 class ChannelStatistics(RecipePart):
-    """Mean and standard deviation per channel, of pixels scaled to [0, 1]."""
+    """Mean and standard deviation of each channel, for pixels scaled to [0, 1]."""
 
     mean: tuple[Number, Number, Number]
-    """Mean of each channel, of pixels scaled to [0, 1]."""
+    """Mean of each channel, for pixels scaled to [0, 1]."""
     sd: tuple[Positive, Positive, Positive]
-    """Standard deviation of each channel, of pixels scaled to [0, 1]."""
+    """Standard deviation of each channel, for pixels scaled to [0, 1]."""
 
 
 class WeightAverage(RecipePart):
     """Exponential moving average of the weights."""
 
     decay: Annotated[Number, Field(gt=0, lt=1)]
-    """Share of the average that each step keeps, as in 0.999."""
+    """Decay of the average per step, such as 0.999."""
 
 
 class Arm(RecipePart):
-    """One model and how it is trained. Training starts from `weights`, if given; a teacher with `weights` and without
+    """One model and how it is trained. Training starts from `weights`, if given. A teacher with `weights` and without
     `loss` is not trained.
     """
 
     model: Model
-    """Name of the model, or a mapping with its `name` and options (`limbeck list models`)."""
+    """Name of the model, or a mapping with its `name` and options (see `limbeck list models`)."""
     weights: str | None = None
-    """A safetensors file to start from; a teacher with `weights` and without `loss` is not trained."""
+    """Safetensors file with the initial weights. A teacher with `weights` and without `loss` is not trained."""
     classes: tuple[str, ...] | None = None
-    """Class names in the order of the outputs of the model from `weights` (default: the data's order)."""
+    """Class names in the output order of the model in `weights` (default: the order of the data)."""
     outputs: Literal["logits", "probabilities"] = "logits"
-    """What a model from a file answers with; of probabilities the logarithm is taken."""
+    """What a model loaded from a file returns. For probabilities, their logarithm is used as logits."""
     allow_near_chance: Flag = False
-    """Use a model from a file even if it is hardly ever right."""
+    """Accept a model loaded from a file even if its accuracy is close to chance."""
     normalise: ChannelStatistics | None = None
-    """The mean and standard deviation that the model expects (default: the data's)."""
+    """Mean and standard deviation that the model expects (default: those of the data)."""
     resolution: Annotated[int, Field(ge=1, le=4096, strict=True)] | None = None
-    """Side of the model's input in pixels, to which views are resized (default: the images' own)."""
+    """Side length of the model's input in pixels, to which views are resized (default: that of the images)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """How views are resized to `resolution`, antialiased."""
+    """How views are resized to `resolution`, always with antialiasing."""
     epochs: Count | None = None
-    """How many times the training images are gone through."""
+    """Number of passes over the training images."""
     optimizer: Optimizer | None = None
     """The optimizer and its options."""
     schedule: Schedule = Constant()
-    """How the learning rate changes over training."""
+    """How the learning rate changes during training."""
     loss: tuple[LossTerm, ...] = ()
     """The losses whose weighted sum is minimised."""
     teacher: Teachers = ()
     """Name of the arm that teaches this one, or a list of several."""
     clip_norm: Positive | None = None
-    """Largest norm of the gradients; longer ones are scaled down to it (default: no limit)."""
+    """Maximum norm of the gradients; larger gradients are scaled down to it (default: no limit)."""
     ema: WeightAverage | None = None
-    """Use an exponential moving average of the weights instead of the last ones (default: no)."""
+    """Evaluate and save an exponential moving average of the weights (default: the last weights)."""
     patience: Count | None = None
-    """Stop after so many epochs without a better validation loss (default: train to the end)."""
+    """Stop after this many epochs without a lower validation loss (default: never)."""
     choose: Literal["last", "best"] = "last"
-    """Keep the weights of the last epoch, or those of the best on validation."""
+    """Whether to save the weights of the last epoch, or of the epoch with the lowest validation loss."""
     precision: Precision | None = None
-    """Precision of the arithmetic (default: the recipe's)."""
+    """Numerical precision of training (default: that of the recipe)."""
     views: Views | None = None
-    """Where this arm's views differ from the recipe's; arms that see different views are taught apart."""
+    """How this arm's views differ from the recipe's. Arms with different views are trained separately."""
     seed: Seed | None = None
-    """Seed of the arm's own random numbers, its first weights and dropout, beside the run's seeds (default: students
-    of one run seed share theirs, each trained teacher has its own)."""
+    """Random seed of the arm's initial weights and dropout, combined with the run's seeds (default: students of one
+    run seed share theirs, each trained teacher has its own)."""
     baseline: str | None = None
-    """The student to compare with (default: the one called `baseline`)."""
+    """The student to compare this one with (default: the student named `baseline`)."""
 
     @property
     def trained(self) -> bool:
-        """Whether this arm is trained here (a ready teacher is not)."""
+        """Whether this arm is trained here; a pretrained teacher is not."""
         return bool(self.loss)
 
 
 class Evaluation(RecipePart):
-    """How models are measured."""
+    """How models are evaluated."""
 
     test: Flag = True
-    """Whether the test split is read at the end; leave it unread in trials of which one will be chosen."""
+    """Whether to evaluate on the test split at the end. Set to false in trials among which one will be chosen."""
     batch_size: Count = 250
-    """Images in a batch when models are measured."""
+    """Number of images per batch during evaluation."""
     latency_batch: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 128
-    """Images in the batch that is timed; 0 measures no latency."""
+    """Number of images in the batch that is timed; 0 skips the latency measurement."""
 
 
 class OutputsBank(RecipePart):
-    """Teachers' answers are kept in the cache, as float16, and read by later runs that see the same views."""
+    """Teacher logits are cached as float16 and reused by later runs with the same views."""
 
     limit_gb: Positive = 10.0
-    """What the stored answers of a run may take in all, in GB of 2^30 bytes."""
+    """Maximum size of a run's cached teacher logits, in GB of 2^30 bytes."""
 
 
 class Recipe(RecipePart):
-    """Everything that decides a run."""
+    """A recipe of Limbeck: everything that determines a run."""
 
     name: FolderName
-    """Name of the recipe, and of the folder of its runs."""
+    """Name of the recipe, and of its run directory."""
     seeds: tuple[Seed, ...] = (0,)
-    """The seeds with which every student is trained; results are their mean and standard deviation."""
+    """Random seeds. Every student is trained once per seed; results are means and standard deviations."""
     teacher_seed: Seed | None = None
-    """Train teachers with this seed alone, for the students of all seeds (default: each seed its own teachers)."""
+    """Train teachers once, with this seed, for the students of all seeds (default: once per seed)."""
     device: str = "auto"
     """Where to train: auto, cpu, cuda, cuda:0 (or another number) or mps."""
     precision: Precision = "auto"
-    """Precision of the arithmetic; auto takes bf16 where the hardware has it."""
+    """Numerical precision of training; auto selects bf16 where the hardware supports it."""
     threads: Count | None = None
-    """CPU threads to compute with (default: torch's choice)."""
+    """Number of CPU threads (default: chosen by PyTorch)."""
     save_every_seconds: NotNegative = 60.0
-    """Time between checkpoints, in seconds: so much work a kill may cost."""
+    """Seconds between checkpoints, and so the most work that a killed run loses."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
-    """How many checkpoints are kept of what is being trained."""
+    """Number of checkpoints retained during training."""
     data: Data
     """The images."""
     views: Views = Views()
     """How training images are augmented, the same for teachers and students."""
     outputs_bank: OutputsBank | None = None
-    """Keep the teachers' answers for later runs that see the same views (default: no)."""
+    """Cache the teacher logits for later runs with the same views (default: no)."""
     teachers: dict[ArmName, Arm] = Field(default_factory=dict)
-    """The models that teach, by name; `defaults` holds what they share."""
+    """The teachers, by name; `defaults` holds the keys that they share."""
     students: dict[ArmName, Arm]
-    """The models that learn, by name; `defaults` holds what they share."""
+    """The students, by name; `defaults` holds the keys that they share."""
     evaluation: Evaluation = Evaluation()
-    """How models are measured at the end."""
+    """How models are evaluated at the end."""
     sweep: Sweep | None = None
-    """Settings to try, for `limbeck sweep`."""
+    """The settings that `limbeck sweep` tries."""
 
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or len(set(value)) != len(value):
-            raise ValueError(f"takes at least one seed, each once, as in [0, 1, 2]; got {shortened(list(value))}")
+            raise ValueError(f"expected one or more different seeds, such as [0, 1, 2]; got {shortened(list(value))}")
         return value
 
     @field_validator("device")
     @classmethod
     def _known_device(cls, value: str) -> str:
         if not re.fullmatch(r"auto|cpu|mps|cuda(:[0-9]{1,3})?", value):
-            near = did_you_mean(value, ("auto", "cpu", "cuda", "mps"))
-            near = near if "did you mean" in near else ""
-            raise ValueError(f"takes auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}{near}")
+            hint = "".join(f"; did you mean {word!r}?" for word in nearest(value, ("auto", "cpu", "cuda", "mps")))
+            raise ValueError(
+                f"expected auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}{hint}"
+            )
         return value
 
     def arms(self) -> dict[str, Arm]:
@@ -229,5 +231,5 @@ class Recipe(RecipePart):
         return {**self.teachers, **self.students}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data with every default filled in."""
+        """The recipe as plain data, with all defaults filled in."""
         return self.model_dump(mode="json")

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from limbeck.errors import LimbeckError
 from limbeck.recipes.differences import differences
 from limbeck.recipes.fields import shortened
-from limbeck.recipes.paths import with_whole_paths
+from limbeck.recipes.paths import with_absolute_paths
 from limbeck.recipes.recipe import Recipe
 
 from .atomic import (
@@ -113,7 +113,7 @@ class RunDirectory:
         plan: what `plan.json` will hold. reopened: cohorts that are not complete any more. One file says all that is to
         be done: until it is there nothing has happened, and from then on `finish_extension` comes to the same end.
         """
-        whole = with_whole_paths(dict(recipe))
+        whole = with_absolute_paths(dict(recipe))
         write_json(self.root / "extension.json", {"recipe": whole, "plan": plan, "reopened": list(reopened)})
         self.finish_extension()
 
@@ -142,7 +142,7 @@ class RunDirectory:
         To be called by who works here alone. otherwise: what else one could do, for the refusal.
         Raises LimbeckError that shows every difference where it belongs to another recipe.
         """
-        recipe = with_whole_paths(dict(recipe))
+        recipe = with_absolute_paths(dict(recipe))
         if not self.has_trained():
             if not self.recipe.exists() or read_json(self.recipe) != json.loads(json.dumps(recipe)):
                 for decided in ("search", "chosen"):  # settings of a sweep by another recipe, and nothing was trained
@@ -169,7 +169,7 @@ class RunDirectory:
         Paths are compared as whole ones: earlier versions kept them as they were written.
         """
         before, now = _completed(read_json(self.recipe)), json.loads(json.dumps(recipe))
-        return differences(with_whole_paths(before), with_whole_paths(now))
+        return differences(with_absolute_paths(before), with_absolute_paths(now))
 
     def has_trained(self) -> bool:
         """Whether there is anything that training has left."""

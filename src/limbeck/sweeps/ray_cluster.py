@@ -29,7 +29,7 @@ from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import CohortPlan, Plan, make_plan
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.train_cohort import Watcher
-from limbeck.recipes.paths import with_whole_paths
+from limbeck.recipes.paths import with_absolute_paths
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.storage.atomic import make_folder, read_json, replace, saying_where
 from limbeck.storage.run_directory import RunDirectory
@@ -62,7 +62,7 @@ def train_cohorts_on_cluster(
         _taught
     )
     images = ray.put(_plain(run_context.images))
-    recipe = with_whole_paths(run_context.recipe.to_dict())  # a worker has a working directory of its own
+    recipe = with_absolute_paths(run_context.recipe.to_dict())  # a worker has a working directory of its own
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done = {
         cohort.key: known for cohort in plan.cohorts if (known := run_context.directory.cohort(cohort.key).finished())

@@ -1,4 +1,4 @@
-"""Where in a recipe a key belongs that was written somewhere else."""
+"""Hints for an unknown key: the nearest valid key, or the section in which a recipe has it."""
 
 from __future__ import annotations
 
@@ -10,62 +10,61 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from limbeck.errors import did_you_mean
-from limbeck.recipes.fields import NameWithOptions
+from limbeck.recipes.fields import GROUPS, KeyPath, NameWithOptions
 from limbeck.recipes.recipe import Data, LossTerm, Recipe
 from limbeck.recipes.registry import entries
 from limbeck.synonyms import meanings, simplified
 
-Path = tuple[str | int, ...]
 ARM, ITEM = "*", 0
+"""Placeholders in a path for any arm and any item of a list."""
 OPTIONS: dict[type[BaseModel], str] = {LossTerm: "losses", Data: "data", NameWithOptions: "models"}
-SAYS_LITTLE = ("name", "weight")  # many things have them
+AMBIGUOUS = ("name", "weight")
+"""Keys of so many sections that their place says little."""
+TYPO = 0.86
+"""Similarity from which an unknown key is taken for a typo, and not for a key of another section."""
 
 
-SURELY = 0.86
-"""How like a valid key a word must be to be taken for that key mistyped, and not for a key of another place."""
-
-
-def key_hint(path: Path, valid: Iterable[str]) -> str:
-    """Where a key belongs that is not valid here, the nearest that is, or the list of those that are."""
-    word = str(path[-1])
-    if get_close_matches(word, list(valid), n=1, cutoff=SURELY) or any(
-        simplified(other) == simplified(word) for other in valid
-    ):
-        return did_you_mean(word, valid)
+def key_hint(path: KeyPath, valid: Iterable[str]) -> str:
+    """What to add about an unknown key: its section, the nearest valid key, or all valid keys."""
+    word, valid = str(path[-1]), list(valid)
     near = did_you_mean(word, valid)
-    if any(f"{other!r}?" in near for other in meanings(word)):
+    is_typo = get_close_matches(word, valid, n=1, cutoff=TYPO) or simplified(word) in map(simplified, valid)
+    if is_typo or any(f"{other!r}?" in near for other in meanings(word)):
         return near
-    there = belongs(path)
-    return f"; {there}" if there else near
+    section = _section_hint(path)
+    return f"; {section}" if section else near
 
 
-def belongs(path: Path) -> str | None:
+def _section_hint(path: KeyPath) -> str | None:
     """`` `lr` belongs to `optimizer`: students.a.optimizer.lr`` for a key that is valid elsewhere, or None."""
+    other_group = next((group for group in GROUPS if path[0] in GROUPS and group != path[0]), None)
     for key in (str(path[-1]), *meanings(str(path[-1]))):
-        if key not in SAYS_LITTLE or key != path[-1]:
-            other_group = {"teachers": "students", "students": "teachers"}.get(str(next(iter(path))))
-            known = [place for place in _places().get(key, ()) if place[:1] != (other_group,)]
-            places = [place for place in known if not _leads_to(place, path)]
+        if key not in AMBIGUOUS or key != path[-1]:
+            places = [
+                place
+                for place in key_places().get(key, ())
+                if place[0] != other_group and not _is_at_or_above(place, path)
+            ]
             if places:
-                return _said(max(places, key=lambda place: (_common(place, path), -len(place))), path)
+                return _describe(max(places, key=lambda place: (_shared_length(place, path), -len(place))), path)
     return None
 
 
-def _said(place: Path, path: Path) -> str:
-    common = _common(place, path)
-    at = [*path[:common], *place[common:]]
-    key, group, holder = str(place[-1]), place[0], place[-2:-1]
-    if holder == (ARM,) and common == len(place) - 1:
-        return f"`{key}` belongs to the arm itself: {'.'.join(map(str, at))}"
-    if holder == (ARM,):
+def _describe(place: KeyPath, path: KeyPath) -> str:
+    shared = _shared_length(place, path)
+    target = [*path[:shared], *place[shared:]]
+    key, group = str(place[-1]), place[0]
+    if place[-2:-1] == (ARM,):
+        if shared == len(place) - 1:
+            return f"`{key}` belongs to the arm itself: {'.'.join(map(str, target))}"
         return f"`{key}` belongs to an arm: {group}.defaults.{key} for all, {group}.NAME.{key} for one"
-    shown = ".".join("defaults" if part == ARM else "N" if part == ITEM else str(part) for part in at)
-    within = next((str(part) for part in reversed(place[:-1]) if isinstance(part, str) and part != ARM), None)
-    return f"`{key}` belongs to `{within}`: {shown}" if within else f"`{key}` belongs to the recipe itself: {shown}"
+    written = ".".join("defaults" if part == ARM else "N" if part == ITEM else str(part) for part in target)
+    section = next((part for part in reversed(place[:-1]) if isinstance(part, str) and part != ARM), None)
+    return f"`{key}` belongs to {f'`{section}`' if section else 'the recipe itself'}: {written}"
 
 
-def _common(place: Path, path: Path) -> int:
-    """How far a place lies on the way to the key that was written."""
+def _shared_length(place: KeyPath, path: KeyPath) -> int:
+    """How many parts of a place lie on the way to the key that was written."""
     length = 0
     for part, written in zip(place[:-1], path[:-1], strict=False):
         if part not in (written, ARM) and not (part == ITEM and isinstance(written, int)):
@@ -74,38 +73,36 @@ def _common(place: Path, path: Path) -> int:
     return length
 
 
-def _leads_to(place: Path, path: Path) -> bool:
+def _is_at_or_above(place: KeyPath, path: KeyPath) -> bool:
     """Whether the place is where the key was written, or holds that."""
-    return len(place) <= len(path) and _common((*place, ""), (*path, "")) == len(place)
+    return len(place) <= len(path) and _shared_length((*place, ""), (*path, "")) == len(place)
 
 
 @functools.cache
-def _places() -> dict[str, list[Path]]:
-    """Every key of a recipe, options of what can be named included, and its places: of the students' arms first."""
-    found: dict[str, list[Path]] = {}
-    for path in _below(Recipe, ()):
-        found.setdefault(str(path[-1]), []).append(path)
-    for places in found.values():
-        places.sort(key=lambda path: path[:1] == ("teachers",))
-    return found
+def key_places() -> dict[str, list[KeyPath]]:
+    """Every key of a recipe, options of losses, models and data included, with its places; those of students first."""
+    places: dict[str, list[KeyPath]] = {}
+    for path in sorted(_paths_below(Recipe, ()), key=lambda path: path[0] == "teachers"):
+        places.setdefault(str(path[-1]), []).append(path)
+    return places
 
 
-def _below(kind: Any, path: Path) -> Iterator[Path]:
-    if get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        for name, field in kind.model_fields.items():
+def _paths_below(annotation: Any, path: KeyPath) -> Iterator[KeyPath]:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        for name, field in annotation.model_fields.items():
             yield (*path, name)
             if name != "sweep":
-                yield from _below(field.annotation, (*path, name))
-        for entry in entries(OPTIONS[kind]).values() if kind in OPTIONS else ():
+                yield from _paths_below(field.annotation, (*path, name))
+        for entry in entries(OPTIONS[annotation]).values() if annotation in OPTIONS else ():
             yield from ((*path, option) for option in entry.options)
         return
-    arguments = [argument for argument in get_args(kind) if argument is not Ellipsis]
-    if get_origin(kind) is dict:
-        yield from _below(arguments[1], (*path, ARM))
-    elif get_origin(kind) is tuple:
-        yield from _below(arguments[0], (*path, ITEM))
-    else:  # a union; words and numbers have nothing below them
+    arguments = [argument for argument in get_args(annotation) if argument is not Ellipsis]
+    if get_origin(annotation) is dict:
+        yield from _paths_below(arguments[1], (*path, ARM))
+    elif get_origin(annotation) is tuple:
+        yield from _paths_below(arguments[0], (*path, ITEM))
+    else:  # a union; strings and numbers have nothing below them
         for argument in arguments:
-            yield from _below(argument, path)
+            yield from _paths_below(argument, path)

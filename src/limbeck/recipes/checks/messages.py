@@ -1,4 +1,4 @@
-"""pydantic's errors in words for a person: what is wrong, what it got, what it takes, the nearest word."""
+"""Pydantic's errors in a recipe's words: what is wrong, what is expected, what was given, the nearest valid word."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
 from limbeck.errors import did_you_mean, nearest
-from limbeck.recipes.fields import NameWithOptions, shortened
+from limbeck.recipes.fields import GROUPS, KeyPath, NameWithOptions, shortened
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.registry import entries
 
-from .misplaced_keys import key_hint
-from .names import Complaint
+from .key_hints import key_hint
 
 
 class Place(NamedTuple):
-    """Where in a recipe an error lies.
+    """Where an error lies: its keys and indices, the model that holds the last key (if any), and that key's type."""
 
-    path: its keys and indices. holder: the model that holds the last key, if one does. annotation: what belongs there.
-    """
-
-    path: tuple[str | int, ...]
+    path: KeyPath
     holder: type[BaseModel] | None
     annotation: Any
 
@@ -33,29 +29,17 @@ class Place(NamedTuple):
         return self.holder.model_fields.get(str(self.path[-1])) if self.holder and self.path else None
 
 
-def complaint_of(item: Any, place: Place) -> Complaint:
-    """What is wrong, from one of pydantic's errors."""
-    return place.path, _words(item, place.path, place.holder)
-
-
-def meant(item: Any, place: Place) -> list[tuple[str | int, ...]]:
-    """The place that an unknown key was probably meant for."""
-    if item["type"] != "extra_forbidden" or place.holder is None:
-        return []
-    return [(*place.path[:-1], word) for word in nearest(str(place.path[-1]), place.holder.model_fields)]
-
-
-def place_of(loc: tuple[str | int, ...]) -> Place:
-    """A location without the tags that pydantic adds for unions."""
+def place_of(loc: KeyPath) -> Place:
+    """The place of one of pydantic's locations, without the tags that it adds for unions."""
     path: list[str | int] = []
     here: Any = Recipe
     holder: type[BaseModel] | None = Recipe
     for part in loc:
-        if part == "[key]":  # the complaint is about the key itself
+        if part == "[key]":  # the error is about the key itself
             continue
-        named = choices(here)
-        if part in named:  # the tag of a union, not a key of the recipe
-            here = named[part]
+        union = members(here)
+        if part in union:  # the tag of a union, not a key of the recipe
+            here = union[part]
             continue
         path.append(part)
         here = bare(here)
@@ -71,118 +55,124 @@ def place_of(loc: tuple[str | int, ...]) -> Place:
 
 
 def bare(annotation: Any) -> Any:
-    """An annotation without its metadata, and without None as a choice."""
+    """An annotation without its metadata, and without None as an alternative."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     if get_origin(annotation) in (Union, types.UnionType):
-        kinds = [a for a in get_args(annotation) if a is not type(None)]
-        if len(kinds) == 1:
-            return bare(kinds[0])
+        alternatives = [a for a in get_args(annotation) if a is not type(None)]
+        if len(alternatives) == 1:
+            return bare(alternatives[0])
     return annotation
 
 
-def choices(annotation: Any) -> dict[str | int, Any]:
-    """The kinds of a union by the `name`, or the tag, that tells them apart."""
+def members(annotation: Any) -> dict[str | int, Any]:
+    """The members of a union by the `name`, or the tag, that tells them apart."""
     named: dict[str | int, Any] = {}
-    for kind in get_args(bare(annotation)):
-        inner = bare(kind)
+    for member in get_args(bare(annotation)):
+        inner = bare(member)
         if isinstance(inner, type) and issubclass(inner, BaseModel) and "name" in inner.model_fields:
-            for name in get_args(inner.model_fields["name"].annotation):
-                named[name] = inner
-        named |= {extra.tag: inner for extra in getattr(kind, "__metadata__", ()) if isinstance(extra, Tag)}
+            named |= dict.fromkeys(get_args(inner.model_fields["name"].annotation), inner)
+        named |= {extra.tag: inner for extra in getattr(member, "__metadata__", ()) if isinstance(extra, Tag)}
     return named
 
 
-def _words(item: Any, path: tuple[str | int, ...], holder: type[BaseModel] | None) -> str:
-    kind, got, context = item["type"], item.get("input"), item.get("ctx") or {}
+def intended(error: Any, place: Place) -> list[KeyPath]:
+    """The place that an unknown key was probably meant for."""
+    if error["type"] != "extra_forbidden" or place.holder is None:
+        return []
+    return [(*place.path[:-1], word) for word in nearest(str(place.path[-1]), place.holder.model_fields)]
+
+
+def message_of(error: Any, place: Place) -> str:
+    """The message for one of pydantic's errors."""
+    kind, got, context = error["type"], error.get("input"), error.get("ctx") or {}
+    path, holder = place.path, place.holder
     if kind == "extra_forbidden":
         return f"unknown key{key_hint(path, holder.model_fields if holder else ())} (got {shortened(got)})"
     if kind == "missing":
-        return f"is missing; takes {_takes(path, holder)}"
+        return f"is missing; expected {_expected_at(place)}"
     if kind == "value_error":
         return str(context["error"])
     if kind == "union_tag_invalid":
         words = [word.strip().strip("'") for word in context["expected_tags"].split(",")]
-        return f"nothing here is called {shortened(context['tag'])}{did_you_mean(context['tag'], words)}"
+        return f"unknown name {shortened(context['tag'])}{did_you_mean(context['tag'], words)}"
     if kind == "literal_error":
         words = [word.strip().strip("'") for word in context["expected"].replace(" or ", ", ").split(",")]
-        near = did_you_mean(got, words) if isinstance(got, str) else ""
-        near = near if "did you mean" in near else ""
-        return f"takes {', '.join(words[:-1])} or {words[-1]}; got {shortened(got)}{near}"
-    if kind in SHAPES and (place := _place(path)) in PLACES:
-        return f"takes {_with_word(place, got)}; got {shortened(got)}"
+        hint = "".join(f"; did you mean {near!r}?" for near in nearest(got, words)) if isinstance(got, str) else ""
+        return f"expected {', '.join(words[:-1])} or {words[-1]}; got {shortened(got)}{hint}"
+    if kind in STRUCTURES and (generic := _without_names(path)) in EXPECTED_AT:
+        return f"expected {_with_given_name(generic, got)}; got {shortened(got)}"
     if kind == "string_type" and isinstance(got, bool | int | float):
-        return f"takes a word; got {shortened(got)}; in quotes it is one"
-    template = TAKES.get(kind)
+        return f"expected a string; got {shortened(got)}; put it in quotes"
     context = {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in context.items()}
-    takes = template.format(**context) if template else item["msg"][:1].lower() + item["msg"][1:]
-    return f"takes {takes}; got {shortened(got)}"
+    expected = EXPECTED[kind].format(**context) if kind in EXPECTED else error["msg"][:1].lower() + error["msg"][1:]
+    return f"expected {expected}; got {shortened(got)}"
 
 
-NAMED = "a mapping with a `name`, as in {{name: …}}"
-TAKES = {
-    "string_type": "a word",
+NAMED = "a mapping with a `name`, such as {{name: …}}"
+EXPECTED = {
+    "string_type": "a string",
     "bool_type": "true or false",
-    "int_type": "a whole number",
-    "int_parsing_size": "a smaller whole number",
+    "int_type": "an integer",
+    "int_parsing_size": "a smaller integer",
     "float_type": "a number",
     "finite_number": "a finite number",
-    "greater_than": "a number above {gt}",
-    "greater_than_equal": "a number from {ge} on",
-    "less_than": "a number below {lt}",
-    "less_than_equal": "a number up to {le}",
-    "tuple_type": "a list, as in […]",
+    "greater_than": "a number greater than {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number less than {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "tuple_type": "a list, such as […]",
     "too_short": "a list of at least {min_length}",
     "too_long": "a list of at most {max_length}",
-    "dict_type": "a mapping, as in {{…}}",
-    "model_type": "a mapping, as in {{…}}",
+    "dict_type": "a mapping, such as {{…}}",
+    "model_type": "a mapping, such as {{…}}",
     "union_tag_not_found": NAMED,
     "model_attributes_type": NAMED,
 }
-SHAPES = ("tuple_type", "dict_type", "model_type", "model_attributes_type")
-PLACES = {
-    ("data",): "a mapping, as in {source: digits}",
-    ("outputs_bank",): "a mapping, as in {limit_gb: 10.0}",
-    ("model",): "a name, or a mapping with a `name` and options",
+"""What is expected, by pydantic's type of error."""
+STRUCTURES = ("tuple_type", "dict_type", "model_type", "model_attributes_type")
+NAME_OR_MAPPING = "a name, or a mapping with a `name` and options"
+EXPECTED_AT: dict[KeyPath, str] = {
+    ("data",): "a mapping, such as {source: digits}",
+    ("outputs_bank",): "a mapping, such as {limit_gb: 10.0}",
+    ("model",): NAME_OR_MAPPING,
     ("teacher",): "the name of an arm, or a list of names",
     ("teacher", 0): "the name of an arm",
-    ("loss",): "a list, as in [{name: cross_entropy}]",
-    ("loss", 0): "a mapping, as in {name: cross_entropy}",
+    ("loss",): "a list, such as [{name: cross_entropy}]",
+    ("loss", 0): "a mapping, such as {name: cross_entropy}",
 }
-KINDS = {str: "a word", int: "a whole number", float: "a number", bool: "true or false"}
+"""What is expected in place of a value of the wrong structure, by its path within the recipe or an arm."""
+TYPE_NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
 
 
-def _with_word(place: tuple[str | int, ...], got: object) -> str:
-    """What a place takes, with the word that was given in its right place where it is one."""
-    takes = PLACES[place]
-    room, usual = {"data": ("data", "digits"), "loss": ("losses", "cross_entropy")}.get(
-        ".".join(map(str, place)), ("", "")
-    )
-    if not room or not isinstance(got, str):
-        return takes
-    head, colon, rest = got.partition(":")
-    near = nearest(head, entries(room))
-    return takes.replace(usual, f"{near[0]}{colon}{rest}"[:60]) if near else takes
+def _with_given_name(path: KeyPath, got: object) -> str:
+    """What is expected at a path, with the given name as the example if it is one."""
+    expected = EXPECTED_AT[path]
+    category, example = {"data": ("data", "digits"), "loss": ("losses", "cross_entropy")}.get(str(path[0]), ("", ""))
+    if not category or len(path) > 1 or not isinstance(got, str):
+        return expected
+    name, colon, argument = got.partition(":")
+    near = nearest(name, entries(category))
+    return expected.replace(example, f"{near[0]}{colon}{argument}"[:60]) if near else expected
 
 
-def _place(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """A path that all arms share, as all items of a list do."""
-    within = path[2:] if path[0] in ("students", "teachers") else path
+def _without_names(path: KeyPath) -> KeyPath:
+    """A path as it is in every arm, and for every item of a list."""
+    within = path[2:] if path[0] in GROUPS else path
     return tuple(0 if isinstance(part, int) else part for part in within)
 
 
-def _takes(path: tuple[str | int, ...], holder: type[BaseModel] | None) -> str:
-    """What belongs in a place that is empty."""
-    if path and isinstance(path[-1], int):  # lists of a fixed length hold numbers
+def _expected_at(place: Place) -> str:
+    """What is expected where a value is missing."""
+    if place.path and isinstance(place.path[-1], int):  # lists of fixed length hold numbers
         return "a number"
-    field = holder.model_fields.get(str(path[-1])) if holder and path else None
-    kind = bare(field.annotation) if field else None
-    if kind in KINDS:
-        return KINDS[kind]
-    if get_origin(kind) is Literal:
-        return " or ".join(get_args(kind))
-    if get_origin(kind) is tuple:
+    annotation = bare(place.field.annotation) if place.field else None
+    if annotation in TYPE_NAMES:
+        return TYPE_NAMES[annotation]
+    if get_origin(annotation) is Literal:
+        return " or ".join(get_args(annotation))
+    if get_origin(annotation) is tuple:
         return "a list"
-    if isinstance(kind, type) and issubclass(kind, NameWithOptions):
-        return "a name, or a mapping with a `name` and options"
-    return "a mapping" if field else "a value"
+    if isinstance(annotation, type) and issubclass(annotation, NameWithOptions):
+        return NAME_OR_MAPPING
+    return "a mapping" if place.field else "a value"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.extension import extension
+from limbeck.recipes.differences import extension
 from limbeck.recipes.load import load_recipe
 from limbeck.recipes.recipe import Recipe
 from limbeck.storage.atomic import read_json, write_json
@@ -62,8 +62,8 @@ def recipe(**changes: Any) -> Recipe:
         (
             {"students__slow__epochs": 6, "students__slow__schedule": STEP},
             [
-                "students.slow.epochs: 4 -> 6; from where it stopped, rates are those that the new schedule (step) has "
-                "at the same epoch"
+                "students.slow.epochs: 4 -> 6; continues with the learning rates of the new schedule (step) at "
+                "the same epoch"
             ],
             ["slow"],
         ),
@@ -77,11 +77,14 @@ def test_what_may_be_added(changes: dict[str, Any], lines: list[str], longer: li
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"seeds": [0, 2]}, "seeds: 1 cannot be taken away"),
-        ({"students__a": None}, "students.a: an arm cannot be taken away"),
-        ({"students__a__epochs": 3}, "students.a.epochs: 4 -> 3: an arm that was trained can only be given more"),
-        ({"students__a__schedule": STEP}, "students.a.schedule.*can only be given more epochs"),
-        ({"students__slow__epochs": 9}, r"the rates of cosine depend.*students.slow.schedule=\{name: constant\}"),
+        ({"seeds": [0, 2]}, "seeds: 1 cannot be removed"),
+        ({"students__a": None}, "students.a: an arm cannot be removed"),
+        ({"students__a__epochs": 3}, "students.a.epochs: 4 -> 3: a trained arm can only get more"),
+        ({"students__a__schedule": STEP}, "students.a.schedule.*can only get more epochs"),
+        (
+            {"students__slow__epochs": 9},
+            r"the learning rates of cosine depend.*students.slow.schedule=\{name: constant\}",
+        ),
         (
             {"students__a__optimizer": {"name": "sgd", "lr": 0.2}},
             "students.a.optimizer.lr: 0.1 -> 0.2: the arm was tra",
@@ -91,7 +94,7 @@ def test_what_may_be_added(changes: dict[str, Any], lines: list[str], longer: li
         ({"views": {"batch_size": 7}}, "views.batch_size: 128 -> 7"),
         ({"data": {"source": "digits", "validation": 0.2}}, "data.validation: 0.1 -> 0.2"),
         ({"precision": "fp32"}, "precision: auto -> fp32"),
-        ({"teachers__t__epochs": 5}, "teachers.t.epochs: kd has been taught by t as it was"),
+        ({"teachers__t__epochs": 5}, "teachers.t.epochs: kd was already trained with t as its teacher"),
     ],
 )
 def test_what_is_refused(changes: dict[str, Any], told: str) -> None:
@@ -109,7 +112,7 @@ def test_what_was_not_trained_may_change() -> None:
 
 def test_an_arm_that_waits_for_others_of_its_cohort() -> None:
     with pytest.raises(
-        LimbeckError, match=r"students.a.epochs: 4 -> 9: the arm has ended, others of its cohort have not"
+        LimbeckError, match=r"students.a.epochs: 4 -> 9: this arm has finished, but others of its cohort have not"
     ):
         extension(recipe(), recipe(students__a__epochs=9), EVERYTHING, {"a"})
 
