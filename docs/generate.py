@@ -28,7 +28,7 @@ ATTRIBUTES = {
 OPTIONS_ELSEWHERE = {
     "LossTerm": "Further keys are the options of the loss; see [Methods](methods.md).",
     "Data": "Further keys are the options of the source; see [Models and data](models-and-data.md#data-sources).",
-    "Named": "Further keys are the options of the model; see [Models and data](models-and-data.md#models).",
+    "NameWithOptions": "Further keys are the options of the model; see [Models and data](models-and-data.md#models).",
 }
 
 

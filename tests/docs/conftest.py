@@ -12,8 +12,8 @@ from documentation import photos_recipe
 
 from folder_of_colours import write_folder
 from limbeck.cli import app
+from limbeck.commands.catalogue import copy_shipped
 from limbeck.models.resnet import build
-from limbeck.recipes.load import copy_shipped
 
 SMALL = ("evaluation.latency_batch=0", "threads=1", "precision=fp32", "seeds=[0]", "students.defaults.epochs=1")
 TEACHERS = {"quickstart": "resnet", "mine.yaml": "resnet", "photos.yaml": "big"}
