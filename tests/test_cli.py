@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
 from limbeck.cli import app, commands
+from limbeck.recipes.load import load_recipe
 
 QUICK = ["seeds=[0]", "teachers.resnet.epochs=1", "students.defaults.epochs=1", "evaluation.latency_batch=0"]
 
@@ -114,13 +117,35 @@ def test_lists(home: Path, room: str) -> None:
     assert expected[room] in done.stdout
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if command != "doctor"])
+@pytest.mark.parametrize("command", commands())
 def test_every_help_gives_examples(command: str) -> None:
     from typer.testing import CliRunner
 
     done = CliRunner().invoke(app, [command, "--help"], prog_name="limbeck", env={"COLUMNS": "100"})
     assert done.exit_code == 0
     assert f"Example: limbeck {command}" in done.output
+
+
+def examples() -> list[list[str]]:
+    """The words of every example in the help of every command."""
+    found = [line for command in app.registered_commands for line in (command.epilog or "").splitlines()]
+    return [shlex.split(line.removeprefix("Example: limbeck ")) for line in found if line.startswith("Example")]
+
+
+def test_every_command_has_an_example() -> None:
+    assert {words[0] for words in examples()} == set(commands())
+
+
+@pytest.mark.parametrize("words", examples(), ids=" ".join)
+def test_every_example_is_a_valid_command_line(words: list[str]) -> None:
+    if ">" in words:
+        words = words[: words.index(">")]  # the shell's part
+    group = typer.main.get_command(app)
+    command = group.commands[words[0]]  # pyright: ignore[reportAttributeAccessIssue]
+    context = command.make_context(words[0], words[1:])
+    assert context.args == []
+    if words[0] in ("run", "sweep", "views") and words[1] != "my.yaml":
+        load_recipe(words[1], context.params["overrides"] or ())
 
 
 def test_doctor(home: Path) -> None:
@@ -169,7 +194,7 @@ def test_cache(home: Path) -> None:
         (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
         (["frob", "--fresh"], "expected one of cache, check, doctor, evaluate"),
         (["list", "model"], "expected losses, models, data or recipes; got 'model'; did you mean 'models'?"),
-        (["list"], "Missing argument 'room'; see `limbeck list --help`"),
+        (["list"], "Missing argument 'category'; see `limbeck list --help`"),
         (["evaluate", "--splt", "test"], "No such option: --splt (Possible options: --split)"),
         (["views", "quickstart", "--count", "many"], "--count"),
         (["--nope"], "No such option: --nope; see `limbeck --help`"),

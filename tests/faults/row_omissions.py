@@ -155,7 +155,7 @@ def prepare(place: Path) -> Trials:
             run = TheRun(place / f"stopped {scene.name} {turn}", **scene.run).write()
             at = scene.at(random.Random(f"{scene.name}/{turn}"), reference(scene)[1])
             process = run.start(prepare=[asking("training.loop", "take_step", at, signal.SIGTERM), *_own_loss(scene)])
-            assert process.wait() == 0 and "To go on" in process.err, process.err
+            assert process.wait() == 0 and "To continue" in process.err, process.err
             if scene.killed_after:
                 struck = asking("training.loop", "take_step", scene.killed_after, signal.SIGKILL)
                 assert run.start(prepare=[struck]).wait() == -signal.SIGKILL

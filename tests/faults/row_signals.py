@@ -66,7 +66,7 @@ def prepare(place: Path) -> Trials:
             assert phase.name == "the report is written", f"it went on to the end: {process.err}"
         else:
             assert code == (0 if asked == signal.SIGTERM else 130), f"{code}: {process.err}"
-            assert process.err.rstrip().endswith(f"To go on: {shlex.join(['limbeck', *process.words])}"), process.err
+            assert process.err.rstrip().endswith(f"To continue: {shlex.join(['limbeck', *process.words])}"), process.err
             again = run.start(prepare=[after.attach])
             assert again.wait() == 0, again.err
             assert "passed over" not in again.err, again.err
