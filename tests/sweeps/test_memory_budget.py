@@ -13,6 +13,7 @@ from limbeck.building.data import load_images
 from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
+from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.sweeps.free_memory import free_memory
 from limbeck.sweeps.memory_budget import SHARE_OF_WHAT_IS_FREE, learners_at_once
@@ -20,7 +21,7 @@ from limbeck.sweeps.memory_budget import SHARE_OF_WHAT_IS_FREE, learners_at_once
 GB = 2**30
 
 
-def run_context(tmp_path: Path, **arm: Any) -> RunContext:
+def run_context(tmp_path: Path, losses: CustomFunctions = NO_FUNCTIONS, **arm: Any) -> RunContext:
     student = {
         "model": "lightweight_cnn", "epochs": 1, "optimizer": {"name": "sgd", "lr": 0.1},
         "loss": [{"name": "cross_entropy"}], **arm,
@@ -29,11 +30,12 @@ def run_context(tmp_path: Path, **arm: Any) -> RunContext:
         {
             "name": "room", "precision": "fp32", "data": {"source": "digits", "train_images": 64},
             "views": {"batch_size": 32}, "students": {"a": student},
-        }
+        },
+        losses=losses,
     )  # fmt: skip
     images = load_images(recipe.data)
     return RunContext(
-        recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), NO_FUNCTIONS, NO_FUNCTIONS
+        recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), losses, NO_FUNCTIONS
     )
 
 
@@ -56,6 +58,23 @@ def test_each_further_learner_takes_what_it_keeps(tmp_path: Path, arm: Any, copi
     counts = [learners_at_once(here, cohort.learners[0], cohort.views, free=free) for free in (GB, 3 * GB)]
     assert counts[1] - counts[0] == pytest.approx(SHARE_OF_WHAT_IS_FREE * 2 * GB / kept, rel=0.15)
     assert learners_at_once(here, cohort.learners[0], cohort.views, free=1000) == 1, "one is always tried"
+
+
+def test_states_of_losses_are_counted(tmp_path: Path) -> None:
+    """A linear layer from 10 logits to 200,000 numbers: its weights, gradients and momenta."""
+
+    def mine(student: Any, teacher: Any, targets: Any, *, state: Any) -> Any:
+        return state(student.logits).square().mean(1) + student.logits.square().mean(1)
+
+    mine.NEEDS_TEACHER = False  # type: ignore[attr-defined]
+    mine.state = lambda student, teacher: torch.nn.Linear(student.logits[1], 200_000)  # type: ignore[attr-defined]
+    plain, here = run_context(tmp_path), run_context(tmp_path, losses={"mine": mine}, loss=[{"name": "mine"}])
+    (cohort,) = make_plan(here.recipe).cohorts
+    counts = {}
+    for name, one in (("plain", plain), ("here", here)):
+        few, many = (learners_at_once(one, cohort.learners[0], cohort.views, free=free) for free in (GB, 9 * GB))
+        counts[name] = SHARE_OF_WHAT_IS_FREE * 8 * GB / (many - few)
+    assert counts["here"] - counts["plain"] == pytest.approx(3 * 4 * 200_000 * 11, rel=0.1)
 
 
 def machine(root: Path, files: dict[str, str]) -> Path:

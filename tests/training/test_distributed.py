@@ -18,18 +18,38 @@ from limbeck.types import Outputs
 
 HERE = Path(__file__).parent
 STEPS = 20
-TAUGHT = HERE / "trained_together.py"
+TRAINED = HERE / "trained_together.py"
 
 
-def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
-    words = [sys.executable, str(TAUGHT), str(tmp_path), str(STEPS), "1", "2", "3"]
+def train_together(folder: Path, losses: str, steps: int, counts: tuple[int, ...]) -> None:
+    words = [sys.executable, str(TRAINED), str(folder), str(steps), losses, *map(str, counts)]
     env = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
         "GLOO_SOCKET_IFNAME": "lo",
     }
     done = subprocess.run(words, env=env, stderr=subprocess.PIPE, text=True, timeout=480, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_states_are_trained_alike_by_any_number_of_processes(tmp_path: Path) -> None:
+    """A state sees the whole batch in every process: its batch statistics, its dropout and its gradients are one."""
+    steps = 10
+    train_together(tmp_path, "features", steps, (1, 2))
+    alone = json.loads((tmp_path / "1-0.json").read_text())
+    together = [json.loads((tmp_path / f"2-{rank}.json").read_text()) for rank in range(2)]
+    for step in range(steps):
+        assert together[0][step]["losses"] == together[1][step]["losses"]
+        for found, expected in zip(together[0][step]["losses"], alone[step]["losses"], strict=True):
+            assert found == pytest.approx(expected, abs=1e-5)
+    for what in ("weights", "buffers"):
+        assert together[0][-1][what] == together[1][-1][what], "bit for bit the same in each"
+        assert together[0][-1][what] == pytest.approx(alone[-1][what], abs=1e-4)
+    assert len(alone[-1]["buffers"]) > 100
+
+
+def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
+    train_together(tmp_path, "logits", STEPS, (1, 2, 3))
     alone = json.loads((tmp_path / "1-0.json").read_text())
     for count in (2, 3):
         together = [json.loads((tmp_path / f"{count}-{rank}.json").read_text()) for rank in range(count)]

@@ -1,4 +1,7 @@
-"""Processes that teach two small nets together; each writes what it saw and the losses of every step."""
+"""Processes that train two small nets together; each writes what it saw and the losses of every step.
+
+`python trained_together.py FOLDER STEPS LOSSES COUNT…`; LOSSES is `logits`, or `features` for losses with states.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import torch
 from digit_cohorts import CPU, FORM, digits, teacher
 from torch import Tensor, distributed, nn
 
+from feature_losses import hint, hint_state, overhaul, overhaul_state
 from limbeck.losses import cross_entropy, dist, dkd, soft_targets
 from limbeck.recipes.views import Crop, Erasing, Mixing, TrivialAugment, Views
 from limbeck.training import optimizers
@@ -19,7 +23,7 @@ from limbeck.training.distributed import Processes
 from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import take_step
 from limbeck.training.objective import Objective, Term
-from limbeck.types import Outputs, Targets
+from limbeck.types import Outputs, Shapes, Targets
 from limbeck.views.apply import make_view
 from limbeck.views.plan import ViewPlanner
 
@@ -37,6 +41,50 @@ VIEWS = Views(
 def regression(student: Outputs, teacher: Outputs, targets: Targets, *, state: nn.Module) -> Tensor:
     """A loss that learns something itself."""
     return (state(student.logits) - teacher.logits).square().mean()
+
+
+class WithFeatures(nn.Module):
+    """A net without batch statistics that outputs two stages, as large as the teacher's first two."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(4, 8), nn.ReLU())
+        self.second = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(8, 16, 3, padding=1), nn.ReLU())
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Logits and both stages."""
+        first = self.first(images)
+        second = self.second(first)
+        return Outputs(self.head(second.mean((2, 3))), (first, second))
+
+
+def of_stages(loss: Any) -> Any:
+    """The loss with the teacher's first two stages."""
+
+    def on_stages(student: Outputs, teacher: Outputs, targets: Targets, *, state: nn.Module) -> Tensor:
+        return loss(student, teacher._replace(features=teacher.features[:2]), targets, state=state)
+
+    return on_stages
+
+
+def learner_of_features(clip_norm: float | None, processes: Processes) -> Learner:
+    """States with parameters, with batch statistics of the whole batch, and with dropout."""
+    torch.manual_seed(0)
+    model = WithFeatures()
+    terms = [
+        Term("hint", of_stages(hint), 0.5, needs_features=True),
+        Term("overhaul", of_stages(overhaul), 0.5, needs_features=True),
+        Term("cross_entropy", cross_entropy, 0.5),
+    ]
+    shapes = Shapes((2, 10), ((2, 8, 16, 16), (2, 16, 8, 8))), Shapes((2, 10), ((2, 16, 16, 16), (2, 32, 8, 8)))
+    regressor = nn.Sequential(nn.Dropout(0.1), hint_state(*shapes, stage=-1))
+    states = {"hint": regressor, "overhaul": overhaul_state(*shapes)}
+    training = Training(
+        lambda p: optimizers.sgd(p, lr=0.005), epochs=4, teachers=("teacher",), clip_norm=clip_norm, ema_decay=0.9
+    )
+    objective = Objective(terms, teacher_weights=[1.0], states=states)
+    return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
 
 
 def learner(clip_norm: float | None, processes: Processes) -> Learner:
@@ -64,13 +112,13 @@ def learner(clip_norm: float | None, processes: Processes) -> Learner:
     return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
 
 
-def teach(folder: Path, steps: int, rank: int, count: int) -> None:
+def train(folder: Path, steps: int, make: Any, rank: int, count: int) -> None:
     """As one process of so many; what it has to say goes to `folder/COUNT-RANK`."""
     processes = Processes(rank, count)
     sent = _counted_messages()
     if not processes.alone:
         distributed.init_process_group("gloo", init_method=f"file://{folder}/meet-{count}", rank=rank, world_size=count)
-    learners = [learner(None, processes), learner(0.5, processes)]
+    learners = [make(None, processes), make(0.5, processes)]
     split = digits(0, 200)
     planner = ViewPlanner("digits", 200, VIEWS, 0, (16, 16))
     heard = {"teacher": teacher()}
@@ -91,7 +139,10 @@ def teach(folder: Path, steps: int, rank: int, count: int) -> None:
         )
     modules = [module for one in learners for module in (one.model, one.objective)]
     weights = torch.cat([p.detach().flatten() for module in modules for p in module.parameters()])
-    said.append({"weights": weights.tolist()})
+    buffers = torch.cat(
+        [b.detach().flatten().float() for one in learners for b in one.objective.buffers()] or [torch.zeros(0)]
+    )
+    said.append({"weights": weights.tolist(), "buffers": buffers.tolist()})
     said[-1]["needed"] = weights.numel() + 3 * 10 * VIEWS.batch_size  # gradients; logits of both and of the teacher
     (folder / f"{count}-{rank}.json").write_text(json.dumps(said))
     if not processes.alone:
@@ -111,12 +162,13 @@ def _counted_messages() -> list[int]:
     return sent
 
 
-def main(folder: Path, steps: int, counts: list[int]) -> None:
+def main(folder: Path, steps: int, losses: str, counts: list[int]) -> None:
     """One process, then two, and so on: forked before torch has started a thread, and after all is imported."""
     torch.set_num_threads(1)
     digits(0, 200)  # scikit-learn is slow to import
+    make = {"logits": learner, "features": learner_of_features}[losses]
     for count in counts:
-        running = [FORK.Process(target=teach, args=(folder, steps, rank, count)) for rank in range(count)]
+        running = [FORK.Process(target=train, args=(folder, steps, make, rank, count)) for rank in range(count)]
         for process in running:
             process.start()
         for process in running:
@@ -126,4 +178,4 @@ def main(folder: Path, steps: int, counts: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), [int(word) for word in sys.argv[3:]])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], [int(word) for word in sys.argv[4:]])

@@ -61,7 +61,10 @@ class Processes:
         every[here] = own.detach().float()
         self._sum(every)
         every = every.to(own.dtype)
-        return torch.cat([every[: here.start], own, every[here.stop :]])
+        whole = torch.cat([every[: here.start], own, every[here.stop :]])
+        if own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last):
+            whole = whole.contiguous(memory_format=torch.channels_last)  # dropout draws in memory order
+        return whole
 
     def sum_gradients(self, model: nn.Module, objective: nn.Module) -> None:
         """Put the sum over all processes in place of every gradient of the model, and the mean in place of its
