@@ -34,9 +34,7 @@ def run_context(tmp_path: Path, losses: CustomFunctions = NO_FUNCTIONS, **arm: A
         losses=losses,
     )  # fmt: skip
     images = load_images(recipe.data)
-    return RunContext(
-        recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), losses, NO_FUNCTIONS
-    )
+    return RunContext(recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), losses, NO_FUNCTIONS)
 
 
 @pytest.mark.parametrize(
