@@ -131,8 +131,9 @@ def sweep(
 ) -> None:
     """Try the settings of a recipe's `sweep` section, choose one on validation data and test it.
 
-    To continue an interrupted sweep, repeat the command. Several processes started with the same directory share the
-    work.
+    To continue an interrupted sweep, repeat the command.
+
+    Several processes that are started with the same directory share the work.
     """
     from limbeck.sweeps.sweep import describe_sweep
     from limbeck.sweeps.sweep import sweep as sweep_recipe
@@ -216,9 +217,11 @@ def evaluate(
 ) -> None:
     """Evaluate a saved model or a weights file, alone or against another saved model.
 
-    Images are decoded at the model's own size. The model's training data are split as they were for training; the
-    command fails if that is impossible. For a weights file, model.…, normalise.mean, normalise.sd, classes, resolution
-    and interpolation can be given as key=value.
+    Images are decoded at the model's own size, and its training data are split as they were for training.
+
+    For a weights file, these can be given as key=value:
+
+    model.OPTION, normalise.mean, normalise.sd, classes, resolution, interpolation.
     """
     from limbeck.commands.evaluate import measure_saved
 

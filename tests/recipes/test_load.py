@@ -477,6 +477,30 @@ def test_the_schema_says_of_every_key_what_it_means() -> None:
         assert "\n" not in about
 
 
+def test_the_schema_gives_every_optional_key_its_default_and_every_number_its_range() -> None:
+    schema = json_schema()
+    for part in parts_of(Recipe):
+        properties = (schema if part is Recipe else schema["$defs"][part.__name__])["properties"]
+        for name, field in part.model_fields.items():
+            assert ("default" in properties[name]) is not field.is_required(), (part, name)
+    unlimited = {"mean", "low", "high"}  # any number
+    typed = numbers(schema)
+    assert len(typed) > 50
+    for key, about in typed:
+        assert key in unlimited or {"minimum", "exclusiveMinimum"} & set(about), key
+
+
+def numbers(node: Any, key: str = "") -> list[tuple[str, dict[str, Any]]]:
+    """Every typed number of the recipe's own keys, with the key that takes it."""
+    if isinstance(node, list):
+        return [found for item in node for found in numbers(item, key)]
+    if not isinstance(node, dict) or key in ("allOf", "Axis", "axes"):
+        return []
+    own = [(key, node)] if node.get("type") in ("integer", "number") else []
+    inside = ("properties", "items", "prefixItems", "anyOf", "$defs")
+    return own + [found for name, item in node.items() for found in numbers(item, key if name in inside else name)]
+
+
 def test_the_schema_proposes_names_and_their_options() -> None:
     parts = json_schema()["$defs"]
     for part, key, room in (

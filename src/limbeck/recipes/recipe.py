@@ -200,7 +200,7 @@ class Recipe(RecipePart):
     """How training images are augmented, the same for teachers and students."""
     outputs_bank: OutputsBank | None = None
     """Cache the teacher logits for later runs with the same views (default: no)."""
-    teachers: dict[ArmName, Arm] = Field(default_factory=dict)
+    teachers: dict[ArmName, Arm] = Field(default={})
     """The teachers, by name; `defaults` holds the keys that they share."""
     students: dict[ArmName, Arm]
     """The students, by name; `defaults` holds the keys that they share."""

@@ -74,7 +74,7 @@ class Sweep(RecipePart):
     axes: Annotated[dict[str, Axis], Field(min_length=1)]
     """The recipe keys to vary, each with a list of values or a range. `students.*` stands for every student that has a
     teacher."""
-    complements: dict[str, str] = Field(default_factory=dict)
+    complements: dict[str, str] = Field(default={})
     """Keys set to 1 minus the value of an axis, for weights that sum to 1: each maps to the name of its axis."""
     strategy: Literal["grid", "random", "tpe"] = "grid"
     """`grid` tries all settings, `random` samples them, `tpe` proposes them from earlier results (needs Optuna)."""
