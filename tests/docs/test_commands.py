@@ -43,7 +43,7 @@ def test_a_command_is_one(block: Block, line: str, place: Path, monkeypatch: pyt
         recipe = load_recipe(given["recipe"], given["overrides"] or ())
         assert (recipe.sweep is not None) == (words[0] == "sweep")
     elif words[0] == "list":
-        assert given["room"] in CATEGORIES
+        assert given["category"] in CATEGORIES
     elif words[0] == "check":
         find("data", given["source"])
     elif words[0] in ("evaluate", "import"):

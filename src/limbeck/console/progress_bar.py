@@ -1,4 +1,4 @@
-"""Progress and notices of the data room, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress and notices on stderr: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-EVERY = 5.0  # seconds between two plain lines; work that is done sooner says nothing
+INTERVAL = 5.0  # seconds between two lines; shorter work prints none
 
 
 def notice(message: str) -> None:
-    """One line for the person who is watching."""
-    with suppress(OSError):  # who reads our words may be gone
+    """Print one line."""
+    with suppress(OSError):  # stderr may be closed
         print(message, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Give a function that is told how many more are done, out of `total`."""
+    """Show progress. Yields a function to call with the number of newly finished items, out of `total`."""
     shown = _rich_bar if sys.stderr.isatty() else _plain_lines
     with shown(description, total) as advance:
         yield advance
@@ -42,7 +42,7 @@ def _plain_lines(description: str, total: int) -> Iterator[Callable[[int], None]
     def advance(count: int) -> None:
         nonlocal done, last
         done += count
-        if time.monotonic() - last >= EVERY:
+        if time.monotonic() - last >= INTERVAL:
             last = time.monotonic()
             notice(f"{description}: {done:,} of {total:,}" if total else f"{description}: {done:,}")
 
