@@ -16,8 +16,8 @@ from limbeck.building.data import Images
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe
-from limbeck.sweeps.search import first_settings
-from limbeck.sweeps.trials import Source, combine
+from limbeck.sweeps.search import first_trials
+from limbeck.sweeps.trials import RecipeSource, merge_trials
 from limbeck.training.loop import Position, Stepped, train
 from limbeck.types import Normalisation, Split
 
@@ -105,11 +105,11 @@ def test_the_header_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in shipped() if load_recipe(name).sweep])
 def test_the_settings_of_a_sweep_are_recipes(name: str) -> None:
-    source = Source(name)
+    source = RecipeSource(name)
     asked = load_recipe(name).sweep
     assert asked is not None
-    settings = first_settings(source, asked)
-    combined = combine(source, asked, settings)
+    settings = first_trials(source, asked)
+    combined = merge_trials(source, asked, settings)
     assert len(combined.variants) == len(settings) >= 25
     for arm in combined.swept():
         for setting, variant in zip(settings, combined.variants, strict=True):

@@ -15,7 +15,7 @@ from limbeck.errors import LimbeckError
 from limbeck.experiment.train_cohort import Watcher
 from limbeck.storage.sweep_directory import SweepDirectory
 from limbeck.sweeps.sweep import sweep
-from limbeck.sweeps.trials import Source
+from limbeck.sweeps.trials import RecipeSource
 
 TEMPERATURE = "students.*.loss.0.temperature"
 
@@ -71,7 +71,7 @@ def test_a_sweep_whose_dict_is_changed_while_it_runs(tmp_path: Path) -> None:
 def test_a_file_that_goes_away_is_not_missed(tmp_path: Path) -> None:
     path = tmp_path / "claimed.yaml"
     path.write_text(yaml_recipe.text(recipe(1)))
-    source = Source(path)
+    source = RecipeSource(path)
     first = source.read()
     path.unlink()
     assert source.read() == first

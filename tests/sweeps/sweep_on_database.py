@@ -9,7 +9,7 @@ import limbeck
 from limbeck.sweeps import shared_store
 
 if __name__ == "__main__":
-    shared_store.SECONDS_BETWEEN_BEATS, shared_store.SECONDS_UNTIL_DEAD = 0.3, 3.0
-    shared_store.SECONDS_BETWEEN_LOOKS = 0.2
+    shared_store.HEARTBEAT_SECONDS, shared_store.DEAD_AFTER_SECONDS = 0.3, 3.0
+    shared_store.POLL_SECONDS = 0.2
     recipe, folder = json.loads(sys.argv[1]), sys.argv[2]
     print(limbeck.sweep(recipe, folder=folder, make_watcher=None).folder)

@@ -15,8 +15,7 @@ from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.run_directory import RunDirectory
-from limbeck.sweeps.free_memory import free_memory
-from limbeck.sweeps.memory_budget import SHARE_OF_WHAT_IS_FREE, learners_at_once
+from limbeck.sweeps.memory_budget import SHARE_OF_FREE_MEMORY, free_memory, max_concurrent_learners
 
 GB = 2**30
 
@@ -53,9 +52,9 @@ def test_each_further_learner_takes_what_it_keeps(tmp_path: Path, arm: Any, copi
     kept = copies * sum(4 * p.numel() for p in model.parameters())
     kept += states * sum(b.numel() * b.element_size() for b in model.buffers())
     (cohort,) = make_plan(here.recipe).cohorts
-    counts = [learners_at_once(here, cohort.learners[0], cohort.views, free=free) for free in (GB, 3 * GB)]
-    assert counts[1] - counts[0] == pytest.approx(SHARE_OF_WHAT_IS_FREE * 2 * GB / kept, rel=0.15)
-    assert learners_at_once(here, cohort.learners[0], cohort.views, free=1000) == 1, "one is always tried"
+    counts = [max_concurrent_learners(here, cohort.learners[0], cohort.views, free=free) for free in (GB, 3 * GB)]
+    assert counts[1] - counts[0] == pytest.approx(SHARE_OF_FREE_MEMORY * 2 * GB / kept, rel=0.15)
+    assert max_concurrent_learners(here, cohort.learners[0], cohort.views, free=1000) == 1, "one is always tried"
 
 
 def test_states_of_losses_are_counted(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from test_sweep import AXES, TEMPERATURE, WEIGHT, recipe
 
 from limbeck.errors import LimbeckError
 from limbeck.sweeps import shared_store
-from limbeck.sweeps.shared_store import Board
+from limbeck.sweeps.shared_store import SharedStore
 from limbeck.sweeps.sweep import sweep
 
 pytestmark = pytest.mark.middle
@@ -39,8 +39,8 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(shared_store, "SECONDS_BETWEEN_BEATS", 0.1)
-    monkeypatch.setattr(shared_store, "SECONDS_UNTIL_DEAD", 1.0)
+    monkeypatch.setattr(shared_store, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(shared_store, "DEAD_AFTER_SECONDS", 1.0)
     return
 
 
@@ -84,21 +84,21 @@ def test_two_machines_share_a_sweep_and_one_is_killed(about: dict[str, Any], url
 
 
 def test_what_was_agreed_first_counts(url: str) -> None:
-    one, two = Board("sweep", url), Board("sweep", url)
-    assert one.find("a") is None
-    assert one.agree("a", {"x": [1, None], "y": {"z": 0.1}}) == {"x": [1, None], "y": {"z": 0.1}}
-    assert two.agree("a", {"x": 2}) == {"x": [1, None], "y": {"z": 0.1}} == two.find("a")
-    assert two.find("b") is None and Board("another", url).find("a") is None
+    one, two = SharedStore("sweep", url), SharedStore("sweep", url)
+    assert one.get("a") is None
+    assert one.setdefault("a", {"x": [1, None], "y": {"z": 0.1}}) == {"x": [1, None], "y": {"z": 0.1}}
+    assert two.setdefault("a", {"x": 2}) == {"x": [1, None], "y": {"z": 0.1}} == two.get("a")
+    assert two.get("b") is None and SharedStore("another", url).get("a") is None
 
 
 def test_only_one_of_many_may_work(url: str) -> None:
-    boards = [Board("sweep", url) for _ in range(6)]
+    stores = [SharedStore("sweep", url) for _ in range(6)]
     at_work, most, total, lock = 0, 0, 0, threading.Lock()
 
-    def work(mine: Board) -> None:
+    def work(mine: SharedStore) -> None:
         nonlocal at_work, most, total
         for _ in range(4):
-            with mine.claimed("cohort") as ours:
+            with mine.lease("cohort") as ours:
                 if ours:
                     with lock:
                         at_work, most, total = at_work + 1, max(most, at_work + 1), total + 1
@@ -106,41 +106,41 @@ def test_only_one_of_many_may_work(url: str) -> None:
                     with lock:
                         at_work -= 1
 
-    threads = [threading.Thread(target=work, args=(mine,)) for mine in boards]
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in stores]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert most == 1 and total >= 1
-    with boards[0].claimed("cohort") as ours, boards[1].claimed("another") as theirs:
+    with stores[0].lease("cohort") as ours, stores[1].lease("another") as theirs:
         assert ours and theirs
 
 
 def test_who_lives_is_waited_for_and_who_is_dead_is_not(url: str, hurried: None) -> None:
-    one, two = Board("sweep", url), Board("sweep", url)
-    with one.claimed("cohort") as ours:
+    one, two = SharedStore("sweep", url), SharedStore("sweep", url)
+    with one.lease("cohort") as ours:
         assert ours
         until = time.monotonic() + 2.5
         while time.monotonic() < until:
-            with two.claimed("cohort") as theirs:
+            with two.lease("cohort") as theirs:
                 assert not theirs
             time.sleep(0.1)
-    with two.claimed("cohort") as theirs:
+    with two.lease("cohort") as theirs:
         assert theirs, "set free at once"
-    mute = one.claimed("cohort")
-    one._beat = lambda trial, over: None  # type: ignore[method-assign]  # as of one that was killed
+    mute = one.lease("cohort")
+    one._send_heartbeats = lambda trial, over: None  # type: ignore[method-assign]  # as of one that was killed
     mute.__enter__()
-    with two.claimed("cohort") as theirs:
+    with two.lease("cohort") as theirs:
         assert not theirs, "not known to be dead yet"
     time.sleep(1.2)
-    with two.claimed("cohort") as theirs:
+    with two.lease("cohort") as theirs:
         assert theirs
-        with one.claimed("cohort") as again:
+        with one.lease("cohort") as again:
             assert not again, "its old claim is over"
     mute.__exit__(None, None, None)
 
 
 def test_another_recipe_under_the_same_name_is_told(url: str, tmp_path: Path) -> None:
-    Board("grid", url).agree("recipe", {"fingerprint": "another"})
-    with pytest.raises(LimbeckError, match=r"sweep\.storage: another recipe or other images are swept there"):
+    SharedStore("grid", url).setdefault("recipe", {"fingerprint": "another"})
+    with pytest.raises(LimbeckError, match=r"sweep\.storage: holds a sweep 'grid' of another recipe or other images"):
         sweep(recipe(sweep={**AXES, "storage": url}), folder=tmp_path)

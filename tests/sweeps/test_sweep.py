@@ -16,10 +16,10 @@ import limbeck
 import yaml_recipe
 from final_weights import weights
 from limbeck.errors import LimbeckError, RecipeError
-from limbeck.sweeps.search import first_settings
-from limbeck.sweeps.selection import best_of, chosen_recipe, outcomes
+from limbeck.sweeps.search import first_trials
+from limbeck.sweeps.selection import best_of, outcomes, selected_recipe
 from limbeck.sweeps.sweep import sweep
-from limbeck.sweeps.trials import Source, as_written, combine, drawn
+from limbeck.sweeps.trials import RecipeSource, merge_trials, random_trials, trial_as_written
 
 TEMPERATURE, WEIGHT = "students.*.loss.0.temperature", "students.*.loss.0.weight"
 AXES = {
@@ -144,22 +144,22 @@ def test_smaller_cohorts_give_the_same(swept: limbeck.Swept, tmp_path: Path) -> 
 
 
 def test_arms_that_no_axis_touches_appear_once() -> None:
-    source = Source(recipe())
+    source = RecipeSource(recipe())
     asked = source.read().sweep
     assert asked is not None
-    combined = combine(source, asked, asked.grid())
+    combined = merge_trials(source, asked, asked.grid())
     assert [arm for arm in combined.recipe.students if arm.startswith("baseline")] == ["baseline"]
     assert list(combined.recipe.teachers) == ["wide"]
     assert combined.swept() == ["distilled"]
-    assert as_written(source, asked) == {TEMPERATURE: 4, WEIGHT: 0.5}
-    assert len(first_settings(source, asked)) == 6, "as written it is on the grid"
+    assert trial_as_written(source, asked) == {TEMPERATURE: 4, WEIGHT: 0.5}
+    assert len(first_trials(source, asked)) == 6, "as written it is on the grid"
 
 
 def test_axes_of_views_and_teachers_move_what_hangs_on_them() -> None:
-    source = Source(recipe(sweep={"axes": {"views.batch_size": [25, 50], "teachers.wide.epochs": [1, 2]}}))
+    source = RecipeSource(recipe(sweep={"axes": {"views.batch_size": [25, 50], "teachers.wide.epochs": [1, 2]}}))
     asked = source.read().sweep
     assert asked is not None
-    combined = combine(source, asked, asked.grid())
+    combined = merge_trials(source, asked, asked.grid())
     assert len(combined.recipe.teachers) == 4
     assert combined.swept() == ["baseline", "distilled"]
     for variant in combined.variants:
@@ -173,7 +173,7 @@ def test_axes_of_views_and_teachers_move_what_hangs_on_them() -> None:
         for number, name in enumerate(combined.recipe.students)
     )
     best = {arm: best_of([found[of[arm]] for of in combined.variants], arm) for arm in combined.swept()}
-    chosen = chosen_recipe(combined, best, standard=None)
+    chosen = selected_recipe(combined, best, as_written=None)
     assert list(chosen["students"]) == ["baseline", "distilled"]
     assert chosen["students"]["distilled"]["baseline"] == "baseline"
     assert len(chosen["teachers"]) == 1
@@ -185,8 +185,8 @@ def test_axes_of_views_and_teachers_move_what_hangs_on_them() -> None:
         ({"students.distilled.loss.0.temprature": [1]}, "did you mean 'temperature'?"),
         ({"students.*.loss.0.temperature": [-1]}, "expected a number greater than 0; got -1"),
         ({"students.x.epochs": [1]}, "no arm named 'x'"),
-        ({"data.validation": [0.1, 0.2]}, "takes keys under students, teachers and views; data is one for all"),
-        ({"seeds": [[0], [1]]}, "takes keys under students, teachers and views; seeds is one for all"),
+        ({"data.validation": [0.1, 0.2]}, "takes keys under students, teachers and views; data is the same for all"),
+        ({"seeds": [[0], [1]]}, "takes keys under students, teachers and views; seeds is the same for all"),
     ],
 )
 def test_an_axis_that_is_none_is_told(axes: dict[str, Any], told: str, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_an_axis_that_is_none_is_told(axes: dict[str, Any], told: str, tmp_path:
 )
 def test_a_sweep_that_cannot_be_is_told(about: dict[str, Any], told: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        Source(recipe(sweep=about)).read()
+        RecipeSource(recipe(sweep=about)).read()
     assert told in str(caught.value)
 
 
@@ -227,10 +227,10 @@ def test_random_settings_are_drawn_by_key() -> None:
         "strategy": "random",
         "trials": 40,
     }
-    asked = Source(recipe(sweep=about)).read().sweep
+    asked = RecipeSource(recipe(sweep=about)).read().sweep
     assert asked is not None
-    settings = drawn(asked, 40)
-    assert settings == drawn(asked, 40) and settings[:10] == drawn(asked, 10)
+    settings = random_trials(asked, 40)
+    assert settings == random_trials(asked, 40) and settings[:10] == random_trials(asked, 10)
     assert len({json.dumps(setting) for setting in settings}) == 40
     temperatures = [setting[TEMPERATURE] for setting in settings]
     assert all(1 <= t <= 100 for t in temperatures) and sum(t < 10 for t in temperatures) in range(10, 31)

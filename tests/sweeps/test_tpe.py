@@ -1,4 +1,4 @@
-"""Settings proposed from what earlier ones gave (Optuna), and settings that are ended because they fall behind."""
+"""Trials suggested from earlier results (Optuna), and pruning of trials that fall behind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from test_sweep import TEMPERATURE, WEIGHT, recipe
 
 from final_weights import weights
 from limbeck.errors import LimbeckError
-from limbeck.sweeps.pruning import FEWEST, SPARED, MedianRule
+from limbeck.sweeps.pruning import MIN_OTHERS, WARMUP_SHARE, MedianRule
 from limbeck.sweeps.sweep import Swept, sweep
 
 pytest.importorskip("optuna")
@@ -158,8 +158,8 @@ def test_the_rule_is_the_median_of_the_others_best_so_far(rows: list[list[float]
             others = [
                 max(kept[other.name][:epoch]) for other in learners if other is not learner and other.name in active
             ]
-            behind = len(others) >= FEWEST and max(kept[learner.name][:epoch]) < statistics.median(others)
-            assert (learner.ended == "pruned") == (behind and epoch >= SPARED * 8)
+            behind = len(others) >= MIN_OTHERS and max(kept[learner.name][:epoch]) < statistics.median(others)
+            assert (learner.ended == "pruned") == (behind and epoch >= WARMUP_SHARE * 8)
             assert was[learner.name] is None
 
 
@@ -171,10 +171,10 @@ def test_what_is_not_its_subject_is_left_alone() -> None:
     assert [learner.ended for learner in learners] == [None] * 6
 
 
-def test_weights_sum_to_one_in_proposals_too() -> None:
-    from limbeck.sweeps.trials import Source
+def test_weights_sum_to_one_in_suggestions_too() -> None:
+    from limbeck.sweeps.trials import RecipeSource
 
-    source = Source(
+    source = RecipeSource(
         recipe(sweep={"axes": {WEIGHT: {"low": 0, "high": 1}}, "complements": {"students.*.loss.1.weight": WEIGHT}})
     )
     asked = source.read().sweep

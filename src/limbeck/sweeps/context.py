@@ -1,4 +1,4 @@
-"""Where a sweep is worked on: what its search and the run of what it chose share."""
+"""What the search of a sweep and the final run of the selected trials share."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from limbeck.storage.run_directory import RunDirectory
 from limbeck.storage.sweep_directory import SweepDirectory
 
 from . import shared_store
-from .shared_cohort import taught_once
-from .shared_store import Board
-from .trials import Source
+from .shared_store import SharedStore, train_once
+from .trials import RecipeSource
 
 
 @dataclass(frozen=True)
@@ -30,41 +29,45 @@ class SweepContext:
     """What all parts of a sweep share."""
 
     directory: SweepDirectory
-    source: Source
+    source: RecipeSource
     sweep: Sweep
     images: Images
     device: torch.device
-    board: Board | None = None
+    store: SharedStore | None = None
     ray: str | None = None
 
-    def work(
-        self, run_context: RunContext, most: int | None, make_watcher: MakeWatcher | None, stop: GracefulShutdown,
-        rule: MakeStopRule = lambda cohort: None,
+    def train(
+        self, run_context: RunContext, max_learners: int | None, make_watcher: MakeWatcher | None,
+        stop: GracefulShutdown, make_stop_rule: MakeStopRule = lambda cohort: None,
     ) -> tuple[Plan, dict[str, dict[str, Any]]]:  # fmt: skip
-        """Go through a recipe's cohorts here, or on the cluster."""
-        plan = make_plan(run_context.recipe, most)
+        """Train the cohorts of a recipe, here or on the Ray cluster; returns the plan and the results by cohort."""
+        plan = make_plan(run_context.recipe, max_learners)
         if self.ray is None:
-            if self.board is None:
-                return plan, train_cohorts(run_context, plan, make_watcher, stop, rule)
-            shared = partial(taught_once, self.board, run_context.directory)
-            looks = shared_store.SECONDS_BETWEEN_LOOKS
-            return plan, train_cohorts(run_context, plan, make_watcher, stop, rule, shared, looks)
+            if self.store is None:
+                return plan, train_cohorts(run_context, plan, make_watcher, stop, make_stop_rule)
+            share = partial(train_once, self.store, run_context.directory)
+            return plan, train_cohorts(
+                run_context, plan, make_watcher, stop, make_stop_rule, share, shared_store.POLL_SECONDS
+            )
         from .ray_cluster import train_cohorts_on_cluster
 
-        return plan, train_cohorts_on_cluster(run_context, plan, make_watcher, stop, rule, most=most, address=self.ray)
+        return plan, train_cohorts_on_cluster(
+            run_context, plan, make_watcher, stop, make_stop_rule, max_learners=max_learners, address=self.ray
+        )
 
     def run_context(self, recipe: Recipe, directory: RunDirectory) -> RunContext:
-        """A place to work through one recipe, with the images on the device."""
+        """The context for one recipe of the sweep, with the training images on the device."""
         train = self.images.train.to(self.device)
         return RunContext(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
 
 
-def take_teachers_over(search: RunDirectory, chosen: RunDirectory, recipe: Recipe, plan: Plan) -> None:
-    """Lay what the search trained of a teacher into the other directory, where it is the very same teacher.
+def reuse_teachers(source: RunDirectory, target: RunDirectory, recipe: Recipe, plan: Plan) -> None:
+    """Copy the trained teachers of one run directory that are also in another one's recipe.
 
-    Without `done.json`: the run finds its last checkpoint, has nothing left to teach, and measures it, test included.
+    Checkpoints and metrics are copied, but not `done.json`: the run resumes from the last checkpoint, where no epoch is
+    left, and evaluates the teacher as its own recipe says.
     """
-    searched = Recipe.model_validate(read_json(search.recipe))
+    searched = Recipe.model_validate(read_json(source.recipe))
     for cohort in plan.cohorts:
         arms = {learner.arm for learner in cohort.learners}
         same = all(
@@ -73,11 +76,11 @@ def take_teachers_over(search: RunDirectory, chosen: RunDirectory, recipe: Recip
             and (searched.teachers[arm].views or searched.views) == (recipe.teachers[arm].views or recipe.views)
             for arm in arms
         )
-        before, here = search.cohort(cohort.key), chosen.cohort(cohort.key)
-        if not same or before.finished() is None:
+        trained, copy = source.cohort(cohort.key), target.cohort(cohort.key)
+        if not same or trained.finished() is None:
             continue
-        with here.claimed() as ours:
-            if ours and not here.checkpoints.exists() and here.finished() is None:
-                for part in ("metrics", "checkpoints"):  # in this order: the checkpoint says that both are there
-                    if not (here.root / part).exists():
-                        copy_folder(before.root / part, here.root / part)
+        with copy.claimed() as ours:
+            if ours and not copy.checkpoints.exists() and copy.finished() is None:
+                for part in ("metrics", "checkpoints"):  # in this order: a checkpoint implies that its metrics exist
+                    if not (copy.root / part).exists():
+                        copy_folder(trained.root / part, copy.root / part)

@@ -1,4 +1,4 @@
-"""Settings that fall behind are ended: the median rule of Golovin et al., Google Vizier, KDD 2017, section 3.2.1."""
+"""Early stopping of trials by the median rule of Golovin et al., Google Vizier, KDD 2017, section 3.2.1."""
 
 from __future__ import annotations
 
@@ -7,43 +7,41 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from limbeck.training.learner import Learner
 
-SPARED = 0.25
-"""Share of a training that every setting is given."""
-FEWEST = 4
-"""Fewer others at the same epoch make no median."""
+WARMUP_SHARE = 0.25
+"""No trial is pruned in this share of its epochs."""
+MIN_OTHERS = 4
+"""No trial is pruned while fewer others have reached its epoch."""
 
 
 class MedianRule:
-    """Ends a learner whose best validation accuracy so far lies below the median of the others' best so far.
+    """Prunes a learner if its best validation accuracy so far is below the median of the others' best so far.
 
-    subject: names of the learners that may be ended. earlier: accuracies by epoch of settings that ended before.
+    prunable: names of the learners that may be pruned. earlier: accuracies by epoch of trials that finished before.
     """
 
-    def __init__(self, subject: Iterable[str], earlier: Sequence[Sequence[float]] = ()) -> None:
-        self.subject = set(subject)
+    def __init__(self, prunable: Iterable[str], earlier: Sequence[Sequence[float]] = ()) -> None:
+        self.prunable = set(prunable)
         self.earlier = [tuple(row) for row in earlier]
-        self.seen: dict[str, list[float]] = {}
+        self.accuracies: dict[str, list[float]] = {}
 
     def remember(self, name: str, accuracies: Sequence[float]) -> None:
-        """What a learner had reached before a resume."""
-        if name in self.subject:
-            self.seen[name] = list(accuracies)
+        """Restore the accuracies that a learner had reached before a resume."""
+        if name in self.prunable:
+            self.accuracies[name] = list(accuracies)
 
     def __call__(self, learners: Sequence[Learner], accuracies: Mapping[str, float]) -> None:
-        """After an epoch, with the validation accuracies of those that took part in it."""
+        """Apply the rule after an epoch, with the validation accuracies of the learners that took part in it."""
         for name, accuracy in accuracies.items():
-            if name in self.subject:
-                self.seen.setdefault(name, []).append(accuracy)
+            if name in self.prunable:
+                self.accuracies.setdefault(name, []).append(accuracy)
         for learner in learners:
-            own = self.seen.get(learner.name, [])
+            own = self.accuracies.get(learner.name, [])
             if learner.ended or learner.name not in accuracies or not own:
                 continue
             epoch = len(own)
-            if epoch < max(1.0, SPARED * learner.training.epochs):
+            if epoch < max(1.0, WARMUP_SHARE * learner.training.epochs):
                 continue
-            others = [max(row[:epoch]) for row in self.earlier if len(row) >= epoch]
-            others += [
-                max(row[:epoch]) for name, row in self.seen.items() if name != learner.name and len(row) >= epoch
-            ]
-            if len(others) >= FEWEST and max(own) < statistics.median(others):
+            others = [row for name, row in self.accuracies.items() if name != learner.name]
+            best = [max(row[:epoch]) for row in (*self.earlier, *others) if len(row) >= epoch]
+            if len(best) >= MIN_OTHERS and max(own) < statistics.median(best):
                 learner.ended = "pruned"

@@ -1,8 +1,8 @@
-"""The adapter to Ray: cohorts of a plan as tasks on a cluster, one task a cohort, tried again when a worker dies.
+"""The adapter to Ray: one task per cohort on a cluster, retried when a worker dies.
 
-A task needs nothing from the driver's disk: images, teachers and the recipe travel to it, and every file that it makes
-travels back. The driver lays a cohort's files down with its `done.json` last, so a cohort is there once or not at all,
-however many workers tried it.
+A task does not need the driver's disk: images, teachers and the recipe are sent to it, and its files are sent back. The
+driver writes the files of a cohort with `done.json` last, so a cohort is complete or absent, however many workers tried
+it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.device import choose_device
 from limbeck.types import Normalisation, Split
 
-SECONDS_BETWEEN_LOOKS = 0.5
-SECONDS_TO_ANSWER = 5.0
+POLL_SECONDS = 0.5
+CONNECT_SECONDS = 5.0
 Files = dict[str, bytes]
-"""By path below a run directory."""
+"""Contents by path relative to a run directory."""
 
 
 def train_cohorts_on_cluster(
@@ -49,20 +49,19 @@ def train_cohorts_on_cluster(
     stop: GracefulShutdown,
     make_stop_rule: MakeStopRule,
     *,
-    most: int | None,
+    max_learners: int | None,
     address: str,
 ) -> dict[str, dict[str, Any]]:
-    """`train_cohorts` on a Ray cluster: as many cohorts at once as it has room for.
+    """`train_cohorts` on a Ray cluster, with as many cohorts at once as it has resources for.
 
-    address: of the cluster (`auto`, `ray://…`), or `local` for workers on this machine alone.
-    Raises LimbeckError where Ray or the cluster is not there, and for what a task raises.
+    address: of the cluster (`auto`, `ray://…`), or `local` for workers on this machine only.
+    Raises LimbeckError if Ray is not installed, the cluster cannot be reached or a task fails.
     """
-    ray = _connected(address)
-    task = ray.remote(num_cpus=_cpus(run_context), num_gpus=int(run_context.device.type == "cuda"), max_retries=-1)(
-        _taught
-    )
-    images = ray.put(_plain(run_context.images))
-    recipe = with_absolute_paths(run_context.recipe.to_dict())  # a worker has a working directory of its own
+    ray = _connect(address)
+    cpus, gpus = run_context.recipe.threads or 1, int(run_context.device.type == "cuda")
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1)(_train_cohort)
+    images = ray.put(_images_to_arrays(run_context.images))
+    recipe = with_absolute_paths(run_context.recipe.to_dict())  # a worker has another working directory
     trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done = {
         cohort.key: known for cohort in plan.cohorts if (known := run_context.directory.cohort(cohort.key).finished())
@@ -73,13 +72,15 @@ def train_cohorts_on_cluster(
             for cohort in plan.cohorts:
                 waiting = cohort.key not in done and cohort not in running.values()
                 if waiting and is_ready(cohort, trained_in, done):
-                    about = (recipe, most, cohort.key, _needed(run_context, cohort), make_stop_rule(cohort))
-                    running[task.remote(images, *about, dict(run_context.losses), dict(run_context.models))] = cohort
-            ended, _ = ray.wait(list(running), num_returns=1, timeout=SECONDS_BETWEEN_LOOKS)
-            for reference in ended:
+                    files, stop_rule = _input_files(run_context, cohort), make_stop_rule(cohort)
+                    functions = dict(run_context.losses), dict(run_context.models)
+                    reference = task.remote(images, recipe, max_learners, cohort.key, files, stop_rule, *functions)
+                    running[reference] = cohort
+            finished, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
+            for reference in finished:
                 cohort = running.pop(reference)
-                done[cohort.key] = _laid_down(run_context.directory, cohort, _answer(ray, reference))
-                _tell(run_context.directory, cohort, make_watcher)
+                done[cohort.key] = _write_cohort(run_context.directory, cohort, _task_result(ray, reference))
+                _show_last_epochs(run_context.directory, cohort, make_watcher)
             stop.check()
     finally:
         for reference in running:
@@ -87,34 +88,34 @@ def train_cohorts_on_cluster(
     return done
 
 
-def _connected(address: str) -> Any:
+def _connect(address: str) -> Any:
     try:
         ray: Any = importlib.import_module("ray")
     except ImportError as error:
-        raise LimbeckError("--ray: takes Ray: pip install 'limbeck[ray]'") from error
+        raise LimbeckError("--ray: needs Ray: pip install 'limbeck[ray]'") from error
     if not ray.is_initialized():
         try:
-            _knock(address)
-            with _own_signals():
-                where = {} if address == "local" else {"address": address}
-                ray.init(**where, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
+            _check_reachable(address)
+            with _keep_signal_handlers():
+                options = {} if address == "local" else {"address": address}
+                ray.init(**options, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
         except (OSError, ValueError, RuntimeError) as error:
-            raise LimbeckError(f"--ray {address}: no cluster answers there: {one_line(error)}") from error
+            raise LimbeckError(f"--ray {address}: cannot reach a cluster: {one_line(error)}") from error
     return ray
 
 
-def _knock(address: str) -> None:
-    """See whether anything answers at `host:port`: Ray itself would try for minutes. Raises OSError."""
+def _check_reachable(address: str) -> None:
+    """Raise OSError if nothing listens at `host:port`: Ray itself would try for minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if colon and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=SECONDS_TO_ANSWER).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
 
 
 @contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray puts a SIGTERM handler of its own in place of ours, which would end the sweep without a word."""
-    here = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if here else {}
+def _keep_signal_handlers() -> Iterator[None]:
+    """Restore our signal handlers: Ray installs one for SIGTERM, which would end the sweep without a message."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if in_main_thread else {}
     try:
         yield
     finally:
@@ -122,11 +123,7 @@ def _own_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _cpus(run_context: RunContext) -> int:
-    return run_context.recipe.threads or 1
-
-
-def _answer(ray: Any, reference: Any) -> Files:
+def _task_result(ray: Any, reference: Any) -> Files:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
@@ -134,8 +131,8 @@ def _answer(ray: Any, reference: Any) -> Files:
         raise LimbeckError(f"--ray: a task failed: {' '.join(str(cause).split())[-300:]}") from error
 
 
-def _plain(images: Images) -> dict[str, Any]:
-    """Images as arrays that Ray hands over without a copy."""
+def _images_to_arrays(images: Images) -> dict[str, Any]:
+    """The images as arrays, which Ray shares without a copy."""
     splits = {name: getattr(images, name) for name in ("train", "validation", "test")}
     return {
         "splits": {name: (split.images.cpu().numpy(), split.labels.cpu().numpy()) for name, split in splits.items()},
@@ -147,79 +144,74 @@ def _plain(images: Images) -> dict[str, Any]:
     }
 
 
-def _images(plain: Mapping[str, Any]) -> Images:
+def _images_from_arrays(arrays: Mapping[str, Any]) -> Images:
+    """The inverse of `_images_to_arrays`."""
+
     def split(name: str) -> Split:
-        pixels, labels = (torch.from_numpy(array.copy()) for array in plain["splits"][name])
+        pixels, labels = (torch.from_numpy(array.copy()) for array in arrays["splits"][name])
         return Split(pixels.contiguous(memory_format=torch.channels_last), labels)
 
     return Images(
-        plain["name"],
-        plain["class_names"],
+        arrays["name"],
+        arrays["class_names"],
         split("train"),
         split("validation"),
         split("test"),
-        plain["fingerprint"],
-        Normalisation(**plain["normalisation"]),
-        plain["notes"],
+        arrays["fingerprint"],
+        Normalisation(**arrays["normalisation"]),
+        arrays["notes"],
     )
 
 
-def _needed(run_context: RunContext, cohort: CohortPlan) -> Files:
-    """The files of the trained models that a cohort listens to, and what is there of the cohort itself."""
+def _input_files(run_context: RunContext, cohort: CohortPlan) -> Files:
+    """The files of the cohort's teachers, and those of the cohort itself from an earlier start."""
     root = run_context.directory.root
     folders = [*map(run_context.directory.model, cohort.teachers), run_context.directory.cohort(cohort.key).root]
-    found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(root)): path.read_bytes() for path in found if path.suffix != ".lock"}
+    return _read_files(root, *folders)
 
 
-def _taught(
+def _train_cohort(
     images: Mapping[str, Any],
     recipe: Mapping[str, Any],
-    most: int | None,
+    max_learners: int | None,
     key: str,
-    needed: Files,
-    rule: Any,
+    input_files: Files,
+    stop_rule: Any,
     losses: CustomFunctions,
     models: CustomFunctions,
 ) -> Files:
-    """What a worker does: one cohort, in a folder of its own; gives all files of it."""
+    """The task of a worker: train one cohort in a temporary folder; returns all its files."""
     checked = Recipe.model_validate(recipe)
     torch.set_num_threads(checked.threads or 1)
     device = choose_device(checked.device)
     with tempfile.TemporaryDirectory(prefix="limbeck-task-") as folder:
         directory = RunDirectory(Path(folder))
-        _write(directory.root, needed)
-        there = _images(images)
-        train = there.train.to(device)
-        run_context = RunContext(checked, there, train, device, directory, losses, models)
-        (cohort,) = [cohort for cohort in make_plan(checked, most).cohorts if cohort.key == key]
+        _write_files(directory.root, input_files)
+        data = _images_from_arrays(images)
+        run_context = RunContext(checked, data, data.train.to(device), device, directory, losses, models)
+        (cohort,) = [cohort for cohort in make_plan(checked, max_learners).cohorts if cohort.key == key]
         files = directory.cohort(key)
-        with _no_signals() as stop:
-            files.finish(run_cohort(run_context, cohort, files, Watcher(), stop, rule))
-        made = [path for path in sorted(directory.root.rglob("*")) if path.is_file() and path.suffix != ".lock"]
-        teachers = {learner.role for learner in cohort.learners} == {"teacher"}  # others may take them over
-        return {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in made
-            if teachers or "checkpoints" not in path.parts
-        }
+        # not entered, so signals do not stop it: Ray stops workers, and retries their tasks elsewhere
+        files.finish(run_cohort(run_context, cohort, files, Watcher(), GracefulShutdown(), stop_rule))
+        with_checkpoints = {learner.role for learner in cohort.learners} == {"teacher"}  # other runs may reuse them
+        made = _read_files(directory.root, directory.root)
+        return {path: made[path] for path in made if with_checkpoints or "checkpoints" not in Path(path).parts}
 
 
-@contextlib.contextmanager
-def _no_signals() -> Iterator[GracefulShutdown]:
-    """A stop that nobody asks for: a worker is stopped by Ray, and its task tried elsewhere."""
-    yield GracefulShutdown()
+def _read_files(root: Path, *folders: Path) -> Files:
+    paths = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(root)): path.read_bytes() for path in paths if path.suffix != ".lock"}
 
 
-def _laid_down(directory: RunDirectory, cohort: CohortPlan, files: Files) -> dict[str, Any]:
-    """Put a cohort's files into the run directory, `done.json` last."""
+def _write_cohort(directory: RunDirectory, cohort: CohortPlan, files: Files) -> dict[str, Any]:
+    """Write a cohort's files into the run directory, `done.json` last; returns its content."""
     last = os.path.join("cohorts", cohort.key, "done.json")
-    _write(directory.root, {path: content for path, content in files.items() if path != last})
-    _write(directory.root, {last: files[last]})
+    _write_files(directory.root, {path: content for path, content in files.items() if path != last})
+    _write_files(directory.root, {last: files[last]})
     return read_json(directory.root / last)
 
 
-def _write(root: Path, files: Files) -> None:
+def _write_files(root: Path, files: Files) -> None:
     for name, content in files.items():
         path = root / name
         with saying_where(path):
@@ -227,7 +219,8 @@ def _write(root: Path, files: Files) -> None:
         replace(path, content)
 
 
-def _tell(directory: RunDirectory, cohort: CohortPlan, make_watcher: MakeWatcher | None) -> None:
+def _show_last_epochs(directory: RunDirectory, cohort: CohortPlan, make_watcher: MakeWatcher | None) -> None:
+    """Report the last epoch of each learner of a finished cohort."""
     if make_watcher:
         watcher = make_watcher(cohort.key, [learner.name for learner in cohort.learners])
         for learner in cohort.learners:

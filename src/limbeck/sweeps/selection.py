@@ -1,4 +1,4 @@
-"""Which setting is the best, on validation, and the recipe with which it is then tested."""
+"""Selection of the best trial on the validation set, and the recipe with which it is tested."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import Any
 
 from limbeck.errors import LimbeckError
 
-from .trials import Settings
+from .trials import MergedTrials
+
+WITHOUT_SCORE = ("failed", "not started", "pruned")
+"""How a training ends whose accuracy does not count; the first of these that a seed has is the outcome."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one arm in one setting. values: validation top-1 of each seed that ended well.
+    """The outcome of one arm in one trial. values: validation top-1 of each seed that was measured.
 
-    ended: `finished`, `patience`, `pruned` or `failed`, the worst of all seeds.
+    ended: `finished`, `patience`, `pruned`, `not started` or `failed`, the worst of all seeds.
     """
 
     values: tuple[float, ...]
@@ -24,64 +27,63 @@ class Outcome:
 
     @property
     def mean(self) -> float:
-        """What settings are compared by; one that failed or was pruned is worth nothing."""
-        if not self.values or self.ended in WORTH_NOTHING:
+        """The objective by which trials are compared; minus infinity for those that failed or were pruned."""
+        if not self.values or self.ended in WITHOUT_SCORE:
             return -math.inf
         return math.fsum(self.values) / len(self.values)
 
 
-WORTH_NOTHING = ("failed", "not started", "pruned")
-
-
 def outcomes(rows: Iterable[Mapping[str, Any]]) -> dict[str, Outcome]:
-    """By arm, from the results of learners."""
-    of_arm: dict[str, list[Mapping[str, Any]]] = {}
+    """Outcomes by arm, from the results of learners."""
+    by_arm: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        of_arm.setdefault(row["arm"], []).append(row)
-    return {arm: _outcome(found) for arm, found in of_arm.items()}
+        by_arm.setdefault(row["arm"], []).append(row)
+    return {arm: _outcome(seeds) for arm, seeds in by_arm.items()}
 
 
 def _outcome(rows: Sequence[Mapping[str, Any]]) -> Outcome:
     accuracies = [(row.get("validation") or {}).get("top1") for row in rows]
     values = tuple(float(value) for value in accuracies if value is not None and math.isfinite(value))
     ended = [row["ended"] for row in rows]
-    return Outcome(values, next((word for word in WORTH_NOTHING if word in ended), ended[0]))
+    return Outcome(values, next((word for word in WITHOUT_SCORE if word in ended), ended[0]))
 
 
-def best_of(found: Sequence[Outcome], arm: str) -> int:
-    """The number of the setting with the highest mean; of equals the first.
+def best_of(of_trials: Sequence[Outcome], arm: str) -> int:
+    """The number of the trial with the highest mean; the first of several.
 
-    Raises LimbeckError where every one failed.
+    Raises LimbeckError if all trials failed.
     """
-    means = [outcome.mean for outcome in found]
+    means = [outcome.mean for outcome in of_trials]
     if max(means) == -math.inf:
-        raise LimbeckError(f"sweep: {arm}: no setting ended well, so none can be chosen")
+        raise LimbeckError(f"sweep: {arm}: all trials failed, so none can be selected")
     return means.index(max(means))
 
 
-def chosen_recipe(settings: Settings, best: Mapping[str, int], standard: int | None) -> dict[str, Any]:
-    """The recipe of the last stage: arms that no axis touches, each swept arm at its best under its own name, and as
-    the recipe was written under `NAME.as-written`, where that is another setting.
-    """
-    tree = settings.recipe.to_dict()
-    names: dict[str, str] = {}  # variant to what it is called now
-    for arm in settings.variants[0]:
-        chosen = settings.variants[best.get(arm, 0)][arm]
-        names[chosen] = arm
-        if standard is not None and arm in best:
-            names.setdefault(settings.variants[standard][arm], f"{arm}.as-written")
-    at_best = {of[arm]: names[settings.variants[best.get(arm, 0)][arm]] for of in settings.variants for arm in of}
+def selected_recipe(trials: MergedTrials, best: Mapping[str, int], as_written: int | None) -> dict[str, Any]:
+    """The recipe for the final runs, as a tree.
 
-    def called(name: str) -> str:
-        return names.get(name) or at_best.get(name, name)
+    It has the arms that no axis changes, each swept arm with the values of its best trial under its own name, and with
+    the values of the recipe under `NAME.as-written`, if that is another trial.
+
+    best: number of the best trial by arm. as_written: number of the trial with the recipe's own values.
+    """
+    tree = trials.recipe.to_dict()
+    names: dict[str, str] = {}  # of the selected variants
+    for arm in trials.variants[0]:
+        names[trials.variants[best.get(arm, 0)][arm]] = arm
+        if as_written is not None and arm in best:
+            names.setdefault(trials.variants[as_written][arm], f"{arm}.as-written")
+    best_names = {of[arm]: names[trials.variants[best.get(arm, 0)][arm]] for of in trials.variants for arm in of}
+
+    def new_name(variant: str) -> str:
+        return names.get(variant) or best_names.get(variant, variant)
 
     students = {}
     for variant, name in names.items():
-        about = tree["students"][variant]
-        about["teacher"] = [{**voice, "name": called(voice["name"])} for voice in about["teacher"]]
-        about["baseline"] = called(about["baseline"]) if about["baseline"] else None
-        students[name] = about
-    heard = {voice["name"] for about in students.values() for voice in about["teacher"]}
-    teachers = {name: about for name, about in tree["teachers"].items() if name in heard}
-    heard |= {voice["name"] for about in teachers.values() for voice in about["teacher"]}
-    return tree | {"students": students, "teachers": {n: a for n, a in tree["teachers"].items() if n in heard}}
+        student = tree["students"][variant]
+        student["teacher"] = [{**teacher, "name": new_name(teacher["name"])} for teacher in student["teacher"]]
+        student["baseline"] = new_name(student["baseline"]) if student["baseline"] else None
+        students[name] = student
+    used = {teacher["name"] for student in students.values() for teacher in student["teacher"]}
+    used |= {teacher["name"] for name in used & set(tree["teachers"]) for teacher in tree["teachers"][name]["teacher"]}
+    return tree | {"students": students, "teachers": {n: t for n, t in tree["teachers"].items() if n in used}}

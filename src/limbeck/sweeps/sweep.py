@@ -1,4 +1,4 @@
-"""A sweep: many settings in few cohorts, one chosen on validation, that one run with all seeds and tested once."""
+"""A sweep: trials in shared cohorts, selection on the validation set, final runs of the best trial with all seeds."""
 
 from __future__ import annotations
 
@@ -32,19 +32,23 @@ from limbeck.storage.atomic import make_folder, read_json, saying_where, write_j
 from limbeck.storage.sweep_directory import SweepDirectory
 from limbeck.training.device import choose_device
 
-from .context import SweepContext, take_teachers_over
-from .search import Found, first_settings, search, untested
-from .selection import best_of, chosen_recipe
-from .shared_store import Board
-from .trials import Source, as_written, combine
+from .context import SweepContext, reuse_teachers
+from .search import SearchState, first_trials, search, search_recipe
+from .selection import best_of, selected_recipe
+from .shared_store import SharedStore
+from .trials import RecipeSource, merge_trials, trial_as_written
 
-OF_THE_MACHINE = ("data", "threads", "device", "save_every_seconds", "keep_checkpoints")
-"""What may differ between machines that share a sweep; the images themselves may not."""
+MACHINE_KEYS = ("data", "threads", "device", "save_every_seconds", "keep_checkpoints")
+"""Recipe keys that may differ between machines that share a sweep; the images themselves may not."""
+NO_AXES = "sweep: the recipe has no `sweep:` section with axes; `limbeck run` trains it as it is"
 
 
 @dataclass(frozen=True)
 class Swept:
-    """A finished sweep. folder: its directory. result: what `result.json` says. report: the page."""
+    """A finished sweep. folder: its directory. result: the content of `result.json`. report: path of the report.
+
+    was_finished: whether it had finished before this call.
+    """
 
     folder: Path
     result: dict[str, Any]
@@ -53,7 +57,7 @@ class Swept:
 
     @property
     def failed(self) -> tuple[str, ...]:
-        """Names of the learners of what was chosen that failed: they diverged, or their teacher did."""
+        """Names of the learners of the final runs that failed: they diverged, or their teacher did."""
         return tuple(failures(self.result["chosen"]))
 
 
@@ -70,53 +74,56 @@ def sweep(
     command: str | None = None,
     ray: str | None = None,
 ) -> Swept:
-    """Try the settings of a recipe's `sweep:` section, or go on with it; the arguments are those of `run`.
+    """Run or resume the trials of a recipe's `sweep:` section; the other arguments are those of `run`.
 
-    Several processes may do so at once on one directory: they share the cohorts, and what one that dies leaves the
-    others take over. Machines without a common disk do so through a database (`sweep.storage`), each in a directory of
-    its own. The test split is read for the chosen setting alone, at the end.
-    ray: the address of a Ray cluster that does the work (`auto`, `ray://…`, `local`).
-    Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
+    Several processes can work on one directory at once: they share the cohorts, and take over those of a process that
+    dies. Machines without a common disk share them through a database (`sweep.storage`), each with its own directory.
+    The held-out test set is evaluated at the end, for the selected trials only.
+
+    ray: the address of a Ray cluster for the training (`auto`, `ray://…`, `local`).
+
+    Raises LimbeckError for errors that the user can fix, and `Stopped` after Ctrl-C or SIGTERM, with everything
+    saved.
     """
     check_run(
         recipe, overrides, folder=folder, name=name, losses=losses, models=models, make_watcher=make_watcher
     )  # fmt: skip
-    source = Source(recipe, tuple(overrides), losses, models)
-    whole = source.read()
-    if whole.sweep is None:
-        raise LimbeckError("sweep: the recipe has no `sweep:` section with axes to try; `limbeck run` runs it as it is")
+    source = RecipeSource(recipe, tuple(overrides), losses, models)
+    checked = source.read()
+    if checked.sweep is None:
+        raise LimbeckError(NO_AXES)
     if under_torchrun():
-        raise LimbeckError("sweep: torchrun is for `limbeck run`; several `limbeck sweep` share their work without it")
-    if ray is not None and whole.sweep.storage is not None:
-        raise LimbeckError("sweep.storage: shares the work without Ray; leave out one of the two")
-    directory = SweepDirectory(Path(folder) / checked_name(name or whole.name))
-    with directory.shared(whole.to_dict(), fresh=fresh), GracefulShutdown() as stop:
+        raise LimbeckError("sweep: torchrun is for `limbeck run`; several `limbeck sweep` share the work without it")
+    if ray is not None and checked.sweep.storage is not None:
+        raise LimbeckError("sweep.storage: cannot be combined with --ray; use one of them")
+    directory = SweepDirectory(Path(folder) / checked_name(name or checked.name))
+    with directory.shared(checked.to_dict(), fresh=fresh), GracefulShutdown() as stop:
         must_be_as_begun(directory.root, losses, models, trained=directory.batch(0).has_trained())
         if directory.result.exists():
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
-        if whole.threads:
-            torch.set_num_threads(whole.threads)
-        images = load_images(whole.data)
-        board = _board(directory, whole, images)
+        if checked.threads:
+            torch.set_num_threads(checked.threads)
+        images = load_images(checked.data)
+        store = _open_store(directory, checked, images)
         if command is None and not (losses or models):
             options = {"folder": folder, "name": name, "fresh": fresh, "ray": ray}
             command = python_call("sweep", recipe, overrides, options)
-        context = SweepContext(directory, source, whole.sweep, images, choose_device(whole.device), board, ray)
+        context = SweepContext(directory, source, checked.sweep, images, choose_device(checked.device), store, ray)
         stop.check()
-        tried = combine(source, whole.sweep, first_settings(source, whole.sweep)).recipe
-        check_before_training(tried, images, models, losses=losses)
+        merged = merge_trials(source, checked.sweep, first_trials(source, checked.sweep)).recipe
+        check_before_training(merged, images, models, losses=losses)
         if not directory.batch(0).has_trained():
-            check_ready_arms(tried, images, context.device, models, say_of_files(tried, make_watcher))
-        found = search(context, make_watcher, stop)
-        result = _choose_and_test(context, found, make_watcher, stop, command)
+            check_ready_arms(merged, images, context.device, models, say_of_files(merged, make_watcher))
+        state = search(context, make_watcher, stop)
+        result = _select_and_test(context, state, make_watcher, stop, command)
         with directory.deciding():
-            if directory.result.exists():  # another process was the last
+            if directory.result.exists():  # another process finished first
                 result = read_json(directory.result)
             else:
                 result |= {
-                    "recipe": whole.to_dict(),
-                    "search_seconds": covered(found.spans),
-                    "search_compute_seconds": summed(found.spans),
+                    "recipe": checked.to_dict(),
+                    "search_seconds": covered(state.spans),
+                    "search_compute_seconds": summed(state.spans),
                 }
                 write_sweep_report(directory.root, result)
                 write_json(directory.result, result)
@@ -124,80 +131,80 @@ def sweep(
 
 
 def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> list[str]:
-    """The settings of a sweep and the cohorts of its search, in lines for a person; nothing is trained."""
-    source = Source(recipe, tuple(overrides))
-    whole = source.read()
-    if whole.sweep is None:
-        raise LimbeckError("sweep: the recipe has no `sweep:` section with axes to try; `limbeck run` runs it as it is")
-    settings = first_settings(source, whole.sweep)
-    combined = combine(source, whole.sweep, settings)
-    searched = untested(combined.recipe, whole.sweep)
-    images = load_images(whole.data)
+    """The trials of a sweep and the cohorts of its search, as lines of text; nothing is trained."""
+    source = RecipeSource(recipe, tuple(overrides))
+    checked = source.read()
+    if checked.sweep is None:
+        raise LimbeckError(NO_AXES)
+    trials = first_trials(source, checked.sweep)
+    searched = search_recipe(merge_trials(source, checked.sweep, trials).recipe, checked.sweep)
+    images = load_images(checked.data)
     check_before_training(searched, images, NO_FUNCTIONS, published=False)
     measured: list[str] = []
-    check_ready_arms(searched, images, choose_device(whole.device), NO_FUNCTIONS, measured.append)
-    lines = [f"{whole.name}: {len(settings)} settings of {', '.join(whole.sweep.axes)}", ""]
-    for number, setting in enumerate(settings):
-        lines.append(f"{number:>5}  " + ", ".join(f"{axis} {value}" for axis, value in setting.items()))
-    lines += ["", f"{'cohort of the search':<32}{'learners':>9}{'epochs':>8}"]
-    for cohort in make_plan(searched, whole.sweep.cohort).cohorts:
+    check_ready_arms(searched, images, choose_device(checked.device), NO_FUNCTIONS, measured.append)
+    lines = [f"{checked.name}: {len(trials)} trials over {', '.join(checked.sweep.axes)}", ""]
+    for number, trial in enumerate(trials):
+        lines.append(f"{number:>5}  " + ", ".join(f"{axis} {value}" for axis, value in trial.items()))
+    lines += ["", f"{'search cohort':<32}{'learners':>9}{'epochs':>8}"]
+    for cohort in make_plan(searched, checked.sweep.cohort).cohorts:
         epochs = max(searched.arms()[learner.arm].epochs or 0 for learner in cohort.learners)
         lines.append(f"{cohort.key:<32}{len(cohort.learners):>9}{epochs:>8}")
     return [*lines, *([""] if measured else []), *measured]
 
 
-def _board(directory: SweepDirectory, whole: Recipe, images: Images) -> Board | None:
-    """Where machines without a common disk share the work. Raises LimbeckError where it is another recipe's."""
-    if whole.sweep is None or whole.sweep.storage is None:
+def _open_store(directory: SweepDirectory, recipe: Recipe, images: Images) -> SharedStore | None:
+    """The store of `sweep.storage`, if there is one. Raises LimbeckError if it holds a sweep of another recipe."""
+    if recipe.sweep is None or recipe.sweep.storage is None:
         return None
-    board = Board(directory.root.name, whole.sweep.storage)
-    recipe = {key: value for key, value in whole.to_dict().items() if key not in OF_THE_MACHINE}
-    own = fingerprint({**recipe, "images": images.fingerprint})
-    if board.agree("recipe", {"fingerprint": own})["fingerprint"] != own:
+    store = SharedStore(directory.root.name, recipe.sweep.storage)
+    shared = {key: value for key, value in recipe.to_dict().items() if key not in MACHINE_KEYS}
+    own = fingerprint({**shared, "images": images.fingerprint})
+    if store.setdefault("recipe", {"fingerprint": own})["fingerprint"] != own:
         raise LimbeckError(
-            f"sweep.storage: another recipe or other images are swept there as {directory.root.name!r}; give a --name"
+            f"sweep.storage: holds a sweep {directory.root.name!r} of another recipe or other images; give a --name"
         )
-    return board
+    return store
 
 
-def _choose_and_test(
-    context: SweepContext, found: Found, make_watcher: MakeWatcher | None, stop: GracefulShutdown, command: str | None
-) -> dict[str, Any]:
-    """Run what was chosen with all seeds, beside the setting as written and the baseline, and read the test split."""
-    written = as_written(context.source, context.sweep)
-    standard = found.settings.index(written) if written in found.settings else None
-    best = {arm: best_of([of[arm] for of in found.outcomes], arm) for arm in found.swept}
-    combined = combine(context.source, context.sweep, found.settings)
+def _select_and_test(
+    context: SweepContext, state: SearchState, make_watcher: MakeWatcher | None, stop: GracefulShutdown,
+    command: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Run the best trial of each arm, the trial as written and the baseline with all seeds, and test them."""
+    own_values = trial_as_written(context.source, context.sweep)
+    as_written = state.trials.index(own_values) if own_values in state.trials else None
+    best = {arm: best_of([of[arm] for of in state.outcomes], arm) for arm in state.swept}
+    merged = merge_trials(context.source, context.sweep, state.trials)
     recipe = load_recipe(
-        chosen_recipe(combined, best, standard), losses=context.source.losses, models=context.source.models
-    )  # fmt: skip
+        selected_recipe(merged, best, as_written), losses=context.source.losses, models=context.source.models
+    )
     directory = context.directory.chosen
     with context.directory.deciding():
         with saying_where(directory.root):
             make_folder(directory.root)
         directory.claim(recipe.to_dict())
     run_context = context.run_context(recipe, directory)
-    take_teachers_over(context.directory.batch(0), directory, recipe, make_plan(recipe))
-    plan, done = context.work(run_context, None, make_watcher, stop)
+    reuse_teachers(context.directory.batch(0), directory, recipe, make_plan(recipe))
+    plan, done = context.train(run_context, None, make_watcher, stop)
     result = results(run_context, plan, done)
     result["command"] = command
     with context.directory.deciding():
         if not directory.result.exists():
             write_report(directory.root, result, curves(run_context, plan))
             write_json(directory.result, result)
-    first = found.outcomes[0]
-    fixed = {arm: [list(first[arm].values)] for arm in first if arm not in found.swept}
+    first = state.outcomes[0]
+    fixed = {arm: [list(first[arm].values)] for arm in first if arm not in state.swept}
     return {
         "command": result["command"],
         "environment": environment(context.device),
         "axes": list(context.sweep.axes),
         "search_seeds": list(context.sweep.seeds or recipe.seeds[:1]),
         "views_seed": recipe.views.seed,
-        "settings": found.settings,
-        "validation": {**fixed, **{arm: [list(of[arm].values) for of in found.outcomes] for arm in found.swept}},
-        "ended": {arm: [of[arm].ended for of in found.outcomes] for arm in found.swept},
-        "swept": found.swept,
+        "settings": state.trials,
+        "validation": {**fixed, **{arm: [list(of[arm].values) for of in state.outcomes] for arm in state.swept}},
+        "ended": {arm: [of[arm].ended for of in state.outcomes] for arm in state.swept},
+        "swept": state.swept,
         "best": best,
-        "standard": standard,
+        "standard": as_written,
         "chosen": result,
     }
