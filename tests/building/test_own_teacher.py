@@ -182,10 +182,10 @@ def test_it_is_measured_by_evaluate_as_by_a_run(trained: Path, tmp_path: Path) -
     [
         ({"arm": "mien"}, "did you mean 'mine'"),
         ({"arm": "kd"}, "is trained by the recipe"),
-        ({}, "say which of its arms, as in --arm"),
-        ({"arm": "mine", "source": "digits"}, "the recipe says which model and data"),
-        ({"checkpoint": "bare.safetensors"}, "say whose weights, as in --model"),
-        ({"checkpoint": "bare.safetensors", "model": "lightweight_cnn"}, "name them, as in folder:photos"),
+        ({}, "name one of its arms, as in --arm"),
+        ({"arm": "mine", "source": "digits"}, "the recipe names the model and the data"),
+        ({"checkpoint": "bare.safetensors"}, "name its model, as in --model"),
+        ({"checkpoint": "bare.safetensors", "model": "lightweight_cnn"}, "add the source, as in folder:photos"),
         ({"checkpoint": "bare.safetensors", "model": "lightweight_cn", "source": "digits"}, "did you mean 'lightwei"),
     ],
 )

@@ -37,12 +37,12 @@ def test_what_was_taken_is_said(checkpoint: Path, tmp_path: Path) -> None:
     assert written["head.weight"].dtype == torch.float16
     assert lines[0] == f"{tmp_path}/w.safetensors: {len(written)} tensors, {parameters:,} parameters, float16"
     assert lines[1:4] == [
-        "  taken: model",
-        "  also in it: model_ema (--key model_ema takes it instead)",
-        "  taken off all names: module.",
+        "  imported key: model",
+        "  other weights in the file: model_ema (import them with --key model_ema)",
+        "  prefix removed from all names: module.",
     ]
     assert lines[4].startswith("  names: ")
-    assert lines[5] == "  passed over, of no known class: argparse.Namespace"
+    assert lines[5] == "  ignored objects of unknown classes: argparse.Namespace"
     assert lines[6] == "  fits: resnet, 7 classes"
 
 
@@ -53,7 +53,7 @@ def test_a_dry_run_writes_nothing(checkpoint: Path, tmp_path: Path, monkeypatch:
     )
     assert done.exit_code == 0, done.output
     assert "not written (--dry-run)" in done.output
-    assert "taken: model_ema" in done.output
+    assert "imported key: model_ema" in done.output
     assert "fits: resnet, 7 classes" in done.output
     assert [path.name for path in tmp_path.iterdir()] == ["c.pth"]
 
@@ -80,8 +80,8 @@ def test_what_does_not_fit_is_not_written(asked: dict, said: str, dry_run: bool,
     [
         ({"model": "resnt20"}, "did you mean 'resnet20'"),
         ({"model": "resnet", "options": ["dept=8"]}, "--model resnet: dept: .* did you mean 'depth'"),
-        ({"classes": 7}, "--classes 7: is of a model; name it too"),
-        ({"options": ["depth=8"]}, "depth=8: is of a model; name it too"),
+        ({"classes": 7}, "--classes 7: needs a model"),
+        ({"options": ["depth=8"]}, "depth=8: needs a model"),
     ],
 )
 def test_words_that_make_no_sense(asked: dict, said: str, checkpoint: Path, tmp_path: Path) -> None:

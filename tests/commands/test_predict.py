@@ -65,9 +65,9 @@ def test_json_has_all_files_and_why_one_is_missing(home: Path, limbeck: Limbeck)
     ("words", "said"),
     [
         (["nowhere.png"], "nowhere.png: no such file or folder"),
-        (["empty"], "empty: this folder holds no image"),
+        (["empty"], "empty: this folder has no images"),
         (["photos/red/spoilt.jpg"], "not an image"),
-        (["photos", "--json", "--csv"], "takes one of them"),
+        (["photos", "--json", "--csv"], "give one of them"),
     ],
 )
 def test_nothing_to_predict_is_an_error(home: Path, limbeck: Limbeck, words: list[str], said: str) -> None:

@@ -83,13 +83,13 @@ def test_a_terminal_keeps_how_every_cohort_stood() -> None:
     assert ["large-seed0", "3", "0.3333", "80.00%", "80.00%", "0.05", "1,234"] in rows
     assert ["a-seed0", "2", "0.5000", "70.00%", "70.00%", "0.05", "1,234"] in rows
     assert ["b-seed0", "2", "0.5000", "69.00%", "69.00%", "0.05", "1,234"] in rows
-    assert ["epoch", "loss", "validation", "best", "rate", "images/s"] in rows
+    assert ["epoch", "loss", "validation", "best", "lr", "images/s"] in rows
     assert "passed over: [a thing]" in lines
     assert "test split" in lines, "what comes after has a line of its own"
     assert sum(row[:1] == ["large-seed0"] for row in rows) == 1, "nothing is left twice"
 
 
-def test_a_narrow_terminal_leaves_rate_and_speed_out() -> None:
+def test_a_narrow_terminal_omits_learning_rate_and_speed() -> None:
     with terminal(60) as term:
         with RunDisplay(term.console) as display:
             train(display.watch("students", ["baseline-seed0"]), ["baseline-seed0"], 2)
@@ -112,7 +112,7 @@ def test_a_file_is_no_terminal_even_where_colours_are_forced(tmp_path: Path, mon
         assert RunDisplay(Console(file=file)).live is None
 
 
-def test_a_run_tells_its_rate_and_speed(tmp_path: Path) -> None:
+def test_a_run_reports_learning_rate_and_speed(tmp_path: Path) -> None:
     tree = {
         "name": "speed",
         "threads": 1,

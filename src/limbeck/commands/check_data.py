@@ -1,4 +1,4 @@
-"""What a data source holds, in lines for a person: `limbeck check`."""
+"""`limbeck check`: the classes, sizes, duplicates and problems of a data source."""
 
 from __future__ import annotations
 
@@ -20,59 +20,60 @@ from limbeck.storage.atomic import replace
 
 from .evaluate import data_of
 
-PAIRS_SHOWN = 10
+MAX_PAIRS = 10
 
 
 @dataclass(frozen=True)
-class Checked:
-    """lines: for a person. sound: whether nothing is spoilt."""
+class DataReport:
+    """lines: a description. sound: whether there are no problems."""
 
     lines: list[str]
     sound: bool
 
 
-def check_source(source: str, options: Sequence[str] = (), out: Path | None = None, *, width: int = 100) -> Checked:
-    """Look at every image of a source, and say what there is and what is wrong.
+def check_source(source: str, options: Sequence[str] = (), out: Path | None = None, *, width: int = 100) -> DataReport:
+    """Decode every image of a source and describe what it holds.
 
-    out: a file for all that is spoilt, one in a line, which holds nothing where nothing is.
-    Raises LimbeckError where there is no such source, or `out` cannot be written.
+    out: a file to write all problems to, one per line; it is empty if there are none.
+    Raises LimbeckError if there is no such source, or `out` cannot be written.
     """
     data = data_of(source, options)
     assert data is not None
-    seen = _examined(source, dict(data.options))
+    examination = _examine(source, dict(data.options))
     if out is not None:
-        lines = [printable(str(spoilt)) for spoilt in seen.spoilt]
+        lines = [printable(str(problem)) for problem in examination.spoilt]
         replace(out, "".join(f"{line}\n" for line in lines).encode())
-    return Checked(_described(source, seen, out, width), not seen.spoilt)
+    return DataReport(_describe(source, examination, out, width), not examination.spoilt)
 
 
-def _examined(source: str, options: dict[str, object]) -> Examination:
+def _examine(source: str, options: dict[str, object]) -> Examination:
     entry = registry.find("data", source)
-    if wrong := registry.check_options(entry, options):
-        raise LimbeckError(f"{wrong[0][0]}: {wrong[0][1]}")
-    take = getattr(sys.modules[registry.load(entry).__module__], "inventory", None)
-    if take is None:  # an archive of known contents: what it holds is decoded as it is used
+    if errors := registry.check_options(entry, options):
+        raise LimbeckError(f"{errors[0][0]}: {errors[0][1]}")
+    inventory = getattr(sys.modules[registry.load(entry).__module__], "inventory", None)
+    if inventory is None:  # an archive with known contents: checked as it is stored
         return of_dataset(build(source, options))
-    # What is looked at are the files as they are, whatever size they will be stored at.
+    # Files are checked in their own size, whatever size they will be stored in.
     options = {name: value for name, value in options.items() if name not in ("image_size", "spoilt")}
-    return of_inventory(take(registry.split_name(source)[1], **options), source)
+    return of_inventory(inventory(registry.split_name(source)[1], **options), source)
 
 
-def _described(source: str, seen: Examination, out: Path | None, width: int) -> list[str]:
-    total = seen.sizes.total()
-    lines = [f"{source}: {len(seen.class_names):,} classes, {total:,} images that can be used", *seen.notes, ""]
-    splits = [split for split in SPLITS if split in seen.counts]
+def _describe(source: str, examination: Examination, out: Path | None, width: int) -> list[str]:
+    total = examination.sizes.total()
+    classes = len(examination.class_names)
+    lines = [f"{source}: {classes:,} classes, {total:,} usable images", *examination.notes, ""]
+    splits = [split for split in SPLITS if split in examination.counts]
     rows = [
-        [printable(name), *(f"{seen.counts[split][label]:,}" for split in splits)]
-        for label, name in enumerate(seen.class_names)
+        [printable(name), *(f"{examination.counts[split][label]:,}" for split in splits)]
+        for label, name in enumerate(examination.class_names)
     ]
-    rows.append(["all", *(f"{seen.counts[split].sum():,}" for split in splits)])
+    rows.append(["all", *(f"{examination.counts[split].sum():,}" for split in splits)])
     lines += [*plain_table(["class", *splits], rows, width), ""]
     if "validation" not in splits:
-        lines += ["no validation split of its own: it is held out of train (data.validation)", ""]
+        lines += ["no validation split: images are held out from train (data.validation)", ""]
     if total:
-        lines += [_sizes(seen.sizes), *_duplicates(seen)]
-    lines += _spoilt(seen, out)
+        lines += [_sizes(examination.sizes), *_duplicates(examination)]
+    lines += _problems(examination, out)
     return lines
 
 
@@ -83,36 +84,37 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> str:
     shorter = sorted(min(shape) for shape in sizes.elements())
     longer = max(max(shape) for shape in sizes)
     return (
-        f"sizes: {len(sizes):,} different ones; the shorter side {shorter[0]:,} to {shorter[-1]:,} px, "
-        f"in the middle {statistics.median_low(shorter):,}; the longest side {longer:,}"
+        f"sizes: {len(sizes):,} different sizes; shorter side {shorter[0]:,} to {shorter[-1]:,} px "
+        f"(median {statistics.median_low(shorter):,}), longest side {longer:,} px"
     )
 
 
-def _duplicates(seen: Examination) -> list[str]:
-    if not seen.twice:
+def _duplicates(examination: Examination) -> list[str]:
+    if not examination.twice:
         return ["duplicates: none"]
-    across = [pair for pair in seen.twice if pair[0].split != pair[1].split]
-    differing = [pair for pair in seen.twice if pair[0].label != pair[1].label]
-    first = f"duplicates: {len(seen.twice):,} images are pixel for pixel equal to an earlier one"
-    lines = [f"{first}; {len(across):,} of them to one of another split, {len(differing):,} to one of another class"]
-    worst = [*differing, *across, *seen.twice]
-    for one, other in list(dict.fromkeys(worst))[:PAIRS_SHOWN]:
-        names = seen.class_names[one.label], seen.class_names[other.label]
+    across = [pair for pair in examination.twice if pair[0].split != pair[1].split]
+    differing = [pair for pair in examination.twice if pair[0].label != pair[1].label]
+    count = f"duplicates: {len(examination.twice):,} images are identical to an earlier one, pixel for pixel"
+    lines = [f"{count}: {len(across):,} of them in another split, {len(differing):,} in another class"]
+    worst = [*differing, *across, *examination.twice]
+    for one, other in list(dict.fromkeys(worst))[:MAX_PAIRS]:
+        names = examination.class_names[one.label], examination.class_names[other.label]
         classes = f" ({names[0]} and {names[1]})" if one.label != other.label else ""
         lines.append(printable(f"  {one.where} = {other.where}{classes}"))
-    if len(seen.twice) > PAIRS_SHOWN:
-        lines.append(f"  and {len(seen.twice) - PAIRS_SHOWN:,} more")
+    if len(examination.twice) > MAX_PAIRS:
+        lines.append(f"  and {len(examination.twice) - MAX_PAIRS:,} more")
     return lines
 
 
-def _spoilt(seen: Examination, out: Path | None) -> list[str]:
-    if not seen.spoilt:
-        return ["spoilt: none"]
-    lines = [f"spoilt: {len(seen.spoilt):,} images or folders cannot be used (data.spoilt=skip leaves images out)"]
-    lines += [f"  {printable(str(spoilt))}" for spoilt in seen.spoilt[:SHOWN]]
-    if len(seen.spoilt) > SHOWN:
-        where = f"all are in {out}" if out else "--out FILE writes all of them"
-        lines.append(f"  and {len(seen.spoilt) - SHOWN:,} more; {where}")
+def _problems(examination: Examination, out: Path | None) -> list[str]:
+    if not examination.spoilt:
+        return ["problems: none"]
+    count = len(examination.spoilt)
+    lines = [f"problems: {count:,} images or folders cannot be used (data.spoilt=skip leaves such images out)"]
+    lines += [f"  {printable(str(problem))}" for problem in examination.spoilt[:SHOWN]]
+    if count > SHOWN:
+        where = f"all of them are in {out}" if out else "--out FILE writes all of them"
+        lines.append(f"  and {count - SHOWN:,} more; {where}")
     elif out:
         lines.append(f"written to {out}")
     return lines

@@ -1,4 +1,4 @@
-"""What there is on this machine, in lines for a person."""
+"""`limbeck doctor`: versions, device, precision, data sets and disk space of this machine."""
 
 from __future__ import annotations
 
@@ -22,27 +22,29 @@ ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz", "tiny-imagenet-
 
 
 def examine() -> list[tuple[str, str]]:
-    """Pairs of what and how it is."""
+    """Pairs of a name and a description, both text."""
     device = choose_device("auto")
-    facts = environment(device)
-    bf16 = "in the hardware" if has_fast_bfloat16(device) else "emulated: float32 is used"
-    found = [
-        ("limbeck", f"{facts['limbeck']}, Python {facts['python']}, {facts['system']}"),
-        ("torch", str(facts["torch"])),
-        ("device", f"{device} ({facts['device_name']})"),
+    versions = environment(device)
+    bf16 = (
+        "supported by the hardware" if has_fast_bfloat16(device) else "not supported by the hardware; float32 is used"
+    )
+    rows = [
+        ("limbeck", f"{versions['limbeck']}, Python {versions['python']}, {versions['system']}"),
+        ("torch", str(versions["torch"])),
+        ("device", f"{device} ({versions['device_name']})"),
         ("bfloat16", bf16),
-        ("threads", f"{torch.get_num_threads()} of {facts['cores']} cores"),
+        ("threads", f"{torch.get_num_threads()} of {versions['cores']} cores"),
     ]
     for package, extra in OPTIONAL.items():
-        found.append((package, _version(package) or f"not here: pip install 'limbeck[{extra}]'"))
+        rows.append((package, _version(package) or f"not installed: pip install 'limbeck[{extra}]'"))
     for archive in ARCHIVES:
-        place = data_folder() / archive
-        found.append((archive, str(place) if place.exists() else "not here; fetched when a recipe asks for it"))
+        path = data_folder() / archive
+        rows.append((archive, str(path) if path.exists() else "not downloaded yet; fetched when a recipe uses it"))
     entries = cache.entries()
-    found.append(("decoded images", f"{len(entries)} sets, {cache.size() / 2**20:,.0f} MB in {cache.location()}"))
-    for what, folder in (("data folder", data_folder()), ("cache folder", cache_folder())):
-        found.append((what, f"{folder} ({_free(folder) / 2**30:,.1f} GB free)"))
-    return found
+    rows.append(("image cache", f"{len(entries)} data sets, {cache.size() / 2**20:,.0f} MB in {cache.location()}"))
+    for name, folder in (("data folder", data_folder()), ("cache folder", cache_folder())):
+        rows.append((name, f"{folder} ({_free(folder) / 2**30:,.1f} GB free)"))
+    return rows
 
 
 def _version(package: str) -> str | None:

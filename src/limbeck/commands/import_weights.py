@@ -1,4 +1,4 @@
-"""`limbeck import`: others' weights into safetensors, what was taken, and whether it fits a model."""
+"""`limbeck import`: convert weights of other programs to safetensors, and check that they fit a model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from limbeck.recipes.recipe import NameWithOptions
 from limbeck.weights.import_checkpoint import Imported, import_weights
 from limbeck.weights.load import classes_of_head, mismatch
 
-MOST_NAMES = 4
-ANY_CLASSES = 2  # what a model is built with where the number of classes is the file's affair
+MAX_NAMES = 4
+ANY_CLASSES = 2  # for building a model if the file decides on the number of classes
 PRECISIONS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -31,61 +31,61 @@ def import_file(
     classes: int | None = None,
     dry_run: bool = False,
 ) -> list[str]:
-    """Import a file and say what was taken, in lines.
+    """Import a file; returns a description in lines.
 
-    out: the file to write; None is the file's name with `.safetensors`, in the working directory.
-    model: a model's name, which the weights must fit. options: its own, as in `depth=20`. classes: how many it answers
-    for; None takes the file's number. dry_run: say it and write nothing.
+    out: the file to write (None: the file's name with `.safetensors`, in the working directory).
+    model: name of a model that the weights must fit. options: of the model, as in `depth=20`. classes: its number of
+    classes (None: that of the file). dry_run: write nothing.
 
-    Raises LimbeckError, with nothing written, for what `import_weights` refuses and where the weights do not fit.
+    Raises LimbeckError, without writing anything, if the file cannot be imported or the weights do not fit.
     """
     if model is None and (options or classes is not None):
         given = options[0] if options else f"--classes {classes}"
-        raise LimbeckError(f"{given}: is of a model; name it too, as in --model resnet20")
-    said: list[str] = []
-    check = None if model is None else _check(file, model, options, classes, said)
+        raise LimbeckError(f"{given}: needs a model, as in --model resnet20")
+    check_lines: list[str] = []
+    check = None if model is None else _check(file, model, options, classes, check_lines)
     target = out or Path(f"{file.stem}.safetensors")
     done = import_weights(file, target, key=key, check=check, dry_run=dry_run)
-    return [printable(line) for line in [*_described(done, dry_run), *said]]
+    return [printable(line) for line in [*_describe(done, dry_run), *check_lines]]
 
 
-def _described(done: Imported, dry_run: bool) -> list[str]:
-    most_first = sorted(done.precisions.items(), key=lambda item: -item[1])
-    precisions = [PRECISIONS.get(name, name) for name, _ in most_first if name[0] in "FB" and name != "BOOL"]
+def _describe(done: Imported, dry_run: bool) -> list[str]:
+    by_count = sorted(done.precisions.items(), key=lambda item: -item[1])
+    precisions = [PRECISIONS.get(name, name) for name, _ in by_count if name[0] in "FB" and name != "BOOL"]
     lines = [
         f"{done.path}: {done.tensors} tensors, {done.parameters:,} parameters, {' and '.join(precisions)}"
         + ("; not written (--dry-run)" if dry_run else "")
     ]
     if done.key:
-        lines.append(f"  taken: {done.key}")
-    lines += [f"  also in it: {other} (--key {other} takes it instead)" for other in done.others]
+        lines.append(f"  imported key: {done.key}")
+    lines += [f"  other weights in the file: {other} (import them with --key {other})" for other in done.others]
     if done.prefix:
-        lines.append(f"  taken off all names: {done.prefix}")
-    lines.append(f"  names: {_some(done.names, MOST_NAMES)}")
+        lines.append(f"  prefix removed from all names: {done.prefix}")
+    lines.append(f"  names: {_some(done.names, MAX_NAMES)}")
     if done.left_out:
         lines.append(f"  left out: {_some(done.left_out, 5)}")
     if done.dropped:
-        lines.append(f"  passed over, of no known class: {_some(done.dropped, 5)}")
+        lines.append(f"  ignored objects of unknown classes: {_some(done.dropped, 5)}")
     return lines
 
 
 def _check(
-    file: Path, model: str, options: Sequence[str], classes: int | None, said: list[str]
+    file: Path, model: str, options: Sequence[str], classes: int | None, lines: list[str]
 ) -> Callable[[Path], None]:
-    """A check of the written file against a model, which adds what it found to `said`."""
-    built = _built(model, options, classes or ANY_CLASSES)
+    """A check of the written file against a model; the check adds its result to `lines`."""
+    built = _build(model, options, classes or ANY_CLASSES)
 
     def check(written: Path) -> None:
         wrong = mismatch(built, written, new_head=classes is None)
         if wrong:
             raise LimbeckError(f"{file}: {model}: {wrong}")
         found = classes_of_head(built, written) or classes or ANY_CLASSES
-        said.append(f"  fits: {model}, {found} classes")
+        lines.append(f"  fits: {model}, {found} classes")
 
     return check
 
 
-def _built(model: str, options: Sequence[str], classes: int) -> nn.Module:
+def _build(model: str, options: Sequence[str], classes: int) -> nn.Module:
     given: dict[str, Any] = {}
     for option in options:
         apply_override(given, option)
@@ -96,4 +96,4 @@ def _built(model: str, options: Sequence[str], classes: int) -> nn.Module:
 
 
 def _some(names: Sequence[str], most: int) -> str:
-    return ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
+    return ", ".join(names[:most]) + (f", … ({len(names)} in total)" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""A saved model on image files."""
+"""`limbeck predict`: the most probable classes of image files."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from limbeck.errors import LimbeckError, printable
 from limbeck.training.device import choose_device
 
 BATCH = 64
-"""Files that are read, then answered together."""
+"""Images per forward pass."""
 NONE_READ = 2
-SOME_LEFT_OUT = 4
-"""The exit code where all is done but some files could not be read."""
+SOME_UNREADABLE = 4
+"""The exit codes if no file, or not every file, could be read."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one file. classes: with probabilities, the likeliest first.
+    """The prediction for one file. classes: with probabilities, the most probable first.
 
-    error: why the file could not be read; then there are no classes.
+    error: why the file could not be read; there are no classes then.
     """
 
     file: Path
@@ -40,10 +40,10 @@ class Prediction:
 
 
 def predict_files(model: LoadedModel, paths: Iterable[Path], *, top: int = 5) -> Iterator[Prediction]:
-    """For each image file, and each in a folder, its `top` classes with probabilities.
+    """The `top` classes of each image file, and of each image in a folder, with probabilities.
 
-    Files are decoded and fitted to the model's size exactly as the stored images were. One that cannot be read, or a
-    path that is not there, gives a prediction with an error and stops nothing.
+    Files are decoded and resized exactly as the training images were. A file that cannot be read, or does not exist,
+    gives a prediction with an error.
     """
     waiting: list[Prediction] = []
     pixels: list[np.ndarray] = []
@@ -51,57 +51,57 @@ def predict_files(model: LoadedModel, paths: Iterable[Path], *, top: int = 5) ->
         if error is None:
             try:
                 pixels.append(_read(path, model))
-            except LimbeckError as refused:
-                error = printable(str(refused))
+            except LimbeckError as unreadable:
+                error = printable(str(unreadable))
         waiting.append(Prediction(path, error=error))
         if len(pixels) == BATCH:
-            yield from _answered(model, waiting, pixels, top)
+            yield from _predict(model, waiting, pixels, top)
             waiting, pixels = [], []
-    yield from _answered(model, waiting, pixels, top)
+    yield from _predict(model, waiting, pixels, top)
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Files, and what is wrong with a path. Of folders: images by their suffix, in the order of their names; hidden
-    ones and what systems leave behind are passed over.
+    """Files, each with an error or None. Folders give their images, by suffix, sorted by name, without hidden files
+    and files that operating systems create.
     """
     for path in paths:
         if not path.is_dir():
             yield path, None if path.exists() else f"{path}: no such file or folder"
             continue
-        found = False
-        refused: list[OSError] = []
-        for here, folders, names in os.walk(path, onerror=refused.append):
+        has_images = False
+        errors: list[OSError] = []
+        for here, folders, names in os.walk(path, onerror=errors.append):
             folders[:] = sorted(name for name in folders if not is_junk(name))
             for name in sorted(names):
                 if Path(name).suffix.lower() in SUFFIXES and not is_junk(name):
-                    found = True
+                    has_images = True
                     yield Path(here, name), None
-        for error in refused:
+        for error in errors:
             yield Path(str(error.filename)), f"{error.filename}: cannot be read: {error.strerror}"
-        if not found and not refused:
-            yield path, f"{path}: this folder holds no image"
+        if not has_images and not errors:
+            yield path, f"{path}: this folder has no images"
 
 
 def _read(path: Path, model: LoadedModel) -> np.ndarray:
-    """Pixels `[H, W, 3]` as the model takes them. Raises LimbeckError."""
+    """Pixels `[H, W, 3]` in the size of the model. Raises LimbeckError."""
     _, height, width = model.image_shape
     if height == width:
         return read(path, size=height)
     image = read(path)
-    if image.shape[:2] != (height, width):  # the model learned from images that were never fitted
-        raise LimbeckError(f"{path}: {image.shape[0]} x {image.shape[1]} px; this model takes {height} x {width} alone")
+    if image.shape[:2] != (height, width):  # the model was trained on images that were not resized
+        raise LimbeckError(f"{path}: {image.shape[0]} x {image.shape[1]} px; this model takes {height} x {width} only")
     return image
 
 
-def _answered(
+def _predict(
     model: LoadedModel, waiting: Sequence[Prediction], pixels: Sequence[np.ndarray], top: int
 ) -> Iterator[Prediction]:
-    """Give those of the waiting that could be read their classes."""
+    """Add the classes to the predictions for files that could be read."""
     rows = iter(())
     if pixels:
         images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-        likeliest = model(images).softmax(dim=-1).topk(min(top, len(model.class_names)))
-        rows = iter(zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True))
+        most_probable = model(images).softmax(dim=-1).topk(min(top, len(model.class_names)))
+        rows = iter(zip(most_probable.indices.tolist(), most_probable.values.tolist(), strict=True))
     for prediction in waiting:
         if prediction.error is not None:
             yield prediction
@@ -114,67 +114,67 @@ def _answered(
 def print_predictions(
     folder: Path, paths: Iterable[Path], *, top: int, as_json: bool, as_csv: bool, device: str = "auto"
 ) -> int:
-    """Print what a saved model says of files, as text, JSON or CSV, and on stderr which could not be read.
+    """Print the predictions of a saved model as text, JSON or CSV, and on stderr the files that could not be read.
 
-    Returns the exit code: 0, `SOME_LEFT_OUT` or `NONE_READ`. Raises LimbeckError where the model cannot be loaded.
+    Returns the exit code: 0, `SOME_UNREADABLE` or `NONE_READ`. Raises LimbeckError if the model cannot be loaded.
     """
     if as_json and as_csv:
-        raise LimbeckError("--json and --csv: takes one of them")
+        raise LimbeckError("--json and --csv: exclude each other; give one of them")
     model = load(folder).to(choose_device(device))
-    read_ones, left_out = 0, 0
+    read_count, unreadable = 0, 0
 
     def counted() -> Iterator[Prediction]:
-        nonlocal read_ones, left_out
-        for found in predict_files(model, paths, top=top):
-            if found.error is None:
-                read_ones += 1
+        nonlocal read_count, unreadable
+        for prediction in predict_files(model, paths, top=top):
+            if prediction.error is None:
+                read_count += 1
             else:
-                left_out += 1
-                print(f"limbeck: {found.error}", file=sys.stderr)
-            yield found
+                unreadable += 1
+                print(f"limbeck: {prediction.error}", file=sys.stderr)
+            yield prediction
 
     for line in (json_lines if as_json else csv_lines if as_csv else text_lines)(counted()):
         print(line)
-    if not read_ones:
-        if left_out > 1:
-            print(f"limbeck: none of {left_out} files could be read", file=sys.stderr)
+    if not read_count:
+        if unreadable > 1:
+            print(f"limbeck: none of {unreadable} files could be read", file=sys.stderr)
         return NONE_READ
-    return SOME_LEFT_OUT if left_out else 0
+    return SOME_UNREADABLE if unreadable else 0
 
 
 def text_lines(predictions: Iterable[Prediction]) -> Iterator[str]:
-    """Lines for a person: the file, then its classes."""
-    for found in predictions:
-        if found.error is None:
-            yield printable(str(found.file))
-            yield from (f"  {probability:7.2%}  {name}" for name, probability in found.classes)
+    """Plain text: the file, then its classes."""
+    for prediction in predictions:
+        if prediction.error is None:
+            yield printable(str(prediction.file))
+            yield from (f"  {probability:7.2%}  {name}" for name, probability in prediction.classes)
 
 
 def json_lines(predictions: Iterable[Prediction]) -> Iterator[str]:
-    """One JSON list of objects, an object a line: `file`, `predictions` and, where it could not be read, `error`."""
+    """One JSON list with one object per line: `file`, `predictions` and, if the file could not be read, `error`."""
     begun = False
-    for found in predictions:
+    for prediction in predictions:
         entry = {
-            "file": _shown(found.file),
-            "predictions": [{"class": name, "probability": value} for name, value in found.classes],
+            "file": _path_text(prediction.file),
+            "predictions": [{"class": name, "probability": value} for name, value in prediction.classes],
         }
-        if found.error is not None:
-            entry["error"] = found.error
+        if prediction.error is not None:
+            entry["error"] = prediction.error
         yield f"{',' if begun else '['} {json.dumps(entry, ensure_ascii=True)}"
         begun = True
     yield "]" if begun else "[]"
 
 
 def csv_lines(predictions: Iterable[Prediction]) -> Iterator[str]:
-    """`file,rank,class,probability`, a line for each class of each file that could be read."""
+    """`file,rank,class,probability`: one line for each class of each file that could be read."""
     yield "file,rank,class,probability"
-    for found in predictions:
-        for rank, (name, probability) in enumerate(found.classes, 1):
+    for prediction in predictions:
+        for rank, (name, probability) in enumerate(prediction.classes, 1):
             line = io.StringIO()
-            csv.writer(line, lineterminator="").writerow([_shown(found.file), rank, name, repr(probability)])
+            csv.writer(line, lineterminator="").writerow([_path_text(prediction.file), rank, name, repr(probability)])
             yield line.getvalue()
 
 
-def _shown(path: Path) -> str:
-    """A path as text; bytes that are none are written out."""
+def _path_text(path: Path) -> str:
+    """A path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

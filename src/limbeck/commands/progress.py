@@ -1,9 +1,8 @@
-"""Progress of a run for a person: a bar and a table of the arms on a terminal, plain lines elsewhere, on stderr."""
+"""Progress of a run on stderr: a bar and a table of the learners on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Sequence
 
@@ -14,22 +13,23 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from limbeck.console.progress_bar import notice
 from limbeck.experiment.train_cohort import Row, Watcher
 
 SECONDS_BETWEEN_LINES = 10.0
 WIDE = 80
-"""Columns of a terminal from which on rate and speed are shown."""
+"""The terminal width from which the learning rate and the speed are shown."""
 
 
 class RunDisplay:
-    """Enter it around a run; `watch` is its `make_watcher`. What it showed last stays on the screen."""
+    """A context manager around a run; `watch` is its `make_watcher`. What it showed last stays on the screen."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
         self.live: Live | None = None
-        self.shown: CohortDisplay | None = None
+        self.cohort: CohortDisplay | None = None
         if self.console.is_terminal and not self.console.is_dumb_terminal and self.console.file.isatty():
-            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=lambda: self.shown or "")
+            self.live = Live(console=self.console, refresh_per_second=4, get_renderable=lambda: self.cohort or "")
 
     def __enter__(self) -> RunDisplay:
         if self.live:
@@ -38,31 +38,27 @@ class RunDisplay:
 
     def __exit__(self, *_: object) -> None:
         if self.live:
-            with contextlib.suppress(OSError):  # who reads our words may be gone: no reason to lose a run
+            with contextlib.suppress(OSError):  # a closed terminal must not end the run
                 self.live.stop()
-                if self.shown:
+                if self.cohort:
                     self.console.print()
 
     def watch(self, key: str, learners: Sequence[str]) -> Watcher:
-        """A watcher of one cohort. What was shown of the one before moves up and stays."""
+        """A watcher of one cohort. The table of the previous cohort stays above."""
         if not self.live:
-            return _with_lines(learners)
-        if self.shown:
-            with contextlib.suppress(OSError):
-                self.console.print(self.shown)
-        self.shown = CohortDisplay(learners)
-        return self._with_table(self.shown)
+            return _line_watcher(learners)
+        if self.cohort:
+            self._print(self.cohort)
+        self.cohort = CohortDisplay(learners)
+        return Watcher(self.cohort.step, self.cohort.epoch, lambda line: self._print(escape(line)))
 
-    def _with_table(self, cohort: CohortDisplay) -> Watcher:
-        def say(line: str) -> None:
-            with contextlib.suppress(OSError):
-                self.console.print(escape(line))
-
-        return Watcher(cohort.step, cohort.epoch, say)
+    def _print(self, renderable: CohortDisplay | str) -> None:
+        with contextlib.suppress(OSError):
+            self.console.print(renderable)
 
 
 class CohortDisplay:
-    """A bar of what is done of a cohort, and how its learners stand."""
+    """A progress bar of a cohort, and the latest metrics of its learners."""
 
     def __init__(self, learners: Sequence[str]) -> None:
         self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -71,11 +67,11 @@ class CohortDisplay:
         self.best: dict[str, float] = {}
 
     def step(self, done: float, epochs: int) -> None:
-        """So many epochs are done, as a fraction."""
+        """Update the bar. done: epochs completed, as a fraction."""
         self.bar.update(self.task, completed=done, total=epochs, description=f"epoch {done:.1f} of {epochs}")
 
     def epoch(self, learner: str, row: Row) -> None:
-        """A learner has ended an epoch."""
+        """Update the metrics of a learner after an epoch."""
         self.rows[learner] = row
         accuracy = row.get("validation_accuracy")
         if accuracy is not None:
@@ -85,11 +81,10 @@ class CohortDisplay:
         yield Group(self.bar, self.table(options.max_width))
 
     def table(self, width: int) -> Table:
-        """How the learners stand, each a row."""
-        wide = width >= WIDE
+        """The metrics, one row per learner."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         table.add_column("")
-        names = ["epoch", "loss", "validation", "best", *(["rate", "images/s"] if wide else [])]
+        names = ["epoch", "loss", "validation", "best", *(["lr", "images/s"] if width >= WIDE else [])]
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
         for learner, row in self.rows.items():
@@ -110,27 +105,23 @@ def _cells(row: Row, best: float | None) -> list[str]:
     ]
 
 
-def _with_lines(learners: Sequence[str]) -> Watcher:
+def _line_watcher(learners: Sequence[str]) -> Watcher:
     last = time.monotonic()
-
-    def say(line: str) -> None:
-        with contextlib.suppress(OSError):  # who reads our words may be gone: no reason to lose a run
-            print(line, file=sys.stderr, flush=True)
 
     def step(done: float, epochs: int) -> None:
         nonlocal last
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"{', '.join(learners)}: epoch {done:.2f} of {epochs}")
+            notice(f"{', '.join(learners)}: epoch {done:.2f} of {epochs}")
 
     def epoch(learner: str, row: Row) -> None:
         nonlocal last
         last = time.monotonic()
         accuracy = row.get("validation_accuracy")
-        judged = f"validation accuracy {accuracy:.2%}" if accuracy is not None else "not validated"
-        rate = f", lr {row['lr']:.3g}" if "lr" in row else ""
+        validation = f"validation accuracy {accuracy:.2%}" if accuracy is not None else "not validated"
+        lr = f", lr {row['lr']:.3g}" if "lr" in row else ""
         speed = f", {row['images_per_second']:,.0f} images/s" if "images_per_second" in row else ""
-        said = f"training loss {row['train_loss']:.4f}, {judged}{rate}{speed}, {row['seconds']:.1f} s"
-        say(f"{learner}: epoch {row['epoch']}, {said}")
+        metrics = f"training loss {row['train_loss']:.4f}, {validation}{lr}{speed}, {row['seconds']:.1f} s"
+        notice(f"{learner}: epoch {row['epoch']}, {metrics}")
 
-    return Watcher(step, epoch, say)
+    return Watcher(step, epoch, notice)
