@@ -69,8 +69,8 @@ def test_states_of_losses_are_counted(tmp_path: Path) -> None:
     (cohort,) = make_plan(here.recipe).cohorts
     counts = {}
     for name, one in (("plain", plain), ("here", here)):
-        few, many = (learners_at_once(one, cohort.learners[0], cohort.views, free=free) for free in (GB, 9 * GB))
-        counts[name] = SHARE_OF_WHAT_IS_FREE * 8 * GB / (many - few)
+        few, many = (max_concurrent_learners(one, cohort.learners[0], cohort.views, free=free) for free in (GB, 9 * GB))
+        counts[name] = SHARE_OF_FREE_MEMORY * 8 * GB / (many - few)
     assert counts["here"] - counts["plain"] == pytest.approx(3 * 4 * 200_000 * 11, rel=0.1)
 
 
