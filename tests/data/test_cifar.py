@@ -98,8 +98,11 @@ def odd_archive(path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda f: f.pop("data_batch_3.bin"), "holds no cifar-10-batches-bin/data_batch_3.bin"),
-        (lambda f: f.update({"test_batch.bin": f["test_batch.bin"][:-1]}), "test_batch.bin is"),
+        (lambda f: f.pop("data_batch_3.bin"), "cifar-10-batches-bin/data_batch_3.bin: missing"),
+        (
+            lambda f: f.update({"test_batch.bin": f["test_batch.bin"][:-1]}),
+            "test_batch.bin: 30,729 bytes where 30,730 are expected",
+        ),
         (lambda f: f.update({"batches.meta.txt": b"cat\ndog\n"}), "2 class names where 10"),
         (lambda f: f.update({"batches.meta.txt": b"cat\n" * 10}), "10 class names where 10 different"),
         (lambda f: f.update({"test_batch.bin": b"\x0b" + f["test_batch.bin"][1:]}), "label 11"),

@@ -19,7 +19,7 @@ from data_samples import encoded, pixels, real, small_tinyimagenet, tinyimagenet
 from PIL import Image
 
 from limbeck.data import cache, decode
-from limbeck.data.sources import archive_members, official_archive, parquet, tinyimagenet
+from limbeck.data.sources import official_archive, parquet, tinyimagenet
 from limbeck.data.sources.tinyimagenet import ARCHIVE, dataset
 from limbeck.errors import LimbeckError
 
@@ -421,7 +421,7 @@ def test_what_is_no_zip_is_refused(path):
 
 def test_too_many_members_are_refused(path, monkeypatch):
     archive, _ = small_tinyimagenet(path)
-    monkeypatch.setattr(archive_members, "MOST", 20)
+    monkeypatch.setattr(official_archive, "MAX_MEMBERS", 20)
     refused(path, archive, " members; at most 20 are read")
 
 
@@ -476,7 +476,7 @@ def test_real_images_in_the_official_layout(real_images, path):
 
 def test_the_real_images_are_far_below_the_readers_limits(real_images):
     train, validation, wnids, words = real_images
-    assert max(len(data) for data, _ in train + validation) < tinyimagenet.IMAGE / 10
+    assert max(len(data) for data, _ in train + validation) < tinyimagenet.MAX_IMAGE / 10
     assert all(tinyimagenet.WNID.fullmatch(wnid) for wnid in wnids)
     assert len(set(wnids)) == len({of.split(",")[0] for of in words}) == ARCHIVE.classes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import urllib.error
@@ -15,8 +16,6 @@ from urllib.parse import urlsplit
 from limbeck.console import progress_bar
 from limbeck.errors import LimbeckError
 from limbeck.storage import temporary_folder
-
-from .checksum import check
 
 CHUNK = 1 << 20
 LIMIT = 1 << 30  # bytes: no server fills the disk
@@ -69,7 +68,7 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
                 ) from error
             file.seek(0)
             try:
-                check(file, sha256, url)
+                check_sha256(file, sha256, url)
             except LimbeckError:
                 part.unlink()  # going on from wrong bytes would never end well
                 raise
@@ -133,3 +132,12 @@ def _write(file: IO[bytes], data: bytes, url: str) -> None:
         file.flush()
     except OSError as error:  # the disk's fault, not the network's
         raise LimbeckError(f"{url}: cannot be kept: {error.strerror}; set LIMBECK_DATA to another folder") from error
+
+
+def check_sha256(file: IO[bytes], expected: str, where: Path | str) -> None:
+    """Read an open file to its end. Raises LimbeckError that names both checksums if they differ."""
+    actual = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+    if actual != expected:
+        raise LimbeckError(
+            f"{where}: not the official file: its SHA-256 is {actual}, the official one is {expected}; nothing was read"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
@@ -16,6 +17,13 @@ import torch
 
 from limbeck.errors import LimbeckError
 from limbeck.types import Split
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""Usual names of the three splits."""
 
 
 def hold_out(split: Split, fraction: float, key: str) -> tuple[Split, Split]:
@@ -102,3 +110,9 @@ def check_fraction(fraction: float) -> Fraction:
 
 def _rank(key: str) -> int:
     return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()[:8], "big")
+
+
+def split_of_name(name: str) -> str | None:
+    """The split that the first word of a name says (`train-00000-of-00002`), or None."""
+    word = re.split(r"[-_. ]", name.lower(), maxsplit=1)[0]
+    return next((split for split, words in SPLIT_NAMES.items() if word in words), None)

@@ -46,7 +46,7 @@ def load_weights(model: nn.Module, path: str | Path, *, new_head: bool = False) 
     """Fill `model` from a safetensors file; says which tensors keep their fresh start (none, or the head's).
 
     Names may carry wrappers' prefixes (`module.`, `model.`, …), may lack the prefix of an adapter (a file saved by
-    timm itself fits `timm:…`), and may be those of public checkpoints (published_names.py). Numbers are converted to
+    timm itself fits `timm:…`), and may be those of public checkpoints (parameter_names.py). Numbers are converted to
     the model's own precision.
 
     new_head: a head that differs only in its number of classes keeps its fresh start.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from limbeck.data.decode import SUFFIXES, UNREAD_SUFFIXES
-from limbeck.data.split_names import NAMES, split_of
+from limbeck.data.splits import SPLIT_NAMES, split_of_name
 from limbeck.data.unreadable import Spoilt
 from limbeck.errors import LimbeckError
 
@@ -90,7 +90,7 @@ def find(root: Path) -> Found:
     _refuse_loose_images(root)
     if "test" in split_folders and _is_unlabelled(split_folders["test"]):
         found.unlabelled = split_folders.pop("test").name
-    for split in NAMES:
+    for split in SPLIT_NAMES:
         if split in split_folders:
             found.splits[split] = _classes(split_folders[split], found, may_be_few=split != "train")
     for split, classes in found.splits.items():
@@ -105,8 +105,8 @@ def _is_unlabelled(folder: Path) -> bool:
 
 def _split(folder: Path) -> str | None:
     """The split that a folder's whole name says (`test_tubes` is a class)."""
-    split = split_of(folder.name)
-    return split if split is not None and folder.name.lower() in NAMES[split] else None
+    split = split_of_name(folder.name)
+    return split if split is not None and folder.name.lower() in SPLIT_NAMES[split] else None
 
 
 def _classes(folder: Path, found: Found, *, may_be_few: bool = False) -> Classes:

@@ -17,8 +17,7 @@ from limbeck.data.unreadable import Reading, advice, check_choice
 from limbeck.errors import LimbeckError
 from limbeck.types import Dataset
 
-from . import parquet_files
-from .parquet_columns import Columns, choose
+from .parquet_layout import Columns, choose_columns, find_files
 
 ROWS = 128  # read at a time
 
@@ -46,7 +45,7 @@ def build(
     check_image_size(image_size)
     check_fraction(test)
     check_choice(spoilt)
-    files = parquet_files.find(where)
+    files = find_files(where)
     options = {"image": image, "label": label, "image_size": image_size, "test": test, "spoilt": spoilt}
     entry = cache.key("parquet", options, [file for split in files.values() for file in split])
     name = f"parquet:{where.name}"
@@ -64,7 +63,7 @@ def inventory(path: str, *, image: str | None = None, label: str | None = None, 
     """What the files hold. Raises LimbeckError for files or columns that cannot be read."""
     where = Path(path).expanduser()
     check_fraction(test)
-    return _inventory(where, parquet_files.find(where), image, label, test, Reading())
+    return _inventory(where, find_files(where), image, label, test, Reading())
 
 
 def _inventory(
@@ -141,7 +140,7 @@ def _with_labels(
 
 def _has_labels(files: list[Path], train: Path, image: str | None, label: str | None) -> bool:
     with _open(train) as opened:
-        columns = choose(opened.schema_arrow, str(train), image, label)
+        columns = choose_columns(opened.schema_arrow, str(train), image, label)
     for file in files:
         with _open(file) as opened:
             if columns.label not in opened.schema_arrow.names:
@@ -168,7 +167,7 @@ def _columns(files: Mapping[str, list[Path]], image: str | None, label: str | No
     first: tuple[Path, Columns] | None = None
     for file in (file for split in files.values() for file in split):
         with _open(file) as opened:
-            columns = choose(opened.schema_arrow, str(file), image, label)
+            columns = choose_columns(opened.schema_arrow, str(file), image, label)
         if first is None:
             first = file, columns
         elif columns != first[1]:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import numpy as np
-
-from limbeck.data import cache
 from limbeck.data.cache_writer import Contents
 from limbeck.data.decode_parallel import Item, decoded
 from limbeck.errors import LimbeckError
 from limbeck.types import Dataset, Normalisation
 
-from .archive_members import FolderMembers, Members, in_zip
-from .official_archive import OfficialArchive, archive_dataset
+from .official_archive import Members, OfficialArchive, archive_dataset
 
 SIDE = 64
-IMAGE = 100_000  # bytes at most; the official images have some 3,000
-TABLE = 20_000_000  # bytes at most of a text file; words.txt has some 3,000,000
+MAX_IMAGE = 100_000  # bytes; the official images have some 3,000
+MAX_TABLE = 20_000_000  # bytes of a text file; words.txt has some 3,000,000
 WNID = re.compile(r"n[0-9]{8}")
 WNIDS, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val/val_annotations.txt"
 
@@ -77,57 +72,23 @@ def build(*, path: str | None = None) -> Dataset:
 def dataset(archive: Archive, path: str | None) -> Dataset:
     """The archive's images from a zip, an extracted folder, `$LIMBECK_DATA` or the network.
 
-    Raises LimbeckError where they cannot be had or are not as the official ones.
+    Raises LimbeckError if they cannot be obtained or are not the official ones.
     """
-    return archive_dataset(
-        archive, path, from_file=partial(_from_zip, archive), from_folder=partial(_from_folder, archive)
-    )
+    return archive_dataset(archive, path, partial(_read, archive), first_file=WNIDS)
 
 
-def _from_folder(archive: Archive, folder: Path) -> Dataset:
-    if not (folder / WNIDS).is_file():
-        raise LimbeckError(f"{folder / WNIDS}: missing; path takes {archive.file_name} or its extracted folder")
-    members = FolderMembers(folder)
-    names, images = _layout(archive, members)
-    files = [folder / name for name in (WNIDS, WORDS, ANNOTATIONS, *(image for image, _ in images))]
-
-    def produce() -> Contents:
-        return _contents(archive, names, str(folder), _decoded(members, images))
-
-    try:
-        entry = cache.key(archive.name, {}, files)
-    except OSError as error:  # a broken link
-        raise LimbeckError(f"{error.filename}: cannot be read: {error.strerror}") from error
-    return cache.dataset(archive.name, entry, produce)
-
-
-def _from_zip(archive: Archive, path: Path) -> Contents:
-    with in_zip(path, archive.sha256, archive.folder) as members:
-        names, images = _layout(archive, members)
-
-    def read_members() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        with in_zip(path, archive.sha256, archive.folder) as members:
-            yield from _decoded(members, images)
-
-    return _contents(archive, names, str(path), read_members())
-
-
-def _contents(
-    archive: Archive, names: tuple[str, ...], source: str, blocks: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> Contents:
-    return Contents(
-        class_names=names,
+def _read(archive: Archive, members: Members) -> tuple[Sequence[str], Contents]:
+    class_names, images = _layout(archive, members)
+    items = (Item(members.read(name, MAX_IMAGE), members.where(name), label) for name, label in images)
+    contents = Contents(
+        class_names=class_names,
         sizes=archive.sizes,
         shape=(SIDE, SIDE),
-        blocks=blocks,
-        source=source,
+        blocks=decoded(items, (SIDE, SIDE), fitted=False),
+        source=archive.file_name,
         normalisation=archive.normalisation,
     )
-
-
-def _decoded(members: Members, images: Sequence[tuple[str, int]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    items = (Item(members.read(name, IMAGE), members.where(name), label) for name, label in images)
-    return decoded(items, (SIDE, SIDE), fitted=False)
+    return [WNIDS, WORDS, ANNOTATIONS, *(name for name, _ in images)], contents
 
 
 def _layout(archive: Archive, members: Members) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
@@ -165,7 +126,7 @@ def _with_others(names: Sequence[str]) -> str:
 
 def _lines(members: Members, name: str) -> Iterator[tuple[str, str]]:
     """What an error calls each line that is not empty, and the line."""
-    text = members.read(name, TABLE).decode("utf-8", "replace")
+    text = members.read(name, MAX_TABLE).decode("utf-8", "replace")
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"{members.where(name)}: line {number}", line.rstrip("\r")
