@@ -33,6 +33,8 @@ ROWS = (
     "kills", "system-calls", "power-cuts", "full-disks", "damage", "two-processes", "signals", "omissions",
     "sweeps", "mutated-files", "recipes", "memory", "sabotage",
 )  # fmt: skip
+LONGEST = ("omissions", "sabotage", "signals", "sweeps", "system-calls", "mutated-files", "power-cuts", "memory")
+"""Begun in this order, so that no process is left alone with a long row at the end."""
 HERE = Path(__file__).resolve().parent
 SECONDS_BETWEEN_LINES = 10.0
 FAILURES_SHOWN = 5
@@ -48,9 +50,8 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         rows = list(words.rows or ROWS)
         began = time.monotonic()
-        children = [
-            _worker(rows[first :: words.jobs], words.chaos, folder, Path(scratch)) for first in range(words.jobs)
-        ]
+        longest_first = sorted(rows, key=lambda row: LONGEST.index(row) if row in LONGEST else len(LONGEST))
+        children = [_worker(longest_first, words.chaos, folder, Path(scratch)) for _ in range(words.jobs)]
         died = [status for child in children if (status := os.waitpid(child, 0)[1])]
         return _table(rows, words.chaos, folder, time.monotonic() - began) or int(bool(died))
 
@@ -76,7 +77,7 @@ def _words() -> argparse.Namespace:
 
 
 def _worker(rows: list[str], chaos: bool, folder: Path, scratch: Path) -> int:
-    """A process that goes through its rows; each row has a place of its own to break things in."""
+    """A process that takes one row after another that no other has taken; each has a place of its own to break."""
     pid = os.fork()
     if pid:
         return pid
@@ -85,9 +86,13 @@ def _worker(rows: list[str], chaos: bool, folder: Path, scratch: Path) -> int:
         import_everything()
         for row in rows:
             place = scratch / row
-            place.mkdir()
+            try:
+                place.mkdir()
+            except FileExistsError:
+                continue  # another process is at it
             _row(row, chaos, Ledger(folder, row), place)
-            shutil.rmtree(place, ignore_errors=True)
+            for path in place.iterdir():  # the folder itself says that the row is taken
+                shutil.rmtree(path, ignore_errors=True)
     except BaseException:
         traceback.print_exc()
         os._exit(1)
