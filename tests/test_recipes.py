@@ -5,14 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from limbeck.building.assemble import (
-    input_format,
-    load_ready_teacher,
-    make_learner,
-    make_teacher,
-    view_planner,
-)
-from limbeck.building.data import Images
+from limbeck.building.data import Images, view_planner
+from limbeck.building.learners import make_learner
+from limbeck.building.models import input_format
+from limbeck.building.teachers import load_ready_teacher, make_teacher
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe

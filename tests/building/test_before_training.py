@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import limbeck
-from limbeck.building.assemble import build_model
 from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.data import Images, load_images
+from limbeck.building.models import build_model
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
 from limbeck.recipes.load import NO_FUNCTIONS, check

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.building.assemble import build_model, check_forward
+from limbeck.building.models import build_model, check_forward
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
 from limbeck.models import timm as timm_models

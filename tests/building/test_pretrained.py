@@ -13,9 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.building.assemble import build_model, load_ready_teacher
 from limbeck.building.checks.pretrained import check_ready_arms, near_chance, sample_of
 from limbeck.building.data import Images
+from limbeck.building.models import build_model
+from limbeck.building.teachers import load_ready_teacher
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
 from limbeck.recipes.load import NO_FUNCTIONS, check

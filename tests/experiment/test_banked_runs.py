@@ -431,8 +431,7 @@ def test_sizes_in_words() -> None:
 
 def test_stored_logits_are_those_of_the_saved_teacher(written: Path) -> None:
     """Read by other means: the model as it was saved, on views that are made here."""
-    from limbeck.building.assemble import view_planner
-    from limbeck.building.data import load_images
+    from limbeck.building.data import load_images, view_planner
     from limbeck.views.apply import make_view
 
     checked = load_recipe(recipe())

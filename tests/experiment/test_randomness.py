@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save
 
 from limbeck.api.distill import distill
-from limbeck.building.assemble import make_learner
 from limbeck.building.data import Images, load_images
+from limbeck.building.learners import make_learner
 from limbeck.errors import LimbeckError, RecipeError
 from limbeck.experiment.cohort import checkpoint_settings
 from limbeck.experiment.plan import LearnerPlan, make_plan

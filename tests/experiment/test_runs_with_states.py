@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import limbeck
 from feature_losses import LOSSES, mapped_logits
 from final_weights import weights
-from limbeck.building.assemble import build_model
+from limbeck.building.models import build_model
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.efficiency import count_parameters
 from limbeck.experiment.estimate import describe_plan

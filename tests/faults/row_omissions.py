@@ -245,7 +245,7 @@ def _own_loss(scene: Scene) -> list[Prepare]:
         import torch
         from torch import nn
 
-        from limbeck.building import assemble
+        from limbeck.building import learners
         from limbeck.losses.cross_entropy import cross_entropy
         from limbeck.training.objective import Objective
         from limbeck.types import Outputs
@@ -258,13 +258,13 @@ def _own_loss(scene: Scene) -> list[Prepare]:
         def scaled(student: Outputs, teacher: Any, targets: Any, *, state: Scale, **options: Any) -> torch.Tensor:
             return cross_entropy(Outputs(student.logits * state.logarithm.exp()), teacher, targets, **options)
 
-        make = assemble.make_objective
+        make = learners.make_objective
 
         def with_scale(*args: Any, **words: Any) -> Objective:
             plain = make(*args, **words)
             terms = [dataclasses.replace(t, function=scaled) if t.name == "cross_entropy" else t for t in plain.terms]
             return Objective(terms, teacher_weights=plain.teacher_weights, states={"cross_entropy": Scale()})
 
-        assemble.make_objective = with_scale
+        learners.make_objective = with_scale
 
     return [prepare]

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from limbeck.building.assemble import build_model
 from limbeck.building.data import load_images
+from limbeck.building.models import build_model
 from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe

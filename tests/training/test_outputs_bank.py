@@ -42,7 +42,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import limbeck.training.outputs_bank.key as making
-from limbeck.building.assemble import Reordered
+from limbeck.building.teachers import Reordered
 from limbeck.errors import LimbeckError
 from limbeck.losses import dkd
 from limbeck.recipes.views import Crop, Erasing, Mixing, ResizedCrop, TrivialAugment, Views

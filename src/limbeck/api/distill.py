@@ -14,18 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.building.arguments import check_callback, check_folder, check_functions
-from limbeck.building.assemble import (
-    check_answer,
-    make_objective,
-    make_teacher,
-    make_training,
-    view_planner,
-)
 from limbeck.building.channels import channels_taken, grey_where_wanted, normalisation_for
-from limbeck.building.data import Images
+from limbeck.building.data import Images, view_planner
 from limbeck.building.evaluation_data import images_for
+from limbeck.building.learners import make_objective, make_training
 from limbeck.building.loss_states import output_shapes, teacher_output_shapes
+from limbeck.building.models import check_answer
 from limbeck.building.saved_model import LoadedModel
+from limbeck.building.teachers import make_teacher
 from limbeck.errors import LimbeckError, short_repr
 from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.building.assemble import in_order_of_data
 from limbeck.building.saved_model import LoadedModel
+from limbeck.building.teachers import in_order_of_data
 from limbeck.errors import LimbeckError
 from limbeck.training import code_fingerprint
 from limbeck.training.teacher import as_outputs

@@ -10,7 +10,9 @@ from limbeck.data.splits import hold_out, note_on_small, subset
 from limbeck.errors import LimbeckError
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import Data
+from limbeck.recipes.views import Views
 from limbeck.types import Dataset, Normalisation, Split
+from limbeck.views.plan import ViewPlanner
 
 
 @dataclass(frozen=True)
@@ -100,3 +102,10 @@ def _notes_on_small(whole: Split, held_out: Split, class_names: Sequence[str]) -
     counts, out = (part.labels.bincount(minlength=len(class_names)) for part in (whole, held_out))
     numbers = zip(class_names, counts.tolist(), out.tolist(), strict=True)
     return note_on_small([name for name, count, held in numbers if count and not held], "validation")
+
+
+def view_planner(images: Images, views: Views, seed: int) -> ViewPlanner:
+    """The planner of all views of the training images. seed: of the views, in place of `views.seed`."""
+    _, height, width = images.shape
+    views = views.model_copy(update={"seed": None})
+    return ViewPlanner(images.fingerprint, len(images.train), views, seed, (height, width), images.normalisation)

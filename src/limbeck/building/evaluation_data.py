@@ -21,8 +21,7 @@ from limbeck.recipes.recipe import Data
 from limbeck.types import Dataset
 
 from .data import Images, load_images, part
-from .data_description import whole_source
-from .saved_model import LoadedModel
+from .saved_model import LoadedModel, whole_source
 
 SPLITS = ("test", "validation", "train")
 SHOWN = 12  # characters of a fingerprint that a person is shown

@@ -15,9 +15,10 @@ from limbeck.recipes.load import check, load_recipe
 from limbeck.recipes.overrides import apply_override
 from limbeck.recipes.recipe import Recipe
 
-from .assemble import input_format, load_ready_teacher
 from .data import Images, load_images
+from .models import input_format
 from .saved_model import LoadedModel
+from .teachers import load_ready_teacher
 
 OF_THE_ARM = ("model", "classes", "outputs", "normalise", "resolution", "interpolation", "outputs")
 """What is said of a weights file with key=value; every other key is an option of the data."""

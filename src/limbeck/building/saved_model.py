@@ -15,8 +15,9 @@ from torch.nn import functional
 
 from limbeck.building.arguments import check_folder, check_functions
 from limbeck.errors import LimbeckError, printable
+from limbeck.recipes import registry
 from limbeck.recipes.load import NO_FUNCTIONS
-from limbeck.recipes.recipe import CustomFunctions, NameWithOptions
+from limbeck.recipes.recipe import Arm, CustomFunctions, Data, NameWithOptions
 from limbeck.storage.atomic import files_below, make_folder, read_json, replace, saying_where, write_json
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.teacher import as_outputs
@@ -24,7 +25,9 @@ from limbeck.types import Normalisation
 from limbeck.views.preprocess import InputFormat
 from limbeck.weights.load import load_weights
 
-from .assemble import build_model, in_order_of_data
+from .data import Images
+from .models import build_model, input_format
+from .teachers import in_order_of_data
 
 FILES_TO_SEARCH = 10_000
 """For models below a folder that is none itself: it may be the root of a disk."""
@@ -129,6 +132,46 @@ class LoadedModel(nn.Module):
         return self if model is self.model else LoadedModel(model, class_names, self.form, self.image_shape, self.about)
 
 
+def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
+    """What `limbeck.load` needs to build a model of this arm again, and to find the images that it was trained on."""
+    form = input_format(arm, images)
+    return {
+        "model": {"name": arm.model.name, **arm.model.options},
+        "class_names": list(images.class_names),
+        "normalisation": {"mean": list(form.normalisation.mean), "sd": list(form.normalisation.sd)},
+        "resolution": form.resolution,
+        "interpolation": form.interpolation,
+        "image_shape": list(images.shape),
+        "trained_on": images.name,
+        "data": describe_data(data, images),
+    }
+
+
+def describe_data(data: Data, images: Images) -> dict[str, Any]:
+    """What `model.json` keeps under `data`: the source and its options with whole paths, how it was parted, and the
+    fingerprints of the data set and of its parts.
+    """
+    plain = data.model_dump(mode="json")
+    source, validation, train_images = (plain.pop(key) for key in ("source", "validation", "train_images"))
+    if isinstance(plain.get("path"), str):
+        plain["path"] = _whole(plain["path"])
+    return {
+        "source": whole_source(source),
+        "options": plain,
+        "validation": validation,
+        "train_images": train_images,
+        "dataset_fingerprint": images.dataset_fingerprint,
+        "fingerprint": images.fingerprint,
+    }
+
+
+def whole_source(source: str) -> str:
+    """`folder:photos` with its path made whole, so that it is found again from any folder."""
+    head, argument = registry.split_name(source)
+    is_path = argument is not None and registry.find("data", source).argument == "path"
+    return f"{head}:{_whole(argument)}" if argument is not None and is_path else source
+
+
 def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
     """Write `model.safetensors`, then `model.json`, whose existence means that both are there."""
     weights = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
@@ -189,3 +232,7 @@ def _nearby(folder: Path) -> str:
     some = itertools.islice(files_below(folder), FILES_TO_SEARCH)
     found = sorted(path.parent for path in some if path.name == "model.json")
     return f"; below it there is {', '.join(str(path) for path in found[:4])}" if found else ""
+
+
+def _whole(path: str) -> str:
+    return str(Path(path).expanduser().resolve())

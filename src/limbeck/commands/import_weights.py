@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.building.assemble import build_model
+from limbeck.building.models import build_model
 from limbeck.errors import LimbeckError, printable
 from limbeck.recipes import registry
 from limbeck.recipes.overrides import apply_override

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limbeck.building.assemble import view_planner
-from limbeck.building.data import Images, load_images
+from limbeck.building.data import Images, load_images, view_planner
 from limbeck.errors import LimbeckError, did_you_mean
 from limbeck.recipes.recipe import Recipe
 from limbeck.report.figures.style import shorten

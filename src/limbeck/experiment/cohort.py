@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from limbeck.building.assemble import make_learner, view_planner
+from limbeck.building.data import view_planner
+from limbeck.building.learners import make_learner
 from limbeck.recipes.recipe import Arm
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import CohortDirectory

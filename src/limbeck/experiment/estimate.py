@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.building.assemble import build_model, check_answer, input_format
 from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_ready_arms
 from limbeck.building.data import Images, load_images
+from limbeck.building.models import build_model, check_answer, input_format
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe

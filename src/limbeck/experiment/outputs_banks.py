@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from limbeck.building.assemble import view_planner
-from limbeck.building.data import Images
+from limbeck.building.data import Images, view_planner
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import NameWithOptions, Recipe
 from limbeck.training.outputs_bank import bank as outputs_bank

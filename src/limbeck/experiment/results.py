@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from limbeck.building.assemble import describe, input_format, load_ready_teacher
 from limbeck.building.checks.pretrained import sample_of
-from limbeck.building.saved_model import save_model
+from limbeck.building.models import input_format
+from limbeck.building.saved_model import describe, save_model
+from limbeck.building.teachers import load_ready_teacher
 from limbeck.evaluation import metrics
 from limbeck.evaluation.correctness import packed
 from limbeck.evaluation.efficiency import measure

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from limbeck.building.assemble import input_format, load_ready_teacher, make_teacher
+from limbeck.building.models import input_format
 from limbeck.building.saved_model import load_trained
+from limbeck.building.teachers import load_ready_teacher, make_teacher
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm, Precision, Recipe
 from limbeck.training.teacher import Teacher

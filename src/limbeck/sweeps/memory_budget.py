@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from limbeck.building.assemble import make_learner, view_planner
 from limbeck.building.checks.loss_states import state_parameters
+from limbeck.building.data import view_planner
+from limbeck.building.learners import make_learner
 from limbeck.experiment.context import RunContext
 from limbeck.experiment.plan import LearnerPlan
 from limbeck.recipes.recipe import LossTerm, Views

@@ -12,16 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import nn
 
-from limbeck.building.assemble import (
-    build_model,
-    check_channels,
-    check_logits,
-    in_order_of_data,
-    input_format,
-    make_training,
-    view_planner,
-)
-from limbeck.building.data import Images
+from limbeck.building.data import Images, view_planner
+from limbeck.building.learners import make_training
+from limbeck.building.models import build_model, check_channels, check_logits, input_format
+from limbeck.building.teachers import in_order_of_data
 from limbeck.errors import LimbeckError
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe

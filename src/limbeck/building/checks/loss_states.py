@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 
 import torch
 
-from limbeck.building.assemble import build_model, input_format
 from limbeck.building.data import Images
 from limbeck.building.loss_states import make_states, make_terms, output_shapes
+from limbeck.building.models import build_model, input_format
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.training.model_errors import naming_build

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from limbeck.building.assemble import input_format, load_ready_teacher, make_teacher
 from limbeck.building.data import Images
+from limbeck.building.models import input_format
+from limbeck.building.teachers import load_ready_teacher, make_teacher
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import accuracy, answered, balanced_accuracy
