@@ -59,6 +59,7 @@ def test_the_plan_is_printed_and_nothing_trained(home: Path) -> None:
     assert not (home / "runs" / "planned").exists()
 
 
+@pytest.mark.middle
 def test_a_sheet_of_views_can_be_looked_at(home: Path) -> None:
     wanted = ["views.policy={name: trivialaugment}", "views.mixing={mixup: 0.8, cutmix: 1.0}", "--out", "sheet.png"]
     done = limbeck(home, "views", "quickstart", *wanted, "--count", 4)
@@ -165,6 +166,7 @@ def test_new_copies_and_never_overwrites(home: Path) -> None:
     assert limbeck(home, "run", "mine.yaml", "--dry-run").returncode == 0
 
 
+@pytest.mark.middle
 def test_cache(home: Path) -> None:
     assert "1,797 images" in limbeck(home, "cache").stdout
     other = home / "other"

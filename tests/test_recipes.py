@@ -43,7 +43,18 @@ def load_without_downloads(name: str) -> Recipe:
     return load_recipe(name, [*fresh, "precision=fp32"])
 
 
-@pytest.mark.parametrize("name", shipped())
+LARGE = (
+    "cifar100-kd-vs-dkd",
+    "tinyimagenet-grid",
+    "cifar100-efficientnetv2-v1",
+    "cifar100-efficientnetv2-v2",
+    "cifar100-function-matching-crossed",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.middle) if name in LARGE else name for name in shipped()]
+)
 def test_two_steps_of_four_images(name: str) -> None:
     recipe = load_without_downloads(name)
     images = random_images(recipe.data.source)

@@ -30,6 +30,7 @@ def limbeck(folder: Path, environment: dict[str, str], *words: object) -> subpro
     )
 
 
+@pytest.mark.middle
 @pytest.mark.parametrize("environment", [LATIN, PLAIN], ids=["latin-1", "C"])
 def test_a_run_and_its_measures_reach_their_end(tmp_path: Path, environment: dict[str, str]) -> None:
     done = limbeck(tmp_path, environment, "run", "quickstart", *QUICK)

@@ -276,6 +276,7 @@ def test_answers_that_are_not_finite_name_the_layer_and_float32(images: Images, 
         said(images, str(plain), model="overflows")
 
 
+@pytest.mark.middle
 def test_a_run_a_plan_and_a_sweep_refuse_before_they_train(tmp_path: Path) -> None:
     torch.manual_seed(1)
     fresh = tmp_path / "fresh.safetensors"

@@ -164,6 +164,7 @@ def holds(recipe: dict[str, Any], after: int, of_students: int) -> None:
             assert weights(whole.folder)[model] == digest, model
 
 
+@pytest.mark.middle
 @given(recipes(), st.integers(1, 30), st.integers(0, 3))
 @settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_few(recipe: dict[str, Any], after: int, of_students: int) -> None:

@@ -269,6 +269,7 @@ def wait_for(condition: Any, process: subprocess.Popen[str], seconds: float = 12
     return found
 
 
+@pytest.mark.middle
 def test_killed_in_the_middle_of_an_epoch_gone_on_with_and_replayed(
     long: str, undisturbed: dict[str, bytes], start: Any, cache: Path, tmp_path: Path
 ) -> None:
@@ -304,6 +305,7 @@ def test_killed_in_the_middle_of_an_epoch_gone_on_with_and_replayed(
     assert not list(cache.glob("outputs/*/.tmp-*"))
 
 
+@pytest.mark.middle
 def test_two_processes_at_once(
     long: str, undisturbed: dict[str, bytes], start: Any, cache: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from limbeck.storage import checkpoint, run_directory
 from limbeck.storage.run_directory import RunDirectory
 
 
+@pytest.mark.middle
 @pytest.mark.parametrize("deleted", range(7))
 def test_a_killed_fresh_never_shows_old_numbers_under_a_new_recipe(
     deleted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,6 +32,7 @@ def recipe(**students: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.middle
 def test_the_command_line(limbeck, tmp_path: Path) -> None:
     path = tmp_path / "diverges.yaml"
     path.write_text(yaml_recipe.text(recipe(good=ARM, bad=DIVERGES)))

@@ -101,6 +101,7 @@ def test_more_epochs_are_those_that_it_would_have_had(at_once: limbeck.Run, tmp_
         limbeck.run(recipe(), folder=tmp_path)
 
 
+@pytest.mark.middle
 def test_in_two_steps_and_stopped_on_the_way(at_once: limbeck.Run, tmp_path: Path) -> None:
     limbeck.run(recipe(), folder=tmp_path)
     limbeck.run(recipe(3), folder=tmp_path, extend=True)
@@ -120,6 +121,7 @@ def test_in_two_steps_and_stopped_on_the_way(at_once: limbeck.Run, tmp_path: Pat
     ]
 
 
+@pytest.mark.middle
 def test_new_arms_and_seeds_leave_what_is_there(tmp_path: Path) -> None:
     more = recipe(seeds=[0, 1])
     more["students"]["baseline"] = ARM

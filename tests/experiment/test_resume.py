@@ -12,6 +12,8 @@ import pytest
 
 from final_weights import weights
 
+pytestmark = pytest.mark.middle
+
 
 @pytest.fixture(scope="module")
 def never_killed(recipe_text: str, limbeck, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -62,6 +62,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> limbeck.Swept:
     return sweep(recipe(), folder=tmp_path_factory.mktemp("swept"))
 
 
+@pytest.mark.middle
 def test_every_setting_ends_bit_for_bit_as_it_does_alone(swept: limbeck.Swept, tmp_path: Path) -> None:
     together = weights(swept.folder / "search" / "000")
     settings = swept.result["settings"]
@@ -136,6 +137,7 @@ def test_a_run_and_a_sweep_do_not_take_each_others_place(swept: limbeck.Swept) -
         sweep(recipe(sweep=None), folder=swept.folder.parent)
 
 
+@pytest.mark.middle
 def test_smaller_cohorts_give_the_same(swept: limbeck.Swept, tmp_path: Path) -> None:
     parted = sweep(recipe(sweep={**AXES, "cohort": 3}), folder=tmp_path)
     assert len(list((parted.folder / "search/000/cohorts").glob("students-*"))) == 3
@@ -237,6 +239,7 @@ def test_random_settings_are_drawn_by_key() -> None:
     assert {setting["students.*.epochs"] for setting in settings} <= set(range(1, 10))
 
 
+@pytest.mark.middle
 def test_processes_share_the_work_and_a_killed_ones_is_taken_over(swept, start, tmp_path: Path) -> None:
     """Two processes on one directory, killed now and then: every setting ends once, and as where nobody was killed."""
     (tmp_path / "grid.yaml").write_text(yaml_recipe.text(recipe(sweep={**AXES, "cohort": 2})))

@@ -18,6 +18,8 @@ import limbeck
 from final_weights import weights
 from limbeck.storage.run_directory import RunDirectory
 
+pytestmark = pytest.mark.middle
+
 SCRIPT = Path(run_together.__file__)
 IMAGES_SEEN = 400
 """In an epoch: whole batches of 50."""

@@ -39,6 +39,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Swept:
     return sweep(proposing(), folder=tmp_path_factory.mktemp("tpe"))
 
 
+@pytest.mark.middle
 def test_as_many_settings_as_asked_each_once_and_on_its_axes(swept: Swept) -> None:
     settings = swept.result["settings"]
     assert len(settings) == 14
@@ -51,6 +52,7 @@ def test_as_many_settings_as_asked_each_once_and_on_its_axes(swept: Swept) -> No
     assert [len(json.loads((b / "settings.json").read_text())["settings"]) for b in batches] == [6, 5, 3]
 
 
+@pytest.mark.middle
 def test_what_no_axis_touches_is_trained_in_the_first_batch_alone(swept: Swept) -> None:
     for batch in ("001", "002"):
         trained = {name.split("/")[0] for name in weights(swept.folder / "search" / batch)}
@@ -64,12 +66,14 @@ def test_what_no_axis_touches_is_trained_in_the_first_batch_alone(swept: Swept) 
         assert rows[0] == rows[1], "taken over, not trained again"
 
 
+@pytest.mark.middle
 def test_the_same_again_proposes_the_same(swept: Swept, tmp_path: Path) -> None:
     again = sweep(proposing(), folder=tmp_path)
     assert again.result["settings"] == swept.result["settings"]
     assert again.result["validation"] == swept.result["validation"]
 
 
+@pytest.mark.middle
 def test_the_study_is_there_for_optunas_own_tools(swept: Swept) -> None:
     import optuna
 
@@ -81,6 +85,7 @@ def test_the_study_is_there_for_optunas_own_tools(swept: Swept) -> None:
     assert accuracies == known and len(told) == 14
 
 
+@pytest.mark.middle
 @pytest.mark.parametrize("damage", ["cut", "garbage", "gone"])
 def test_a_damaged_study_is_made_anew(swept: Swept, tmp_path: Path, damage: str) -> None:
     """Between two batches, as a kill could leave it: nothing but the study's own file is lost."""
@@ -115,6 +120,7 @@ def test_a_password_is_not_printed(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.middle
 def test_settings_that_fall_behind_are_ended(tmp_path: Path) -> None:
     about = {**ABOUT, "trials": 10, "batch": 9, "pruning": True}
     found = sweep(

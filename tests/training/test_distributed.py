@@ -48,6 +48,7 @@ def test_states_are_trained_alike_by_any_number_of_processes(tmp_path: Path) -> 
     assert len(alone[-1]["buffers"]) > 100
 
 
+@pytest.mark.middle
 def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
     train_together(tmp_path, "logits", STEPS, (1, 2, 3))
     alone = json.loads((tmp_path / "1-0.json").read_text())
