@@ -61,10 +61,12 @@ def text_of(page: Path) -> str:
     return re.sub(r"```\{include\} (\S+)\n((?::.*\n)*)```", included, page.read_text(encoding="utf-8"))
 
 
-def photos_recipe() -> str:
-    """The recipe that Getting started has its readers write."""
+def recipe_called(name: str) -> str:
+    """A recipe that Getting started has its readers write."""
     (block,) = (
-        block for block in blocks("yaml") if block.page == "docs/getting-started.md" and block.text.startswith("name:")
+        block
+        for block in blocks("yaml")
+        if block.page == "docs/getting-started.md" and block.text.startswith(f"name: {name}\n")
     )
     return block.text
 

@@ -65,8 +65,12 @@ def test_there_are_commands_to_look_at() -> None:
 TO_RUN = [block for block in blocks("sh") if block.run]
 
 
-@pytest.mark.parametrize("block", TO_RUN, ids=map(str, TO_RUN))
-def test_a_block_that_is_marked_runs(block: Block, limbeck: Callable[[str], int]) -> None:
-    Path("mine.yaml").unlink(missing_ok=True)  # `limbeck new` overwrites nothing
-    for line in block.text.splitlines():
-        assert limbeck(line) == 0, line
+@pytest.mark.middle
+@pytest.mark.usefixtures("teacher")
+@pytest.mark.parametrize("page", dict.fromkeys(block.page for block in TO_RUN))
+def test_the_blocks_of_a_page_run_one_after_the_other(page: str, place: Path, limbeck: Callable[[str], int]) -> None:
+    (place / "mine.yaml").unlink(missing_ok=True)  # `limbeck new` overwrites nothing
+    for block in TO_RUN:
+        if block.page == page:
+            for line in block.text.splitlines():
+                assert limbeck(line) == 0, f"{block}: {line}"

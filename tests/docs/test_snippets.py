@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documentation import Block, blocks, photos_recipe
+from documentation import Block, blocks, recipe_called
 
 from limbeck.errors import RecipeError
 from limbeck.recipes.load import load_recipe
@@ -28,7 +28,7 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def base() -> dict[str, Any]:
     """A recipe with the arms of which fragments speak."""
-    tree: dict[str, Any] = parse(photos_recipe(), "photos.yaml")[0]
+    tree: dict[str, Any] = parse(recipe_called("photos"), "photos.yaml")[0]
     more = {"epochs": 1, "optimizer": {"name": "sgd", "lr": 0.1}, "loss": [{"name": "cross_entropy"}]}
     tree["teachers"] |= {name: {"model": "resnet20", **more} for name in ("resnet", "wide")}
     return tree
