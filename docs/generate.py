@@ -102,7 +102,7 @@ def _section(name: str, place: str, parts: Mapping[str, Any], places: Mapping[st
         [
             f"`{key}`",
             _kind(about, places),
-            "**required**" if key in required else _default(about),
+            "**required**" if key in required or "const" in about else _default(about),
             _escaped(_one_line(about.get("description", ""))),
         ]
         for key, about in part["properties"].items()
