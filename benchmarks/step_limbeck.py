@@ -1,4 +1,4 @@
-"""Limbeck's own distillation step: `teach()` as a run drives it, and the parts it consists of."""
+"""Limbeck's own distillation step: `train()` as a run calls it, and the parts it consists of."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ class LimbeckSteps:
         for _ in range(steps):
             at, view = timed("view", lambda: next(self.views))
             pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
-            answer = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
+            outputs = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
             timed(
                 "student",
-                lambda pixels=pixels, view=view, answer=answer, at=at: learner.step(
-                    pixels, view.targets, [answer], epoch=0, step=at, steps=planner.steps_per_epoch
+                lambda pixels=pixels, view=view, outputs=outputs, at=at: learner.step(
+                    pixels, view.targets, [outputs], epoch=0, step=at, steps=planner.steps_per_epoch
                 ),
             )
         return spent

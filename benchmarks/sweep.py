@@ -1,11 +1,11 @@
-"""A sweep of twelve settings: one cohort against twelve runs, and against replaying the teacher's stored answers.
+"""A sweep of twelve trials: one cohort against twelve runs, and against replaying the teacher's stored outputs.
 
     python benchmarks/sweep.py [--images FOLDER|digits] [--threads N] [--steps N] [--repeats N]
 
-Twelve settings of (temperature, weight) for one pair whose teacher is expensive (speed_cnn, 1.97M parameters, beside a
+Twelve trials of (temperature, weight) for one pair whose teacher is expensive (speed_cnn, 1.97M parameters, beside a
 CNN of 107K; the ratio of their forward passes is printed), batch 128, crop and flip, Adam, all with the same views. An
-epoch of `steps` steps is taught in turn: twelve times with one student each, once with all twelve, once with all
-twelve and the teacher's answers read from an outputs bank, and as bare arithmetic (one teacher's pass and twelve
+epoch of `steps` steps is trained in turn: twelve times with one student each, once with all twelve, once with all
+twelve and the teacher outputs read from an outputs bank, and as bare arithmetic (one teacher's pass and twelve
 students' steps on tensors that already lie there). A ratio is the median of the ratios within each turn.
 """
 
@@ -68,35 +68,35 @@ def compare(options: argparse.Namespace, cache: str) -> None:
         torch.manual_seed(1)
         return lightweight_cnn.build(classes)
 
-    def learners(settings: list[tuple[float, float]]) -> list[Any]:
-        return [_learner(student(), t, w, form, dtype) for t, w in settings]
+    def learners(trials: list[tuple[float, float]]) -> list[Any]:
+        return [_learner(student(), t, w, form, dtype) for t, w in trials]
 
-    settings = [(t, w) for t in TEMPERATURES for w in WEIGHTS]
+    trials = [(t, w) for t in TEMPERATURES for w in WEIGHTS]
     print(header(options, dataset, whole, dtype), flush=True)
     passes = _passes(teacher, student(), split, form, dtype)
     print(f"an epoch of {planner.steps_per_epoch} steps; forward passes: {passes}", flush=True)
     batches = prepared(split.images, split.labels, norm.mean, norm.sd, size=size, dtype=dtype)
-    floors = [FloorSteps(batches, model, student(), dtype=dtype) for _ in settings]
+    floors = [FloorSteps(batches, model, student(), dtype=dtype) for _ in trials]
 
     def floor() -> None:
         for step in range(planner.steps_per_epoch):
             pixels, labels = batches[step % len(batches)]
             with torch.inference_mode():
-                answer = floors[0].teacher(pixels).logits.float()
-            answer = answer.clone()
+                outputs = floors[0].teacher(pixels).logits.float()
+            outputs = outputs.clone()
             for one in floors:
-                one._teach(pixels, labels, answer)
+                one._train_step(pixels, labels, outputs)
 
     def separate() -> None:
-        for setting in settings:
-            _teach(learners([setting]), {"teacher": teacher}, split, planner)
+        for trial in trials:
+            _train_epoch(learners([trial]), {"teacher": teacher}, split, planner)
 
     def replayed() -> None:
-        _teach(learners(settings), {"teacher": _banked(teacher, planner, split, classes)}, split, planner)
+        _train_epoch(learners(trials), {"teacher": _banked(teacher, planner, split, classes)}, split, planner)
 
     ways: dict[str, Callable[[], None]] = {
         "twelve runs": separate,
-        "one cohort": lambda: _teach(learners(settings), {"teacher": teacher}, split, planner),
+        "one cohort": lambda: _train_epoch(learners(trials), {"teacher": teacher}, split, planner),
         "from the bank": replayed,
         "floor": floor,
     }
@@ -136,7 +136,7 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
     )
 
 
-def _teach(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner: Any) -> None:
+def _train_epoch(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner: Any) -> None:
     from limbeck.training.loop import EpochEnded, train
 
     for event in train(learners, teachers, split, planner):
