@@ -66,10 +66,14 @@ def test_python_compiles(block: Block) -> None:
     ast.parse(block.text, str(block))
 
 
-RUN = [block for block in PYTHON if block.run]
+RUN = [
+    pytest.param(block, marks=pytest.mark.middle if "limbeck.run(" in block.text else (), id=str(block))
+    for block in PYTHON
+    if block.run
+]
 
 
-@pytest.mark.parametrize("block", RUN, ids=map(str, RUN))
+@pytest.mark.parametrize("block", RUN)
 def test_python_that_is_marked_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
