@@ -34,7 +34,7 @@ test-middle: $(VENV)/.test ## kills, clusters, benchmarks, whole runs: over 10 s
 test-slow: $(VENV)/.test ## the long tests
 	$(BIN)/python -m pytest -m slow
 
-faults: $(VENV)/.test ## proof by fault injection: kills, power cuts, full disks, damage (under 15 minutes)
+faults: $(VENV)/.test ## proof by fault injection: kills, power cuts, full disks, damage (about 20 minutes on 2 cores)
 	$(BIN)/python tests/faults
 
 chaos: $(VENV)/.test ## the same at large counts, for hours; stopped and begun again it goes on
@@ -62,7 +62,7 @@ wheel: $(VENV)/.uv ## build dist/limbeck-VERSION-py3-none-any.whl
 	$(BIN)/uv build --quiet --wheel --out-dir dist
 	@ls dist/*.whl
 
-lock: $(VENV)/.check ## write the versions that are installed to constraints.txt
+lock: $(VENV)/.check $(VENV)/.docs ## write the versions that are installed to constraints.txt
 	@echo '# Exact versions that the Makefile installs; the ranges are in pyproject.toml. `make lock` renews this file.' > constraints.txt
 	$(BIN)/uv pip freeze --python $(BIN)/python | grep -v '^-e' | sed 's/+cpu//' >> constraints.txt
 
