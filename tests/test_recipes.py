@@ -8,7 +8,7 @@ import torch
 from limbeck.building.data import Images, view_planner
 from limbeck.building.learners import make_learner
 from limbeck.building.models import input_format
-from limbeck.building.teachers import load_ready_teacher, make_teacher
+from limbeck.building.teachers import load_teacher_from_file, make_teacher
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe
@@ -81,7 +81,7 @@ def test_two_steps_of_four_images(name: str) -> None:
         teachers = {}
         for teacher in cohort.teachers:
             arm = arms[teacher.rpartition("-seed")[0] or teacher]
-            model = models.get(teacher) or load_ready_teacher(teacher, arm, images, NO_FUNCTIONS)
+            model = models.get(teacher) or load_teacher_from_file(teacher, arm, images, NO_FUNCTIONS)
             form = input_format(arm, images)
             teachers[teacher] = make_teacher(teacher, model, form, device=device, precision=recipe.precision)
         before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}

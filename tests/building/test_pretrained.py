@@ -13,10 +13,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.building.checks.pretrained import check_ready_arms, near_chance, sample_of
+from limbeck.building.checks.pretrained import check_arms_from_files, near_chance, sample_of
 from limbeck.building.data import Images
 from limbeck.building.models import build_model
-from limbeck.building.teachers import load_ready_teacher
+from limbeck.building.teachers import load_teacher_from_file
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
 from limbeck.recipes.load import NO_FUNCTIONS, check
@@ -91,7 +91,7 @@ def said(images: Images, weights: str, **arm: Any) -> list[str]:
         "students": {"kd": {**TRAINED, "teacher": "big", "loss": [{"name": "soft_targets"}]}},
     }
     lines: list[str] = []
-    check_ready_arms(check(tree, "test", {}, models=MODELS), images, CPU, MODELS, lines.append)
+    check_arms_from_files(check(tree, "test", {}, models=MODELS), images, CPU, MODELS, lines.append)
     return lines
 
 
@@ -232,7 +232,7 @@ def test_the_logarithm_of_probabilities_is_what_losses_compare_with(images: Imag
             "students": {"a": TRAINED},
         }
         big = check(tree, "test", {}, models=MODELS).teachers["big"]
-        model = load_ready_teacher("big", big, images, MODELS)
+        model = load_teacher_from_file("big", big, images, MODELS)
         pixels = torch.randn(8, 3, 4, 4, generator=torch.Generator().manual_seed(3))
         with torch.no_grad():
             found = model(pixels)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from limbeck.building.data import part
+from limbeck.building.data import split_dataset
 from limbeck.data.sources import digits
 from limbeck.errors import LimbeckError
 from limbeck.experiment.estimate import describe_plan
@@ -30,7 +30,7 @@ MAPPED = textwrap.dedent("""
     from limbeck.data import cache
     from limbeck.data.cache_writer import Contents
     from limbeck.evaluation.evaluate import evaluate
-    from limbeck.building.data import part
+    from limbeck.building.data import split_dataset
     from limbeck.recipes.views import Views
     from limbeck.views.epoch import epoch_of_views
     from limbeck.views.plan import ViewPlanner
@@ -67,7 +67,7 @@ MAPPED = textwrap.dedent("""
     dataset = cache.dataset("large", "0" * 32, contents)
     touch(dataset.train)  # what these need once is no copy of the images
     before = anonymous()
-    images = part(dataset, 0.1, 900)
+    images = split_dataset(dataset, 0.1, 900)
     touch(images.train)
     touch(images.validation)
     assert len(images.train) > 850 and len(images.validation) == 110
@@ -87,7 +87,7 @@ def copied(split: Split) -> Split:
 
 
 def test_a_part_gives_the_very_images_that_a_copy_of_it_would():
-    images = part(digits.build(), 0.2, 900)
+    images = split_dataset(digits.build(), 0.2, 900)
     for split in (images.train, images.validation):
         whole = copied(split)
         places = torch.tensor([5, 0, 77, 5])
@@ -115,39 +115,39 @@ def small_classes(**changes) -> Dataset:
 
 
 def test_a_class_that_is_too_small_trains_with_all_of_it_and_that_is_said(capsys):
-    images = part(small_classes(notes=("as they are",)), 0.1)
+    images = split_dataset(small_classes(notes=("as they are",)), 0.1)
     assert images.train.labels.bincount().tolist() == [18, 18, 2, 1]
     assert images.validation.labels.bincount().tolist() == [2, 2]
     said = "2 classes have too few images for the validation split and train with all of them: 'eel', 'emu'"
     assert images.notes == ("as they are", said)
     assert capsys.readouterr().err == f"mine: {said}\n"
-    assert part(small_classes(), 0.1, 10).train.labels.bincount().tolist() == [5, 5, 1, 1]
+    assert split_dataset(small_classes(), 0.1, 10).train.labels.bincount().tolist() == [5, 5, 1, 1]
 
 
 def test_nothing_is_held_out_where_the_source_has_validation_images_and_else_that_is_refused():
     with pytest.raises(LimbeckError, match=r"^data\.validation: 0 holds nothing out, and mine brings no"):
-        part(small_classes(), 0)
+        split_dataset(small_classes(), 0)
     dataset = small_classes(validation=Split(torch.zeros(4, 3, 4, 4, dtype=torch.uint8), torch.arange(4)))
-    images = part(dataset, 0)
+    images = split_dataset(dataset, 0)
     assert (len(images.train), len(images.validation)) == (43, 4)
     assert images.fingerprint == dataset.fingerprint
     assert load_recipe("quickstart", ["data.validation=0"]).data.validation == 0
 
 
 def test_the_key_decides_what_is_held_out_and_the_fingerprint_says_so():
-    plain, keyed, other = (part(small_classes(split_key=key), 0.3) for key in ("", "a" * 64, "b" * 64))
+    plain, keyed, other = (split_dataset(small_classes(split_key=key), 0.3) for key in ("", "a" * 64, "b" * 64))
     assert plain.fingerprint == f"{'f' * 64}/validation=0.3"
     assert keyed.fingerprint == f"{plain.fingerprint}/split={'a' * 16}"
     assert plain.dataset_fingerprint == keyed.dataset_fingerprint == "f" * 64
     rows = [images.validation.rows.tolist() for images in (plain, keyed, other)]
     assert len({tuple(of) for of in rows}) == 3
-    bigger = part(small_classes(split_key="a" * 64, fingerprint="e" * 64), 0.3)
+    bigger = split_dataset(small_classes(split_key="a" * 64, fingerprint="e" * 64), 0.3)
     assert bigger.validation.rows.tolist() == rows[1]
 
 
 def test_what_was_held_out_of_digits_stays_so_in_every_version():
     # Published numbers rest on it.
-    images = part(digits.build(), 0.1)
+    images = split_dataset(digits.build(), 0.1)
     assert images.validation.rows[:8].tolist() == [22, 40, 45, 53, 56, 73, 74, 85]
     assert "/split=" not in images.fingerprint
 
@@ -181,8 +181,8 @@ def test_what_was_left_out_reaches_result_and_report(tmp_path, monkeypatch):
     done = run(recipe, folder=tmp_path / "runs")
     passed_over, left_out = done.result["data_notes"]
     assert passed_over == "1 file passed over, no images: 1 .txt"
-    assert left_out.startswith("1 of 21 images are spoilt and were left out")
+    assert left_out.startswith("1 of 21 images are unreadable and were skipped")
     report = done.report.read_text()
     assert passed_over in report
-    assert "1 of 21 images are spoilt" in report
+    assert "1 of 21 images are unreadable" in report
     assert passed_over in "\n".join(describe_plan(load_recipe(recipe), timed=False))

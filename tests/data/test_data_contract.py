@@ -14,7 +14,7 @@ from data_samples import class_folders, parquet_folder, small, small_tinyimagene
 from limbeck.data import cache
 from limbeck.data.sources import cifar10, cifar100, tinyimagenet
 from limbeck.data.sources.cifar_archive import Archive, dataset
-from limbeck.data.splits import hold_out
+from limbeck.data.splits import stratified_split
 from limbeck.recipes import registry
 from limbeck.types import Dataset
 
@@ -131,7 +131,7 @@ def test_decoding_again_gives_the_same_fingerprint(load):
 @every
 def test_a_validation_part_can_be_held_out(load):
     data = load()
-    kept, held = hold_out(data.train, 0.5, data.fingerprint)
+    kept, held = stratified_split(data.train, 0.5, data.fingerprint)
     assert len(kept) + len(held) == len(data.train)
     assert held.labels.unique().numel() == len(data.class_names)
 

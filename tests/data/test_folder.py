@@ -257,7 +257,7 @@ def test_spoilt_images_are_skipped_where_that_is_wanted_and_counted(root):
     assert data.fingerprint == again.fingerprint == clean.fingerprint
     assert data.split_key == clean.split_key
     (said,) = data.notes
-    assert said.startswith("3 of 23 images are spoilt and were left out (data.spoilt: skip): ")
+    assert said.startswith("3 of 23 images are unreadable and were skipped (data.spoilt: skip): ")
     assert again.notes == data.notes
     with pytest.raises(LimbeckError, match="spoilt takes refuse or skip; got 'skipp'; did you mean 'skip'"):
         folder.build(str(root), spoilt="skipp")
@@ -273,7 +273,7 @@ def test_what_cannot_be_skipped_is_refused_nevertheless(root):
 
 
 def held_out(root, size: int | None) -> list[int]:
-    parted = images_of_runs.part(folder.build(str(root), image_size=size), 0.25)
+    parted = images_of_runs.split_dataset(folder.build(str(root), image_size=size), 0.25)
     assert parted.validation.rows is not None
     return parted.validation.rows.tolist()
 
@@ -286,7 +286,7 @@ def test_small_images_of_one_size_are_held_out_as_ever_whatever_size_is_stored(r
     data = folder.build(str(root))
     # As the first version held them out, and told of it: its runs go on, and numbers that were published stay.
     assert data.split_key == ""
-    assert images_of_runs.part(data, 0.25).fingerprint == (
+    assert images_of_runs.split_dataset(data, 0.25).fingerprint == (
         "77096272c7b86bdc16835c4e4af3ea8b9a2bdd0336639f5281b4350593a57489/validation=0.25"
     )
     assert held_out(root, None) == [6, 9, 10, 15, 16, 21, 24, 25]
@@ -302,7 +302,7 @@ def test_photos_are_held_out_by_their_names_whatever_size_is_stored(sides, root)
         shutil.copytree(part, root, dirs_exist_ok=True)
     assert [held_out(root, size) for size in (8, 12, 16)] == [held_out(root, None)] * 3
     data = folder.build(str(root), image_size=8)
-    assert f"/split={data.split_key[:16]}" in images_of_runs.part(data).fingerprint
+    assert f"/split={data.split_key[:16]}" in images_of_runs.split_dataset(data).fingerprint
     elsewhere = root.parent / "elsewhere"
     shutil.copytree(root, elsewhere)
     assert folder.build(str(elsewhere), image_size=12).split_key == data.split_key

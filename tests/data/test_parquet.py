@@ -177,7 +177,7 @@ def test_spoilt_rows_are_told_together_or_skipped(split, tmp_path):
     data = parquet.build(path, spoilt="skip")
     assert len(data.train) + len(data.test) == 17
     (said,) = data.notes
-    assert said.startswith("3 of 20 images are spoilt and were left out")
+    assert said.startswith("3 of 20 images are unreadable and were skipped")
     seen = torch.cat([data.train.images, data.test.images]).permute(0, 2, 3, 1).numpy()
     due = {pixels(i).tobytes(): i % 2 for i in range(20) if i not in (3, 7, 12)}
     labels = torch.cat([data.train.labels, data.test.labels]).tolist()

@@ -94,9 +94,9 @@ def _keeps_every_step() -> None:
 
 
 def _gives_images_up_otherwise() -> None:
-    from limbeck.data.unreadable import SpoiltError
+    from limbeck.data.unreadable import UnreadableError
 
-    SpoiltError.__str__ = lambda self: "an image cannot be read"
+    UnreadableError.__str__ = lambda self: "an image cannot be read"
 
 
 def _runs_what_it_reads() -> None:

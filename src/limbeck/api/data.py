@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limbeck import types
-from limbeck.building.data import Images, load_images, part
+from limbeck.building.data import Images, load_images, split_dataset
 from limbeck.data.in_memory import Dataset
 from limbeck.data.map_style import is_map_style
 from limbeck.errors import LimbeckError
@@ -24,7 +24,7 @@ TAKES = (
 def images_of(data: Any) -> Images:
     """The three splits of whatever `distill` takes as `data`. Raises LimbeckError for anything else."""
     found = named_or_made(data)
-    return load_images(found) if isinstance(found, Data) else part(found)
+    return load_images(found) if isinstance(found, Data) else split_dataset(found)
 
 
 def named_or_made(data: Any) -> Data | types.Dataset:

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from limbeck.building.arguments import check_callback, check_folder, check_functions
 from limbeck.building.channels import channels_taken, grey_where_wanted, normalisation_for
 from limbeck.building.data import Images, view_planner
-from limbeck.building.evaluation_data import images_for
+from limbeck.building.evaluation_data import evaluation_images
 from limbeck.building.learners import make_objective, make_training
 from limbeck.building.loss_states import output_shapes, teacher_output_shapes
-from limbeck.building.models import check_answer
+from limbeck.building.models import check_output
 from limbeck.building.saved_model import LoadedModel
 from limbeck.building.teachers import make_teacher
 from limbeck.errors import LimbeckError, short_repr
@@ -159,12 +159,12 @@ def distill(
     images = grey_where_wanted(images, taken)
     check_views(recipe.views, images.shape[0])
     student_form = InputFormat(norms["student"] or normalisation_for(images, taken["student"]), student_resolution)
-    check_answer("student", student, images, student_form)
+    check_output("student", student, images, student_form)
     frozen: dict[str, Teacher] = {}
     for given in teachers:
         usual = InputFormat(norms["teacher"] or normalisation_for(images, taken[given.name]), teacher_resolution)
         form = given.form or usual
-        check_answer(given.name, given.module, images, form)
+        check_output(given.name, given.module, images, form)
         frozen[given.name] = make_teacher(given.name, given.module, form, device=where, precision=precision)
     must_differ("student", list(frozen.values()))
     settings = {
@@ -282,7 +282,7 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
         first = logits_of(answer, Split(data.first(1), data.labels[:1]))
         return evaluate_split(answer, data, num_classes=first.shape[-1], batch_size=batch_size)
     if isinstance(predict, LoadedModel):
-        images = images_for(predict, None if data is None else named_or_made(data), split, "the model")
+        images = evaluation_images(predict, None if data is None else named_or_made(data), split, "the model")
         answer = predict.in_order_of(images.class_names, "the model")
     elif data is None:
         raise LimbeckError("data: say on which, as in evaluate(predict, 'cifar10'); only a saved model knows its own")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from limbeck.building.saved_model import LoadedModel
-from limbeck.building.teachers import in_order_of_data
+from limbeck.building.teachers import reorder_classes
 from limbeck.errors import LimbeckError
 from limbeck.training import code_fingerprint
 from limbeck.training.teacher import as_outputs
@@ -68,7 +68,7 @@ def as_teachers(teacher: Any, class_names: Sequence[str] | None) -> list[GivenTe
 def _as_teacher(name: str, given: Any, class_names: Sequence[str] | None) -> GivenTeacher:
     if isinstance(given, LoadedModel):
         known = given.class_names if class_names is None else class_names
-        return GivenTeacher(name, in_order_of_data(given.model, name, given.class_names, known), given.form)
+        return GivenTeacher(name, reorder_classes(given.model, name, given.class_names, known), given.form)
     if isinstance(given, type):
         raise LimbeckError(f"{name}: takes a model, got the class {given.__name__}; make one: {given.__name__}(...)")
     if isinstance(given, nn.Module) and not isinstance(given, torch.jit.ScriptModule):

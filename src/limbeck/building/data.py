@@ -1,4 +1,4 @@
-"""The images of a run: found, decoded, and parted once and for all."""
+"""The images of a run, decoded and split into training, validation and test, and the planner of their views."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limbeck.console import progress_bar
-from limbeck.data.splits import hold_out, note_on_small, subset
+from limbeck.data.splits import small_classes_note, stratified_split, stratified_subset
 from limbeck.errors import LimbeckError
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import Data
@@ -19,7 +19,7 @@ from limbeck.views.plan import ViewPlanner
 class Images:
     """Three splits and what is known of them. Validation is where choices are made; test is read once.
 
-    notes: what a reader of a report should know of these images, a line each.
+    notes: what a reader of a report should know about these images, one line each.
     """
 
     name: str
@@ -38,16 +38,16 @@ class Images:
 
     @property
     def dataset_fingerprint(self) -> str:
-        """Of the data set before it was parted: `fingerprint` up to what `part` adds."""
+        """Of the data set before it was split: `fingerprint` up to what `split_dataset` adds."""
         return self.fingerprint.partition("/")[0]
 
 
 def load_images(data: Data) -> Images:
-    """Build the source that a recipe names and part it."""
-    return part(build(data.source, data.options), data.validation, data.train_images)
+    """Build the data set that a recipe names and split it."""
+    return split_dataset(build_dataset(data.source, data.options), data.validation, data.train_images)
 
 
-def build(source: str, options: dict[str, object]) -> Dataset:
+def build_dataset(source: str, options: dict[str, object]) -> Dataset:
     """The data set of `cifar10`, `folder:photos/` and the like."""
     entry = registry.find("data", source)
     wrong = registry.check_options(entry, options)
@@ -58,12 +58,12 @@ def build(source: str, options: dict[str, object]) -> Dataset:
     return function(argument, **options) if argument is not None else function(**options)
 
 
-def part(dataset: Dataset, validation: float = 0.1, train_images: int | None = None) -> Images:
-    """Hold validation images out of the training split where the source brings none of its own.
+def split_dataset(dataset: Dataset, validation: float = 0.1, train_images: int | None = None) -> Images:
+    """Hold validation images out of the training split unless the source has a validation split.
 
-    validation: the share to hold out; 0 where the source brings validation images of its own.
-    train_images: keep about that many training images, as many of each class in proportion, one at least.
-    Which images are held out depends on the data alone.
+    validation: the fraction to hold out; 0 is allowed only if the source has a validation split.
+    train_images: reduce training to about this many images, in proportion to the classes, at least one of each.
+    Which images are held out depends only on the data.
     """
     train, held_out = dataset.train, dataset.validation
     fingerprint, key = dataset.fingerprint, dataset.split_key or dataset.fingerprint
@@ -75,15 +75,15 @@ def part(dataset: Dataset, validation: float = 0.1, train_images: int | None = N
                 "choices are made on them, so it takes a share, as small as 0.001: one image at least of each class "
                 "that has three"
             )
-        whole, (train, held_out) = train, hold_out(train, validation, key)
+        whole, (train, held_out) = train, stratified_split(train, validation, key)
         for note in _notes_on_small(whole, held_out, dataset.class_names):
             progress_bar.notice(f"{dataset.name}: {note}")
             notes.append(note)
         fingerprint = f"{fingerprint}/validation={validation}"
     if train_images is not None and train_images < len(train):
-        train = subset(train, round(train_images / len(train), 6), f"{key}/subset")
+        train = stratified_subset(train, round(train_images / len(train), 6), f"{key}/subset")
         fingerprint = f"{fingerprint}/train_images={train_images}"
-    if dataset.split_key:  # what an earlier version held out of these very images was another part
+    if dataset.split_key:  # an earlier version held other images out of the same data
         fingerprint = f"{fingerprint}/split={key[:16]}"
     return Images(
         dataset.name,
@@ -98,10 +98,10 @@ def part(dataset: Dataset, validation: float = 0.1, train_images: int | None = N
 
 
 def _notes_on_small(whole: Split, held_out: Split, class_names: Sequence[str]) -> list[str]:
-    """A line of the classes of which no image is held out."""
+    """A note that names the classes of which no image is held out."""
     counts, out = (part.labels.bincount(minlength=len(class_names)) for part in (whole, held_out))
     numbers = zip(class_names, counts.tolist(), out.tolist(), strict=True)
-    return note_on_small([name for name, count, held in numbers if count and not held], "validation")
+    return small_classes_note([name for name, count, held in numbers if count and not held], "validation")
 
 
 def view_planner(images: Images, views: Views, seed: int) -> ViewPlanner:

@@ -20,14 +20,14 @@ from limbeck.recipes import registry
 from limbeck.recipes.recipe import Data
 from limbeck.types import Dataset
 
-from .data import Images, load_images, part
+from .data import Images, load_images, split_dataset
 from .saved_model import LoadedModel, whole_source
 
 SPLITS = ("test", "validation", "train")
 SHOWN = 12  # characters of a fingerprint that a person is shown
 
 
-def images_for(model: LoadedModel, data: Data | Dataset | None, split: str, where: str) -> Images:
+def evaluation_images(model: LoadedModel, data: Data | Dataset | None, split: str, where: str) -> Images:
     """The images of which `split` may be measured with `model`, decoded in its size.
 
     data: None takes those that the model was trained on. where: what errors call the model.
@@ -37,10 +37,12 @@ def images_for(model: LoadedModel, data: Data | Dataset | None, split: str, wher
     kept = model.about.get("data")
     if isinstance(data, Dataset):
         alike = isinstance(kept, Mapping) and data.fingerprint == kept["dataset_fingerprint"]
-        images = part(data, kept["validation"], kept["train_images"]) if kept and alike else part(data)
+        images = (
+            split_dataset(data, kept["validation"], kept["train_images"]) if kept and alike else split_dataset(data)
+        )
         same_source = False
     else:
-        same_source = data is None or is_own(model, data.source)
+        same_source = data is None or is_training_source(model, data.source)
         images = load_images(_completed(model, data, same_source, where))
     check_images(model, images, split, where, same_source=same_source)
     return images
@@ -83,7 +85,7 @@ def check_images(model: LoadedModel, images: Images, split: str, where: str, *, 
         )
 
 
-def was_seen(model: LoadedModel, images: Images, split: str) -> str:
+def seen_in_training(model: LoadedModel, images: Images, split: str) -> str:
     """Whether the images of a split were seen in training, in words."""
     kept = model.about.get("data")
     if isinstance(kept, Mapping) and images.dataset_fingerprint == kept["dataset_fingerprint"]:
@@ -97,7 +99,7 @@ def was_seen(model: LoadedModel, images: Images, split: str) -> str:
     return "unknown: not the data that it was trained on"
 
 
-def is_own(model: LoadedModel, source: str) -> bool:
+def is_training_source(model: LoadedModel, source: str) -> bool:
     """Whether a source is where the model's training images came from."""
     kept = model.about.get("data")
     return isinstance(kept, Mapping) and whole_source(source) == kept["source"]

@@ -23,7 +23,7 @@ from limbeck.weights.load import load_weights
 
 from .data import Images
 from .loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
-from .models import build_model, check_answer, input_format
+from .models import build_model, check_output, input_format
 
 IMAGES_TO_INITIALISE = 2048
 
@@ -58,7 +58,7 @@ def make_learner(
     elif hasattr(model, "initialise"):
         some = images.train.first(IMAGES_TO_INITIALISE)
         model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
-    check_answer(arm_name, model, images, form, arm.model.name)
+    check_output(arm_name, model, images, form, arm.model.name)
     return Learner(
         name,
         model,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.errors import LimbeckError, did_you_mean
 from limbeck.recipes.load import check, load_recipe
 from limbeck.recipes.overrides import apply_override
@@ -18,7 +18,7 @@ from limbeck.recipes.recipe import Recipe
 from .data import Images, load_images
 from .models import input_format
 from .saved_model import LoadedModel
-from .teachers import load_ready_teacher
+from .teachers import load_teacher_from_file
 
 OF_THE_ARM = ("model", "classes", "outputs", "normalise", "resolution", "interpolation", "outputs")
 """What is said of a weights file with key=value; every other key is an option of the data."""
@@ -82,7 +82,7 @@ def _is_of_the_arm(option: str) -> bool:
 
 def _made(recipe: Recipe, name: str) -> ReadyModel:
     arm, images = recipe.arms()[name], load_images(recipe.data)
-    model = load_ready_teacher(name, arm, images, {})
+    model = load_teacher_from_file(name, arm, images, {})
     loaded = LoadedModel(model, images.class_names, input_format(arm, images), images.shape, {}).eval()
     return ReadyModel(loaded, images, recipe.data.source, tuple(_remarks(recipe, name, images)))
 
@@ -93,7 +93,7 @@ def _remarks(recipe: Recipe, name: str, images: Images) -> list[str]:
     alone = recipe.model_copy(update={"teachers": {name: arm}, "students": {}, "precision": "fp32"})
     said: list[str] = []
     try:
-        check_ready_arms(alone, images, torch.device("cpu"), {}, said.append)
+        check_arms_from_files(alone, images, torch.device("cpu"), {}, said.append)
     except LimbeckError as error:
         said += str(error).split("\n")
     return said

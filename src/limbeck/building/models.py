@@ -43,7 +43,7 @@ def input_format(arm: Arm, images: Images) -> InputFormat:
     return InputFormat(normalisation, arm.resolution, arm.interpolation)
 
 
-def check_answer(name: str, model: nn.Module, images: Images, form: InputFormat, model_name: str = "") -> None:
+def check_output(name: str, model: nn.Module, images: Images, form: InputFormat, model_name: str = "") -> None:
     """One image through the model, so that what does not fit is said before anything is trained.
 
     name: of the arm. model_name: as the recipe names the model. Raises LimbeckError naming the arm, the image size
@@ -71,7 +71,7 @@ def check_channels(name: str, channels: int, form: InputFormat) -> None:
 def check_forward(
     name: str, model: nn.Module, pixels: torch.Tensor, class_names: Sequence[str], model_name: str = ""
 ) -> None:
-    """`check_answer` of a model in eval mode and prepared pixels `[1, C, H, W]`, on the model's device (meta too)."""
+    """`check_output` of a model in eval mode and prepared pixels `[1, C, H, W]`, on the model's device (meta too)."""
     try:
         with torch.no_grad(), naming_memory(name, pixels.shape[0]):
             answer = model(pixels)

@@ -27,7 +27,7 @@ from limbeck.weights.load import load_weights
 
 from .data import Images
 from .models import build_model, input_format
-from .teachers import in_order_of_data
+from .teachers import reorder_classes
 
 FILES_TO_SEARCH = 10_000
 """For models below a folder that is none itself: it may be the root of a disk."""
@@ -128,7 +128,7 @@ class LoadedModel(nn.Module):
 
         Raises LimbeckError where the classes are others, naming `where` and both.
         """
-        model = in_order_of_data(self.model, where, self.class_names, class_names)
+        model = reorder_classes(self.model, where, self.class_names, class_names)
         return self if model is self.model else LoadedModel(model, class_names, self.form, self.image_shape, self.about)
 
 

@@ -19,7 +19,7 @@ from limbeck.views.preprocess import InputFormat
 from limbeck.weights.load import load_weights
 
 from .data import Images
-from .models import build_model, check_answer, first_names, input_format
+from .models import build_model, check_output, first_names, input_format
 
 
 def make_teacher(name: str, model: nn.Module, form: InputFormat, *, device: torch.device, precision: str) -> Teacher:
@@ -27,7 +27,7 @@ def make_teacher(name: str, model: nn.Module, form: InputFormat, *, device: torc
     return Teacher(name, model, form, device=device, dtype=compute_dtype(precision, device), fold=fold_batch_norms)
 
 
-def load_ready_teacher(name: str, arm: Arm, images: Images, models: CustomFunctions) -> nn.Module:
+def load_teacher_from_file(name: str, arm: Arm, images: Images, models: CustomFunctions) -> nn.Module:
     """A teacher from the user's own file, its outputs in the order of the data's classes.
 
     Raises LimbeckError that names both where the count or the names of the classes do not fit.
@@ -39,12 +39,12 @@ def load_ready_teacher(name: str, arm: Arm, images: Images, models: CustomFuncti
     load_weights(model, path)
     if arm.outputs == "probabilities":
         model = LogOfProbabilities(model)
-    model = in_order_of_data(model, f"teachers.{name}", arm.classes, images.class_names)
-    check_answer(name, model, images, input_format(arm, images), arm.model.name)
+    model = reorder_classes(model, f"teachers.{name}", arm.classes, images.class_names)
+    check_output(name, model, images, input_format(arm, images), arm.model.name)
     return model
 
 
-def in_order_of_data(
+def reorder_classes(
     model: nn.Module, where: str, classes: Sequence[str] | None, class_names: Sequence[str]
 ) -> nn.Module:
     """Reorder a model's logits from its own class order to the data's.

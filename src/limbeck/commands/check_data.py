@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from limbeck.building.data import build
+from limbeck.building.data import build_dataset
 from limbeck.data.cache_writer import SPLITS
-from limbeck.data.inspection import Examination, of_dataset, of_inventory
-from limbeck.data.unreadable import SHOWN
+from limbeck.data.inspection import Inspection, inspect_dataset, inspect_inventory
+from limbeck.data.unreadable import MAX_LISTED
 from limbeck.errors import LimbeckError, printable
 from limbeck.recipes import registry
 from limbeck.report.formatting import plain_table
@@ -41,24 +41,24 @@ def check_source(source: str, options: Sequence[str] = (), out: Path | None = No
     assert data is not None
     examination = _examine(source, dict(data.options))
     if out is not None:
-        lines = [printable(str(problem)) for problem in examination.spoilt]
+        lines = [printable(str(problem)) for problem in examination.unreadable]
         replace(out, "".join(f"{line}\n" for line in lines).encode())
-    return DataReport(_describe(source, examination, out, width), not examination.spoilt)
+    return DataReport(_describe(source, examination, out, width), not examination.unreadable)
 
 
-def _examine(source: str, options: dict[str, object]) -> Examination:
+def _examine(source: str, options: dict[str, object]) -> Inspection:
     entry = registry.find("data", source)
     if errors := registry.check_options(entry, options):
         raise LimbeckError(f"{errors[0][0]}: {errors[0][1]}")
     inventory = getattr(sys.modules[registry.load(entry).__module__], "inventory", None)
     if inventory is None:  # an archive with known contents: checked as it is stored
-        return of_dataset(build(source, options))
+        return inspect_dataset(build_dataset(source, options))
     # Files are checked in their own size, whatever size they will be stored in.
     options = {name: value for name, value in options.items() if name not in ("image_size", "spoilt")}
-    return of_inventory(inventory(registry.split_name(source)[1], **options), source)
+    return inspect_inventory(inventory(registry.split_name(source)[1], **options), source)
 
 
-def _describe(source: str, examination: Examination, out: Path | None, width: int) -> list[str]:
+def _describe(source: str, examination: Inspection, out: Path | None, width: int) -> list[str]:
     total = examination.sizes.total()
     classes = len(examination.class_names)
     lines = [f"{source}: {classes:,} classes, {total:,} usable images", *examination.notes, ""]
@@ -89,7 +89,7 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> str:
     )
 
 
-def _duplicates(examination: Examination) -> list[str]:
+def _duplicates(examination: Inspection) -> list[str]:
     if not examination.twice:
         return ["duplicates: none"]
     across = [pair for pair in examination.twice if pair[0].split != pair[1].split]
@@ -106,15 +106,15 @@ def _duplicates(examination: Examination) -> list[str]:
     return lines
 
 
-def _problems(examination: Examination, out: Path | None) -> list[str]:
-    if not examination.spoilt:
+def _problems(examination: Inspection, out: Path | None) -> list[str]:
+    if not examination.unreadable:
         return ["problems: none"]
-    count = len(examination.spoilt)
+    count = len(examination.unreadable)
     lines = [f"problems: {count:,} images or folders cannot be used (data.spoilt=skip leaves such images out)"]
-    lines += [f"  {printable(str(problem))}" for problem in examination.spoilt[:SHOWN]]
-    if count > SHOWN:
+    lines += [f"  {printable(str(problem))}" for problem in examination.unreadable[:MAX_LISTED]]
+    if count > MAX_LISTED:
         where = f"all of them are in {out}" if out else "--out FILE writes all of them"
-        lines.append(f"  and {count - SHOWN:,} more; {where}")
+        lines.append(f"  and {count - MAX_LISTED:,} more; {where}")
     elif out:
         lines.append(f"written to {out}")
     return lines

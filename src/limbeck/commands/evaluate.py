@@ -10,7 +10,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from limbeck.building.data import Images
-from limbeck.building.evaluation_data import check_images, check_split_name, images_for, is_own, was_seen
+from limbeck.building.evaluation_data import (
+    check_images,
+    check_split_name,
+    evaluation_images,
+    is_training_source,
+    seen_in_training,
+)
 from limbeck.building.model_from_file import model_of_file, model_of_recipe
 from limbeck.building.saved_model import LoadedModel, load
 from limbeck.errors import LimbeckError
@@ -57,7 +63,7 @@ def measure_saved(
     other = None
     if against is not None:
         other = load(against)
-        check_images(other, images, split, str(against), same_source=is_own(other, target.source))
+        check_images(other, images, split, str(against), same_source=is_training_source(other, target.source))
         other = other.in_order_of(images.class_names, str(against)).to(chosen_device)
     measured = target.model.in_order_of(images.class_names, target.where).to(chosen_device)
     split_images = getattr(images, split)
@@ -81,8 +87,8 @@ class Target:
 
 def _saved(checkpoint: str | Path, source: str | None, options: Sequence[str], split: str) -> Target:
     model, where, data = _load(checkpoint), str(checkpoint), data_of(source, options)
-    images = images_for(model, data, split, where)
-    return Target(model, where, images, source or model.about["data"]["source"], was_seen(model, images, split))
+    images = evaluation_images(model, data, split, where)
+    return Target(model, where, images, source or model.about["data"]["source"], seen_in_training(model, images, split))
 
 
 def _pretrained(

@@ -58,7 +58,7 @@ TEXT_CHUNKS = (b"iCCP", b"tEXt", b"zTXt", b"iTXt")
 MAX_PNG_BYTES = 1 << 30  # 64 megapixels of the widest kind take half of it
 WHITE, WHITE_OF_12_BITS = 65535, 4095
 ORIENTATION = 0x0112  # the EXIF tag
-TURNS = {
+TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -93,24 +93,24 @@ def decode_one(source: Source, where: str | None = None, white: int | None = Non
     white: the value that becomes 255 in 16-bit grey; None: 65535, or 4095 where the image is no brighter.
     Raises LimbeckError for all that this module's docstring refuses.
     """
-    return _looked_at(source, where, lambda image: _decoded(image, white))
+    return _inspect(source, where, lambda image: _decoded(image, white))
 
 
 def _decoded(image: Image.Image, white: int | None) -> Decoded:
     _check_single(image)
     image.load()
-    turn = None if image.format == "TIFF" else TURNS.get(_orientation(image))  # Pillow turns TIFF by itself
+    turn = None if image.format == "TIFF" else TRANSPOSE.get(_orientation(image))  # Pillow turns TIFF by itself
     turned = image if turn is None else image.transpose(turn)
     if image.mode.startswith("I"):
         grey = np.asarray(turned).astype(np.int64)
         brightest = int(grey.max())
         if grey.min() < 0 or brightest > WHITE:
             raise _RefusedError("more than 16 bits a channel; save it with 8")
-        return Decoded(_eight_bits(grey, white or white_of(brightest)), brightest)
+        return Decoded(_eight_bits(grey, white or white_level(brightest)), brightest)
     return Decoded(_to_rgb(turned), None)
 
 
-def white_of(brightest: int) -> int:
+def white_level(brightest: int) -> int:
     """The white of 16-bit grey whose brightest pixel has this value: that of 12 bits, or that of 16."""
     return WHITE if brightest > WHITE_OF_12_BITS else WHITE_OF_12_BITS
 
@@ -125,14 +125,14 @@ def read(source: bytes | Path, size: int | None = None, where: str | None = None
 
     Stored images were made the same way: a photo that is read here looks as those of the training did.
     """
-    with quiet():
+    with quiet_pillow():
         image = decode(source, where)
     return image if size is None else fit(image, size)
 
 
 def size_of(source: Source, where: str | None = None) -> tuple[int, int]:
     """Height and width that `decode` would give, from the header where that suffices. Raises LimbeckError."""
-    return _looked_at(source, where, _size)
+    return _inspect(source, where, _size)
 
 
 def _size(image: Image.Image) -> tuple[int, int]:
@@ -157,7 +157,7 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_pillow() -> Iterator[None]:
     """Silence Pillow's warnings: sizes are checked anyhow, and a broken EXIF block is no one's worry.
 
     Filters belong to the process: who decodes in threads enters this once, around them all.
@@ -167,7 +167,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def _looked_at(source: Source, where: str | None, look: Callable[[Image.Image], T]) -> T:
+def _inspect(source: Source, where: str | None, look: Callable[[Image.Image], T]) -> T:
     """What `look` says of an image; a PNG whose texts or colour profile Pillow finds too large is read without them."""
     where = where or (str(source) if isinstance(source, Path) else "image")
     try:

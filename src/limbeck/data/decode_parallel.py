@@ -1,4 +1,4 @@
-"""Many images to blocks of pixels of one size, in their order, on all cores."""
+"""Decode many images, in order and on all cores, to blocks of pixels of one size."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from limbeck.console import progress_bar
 from limbeck.errors import LimbeckError
 
 from . import decode
-from .unreadable import ReadAgainError, Reading, Spoilt, SpoiltError
+from .unreadable import ReadOptions, RereadError, Unreadable, UnreadableError
 
 BLOCK = 32  # images a task: small, since what waits is held in memory
-KEPT_UP_TO = 128  # pixels a side: small images of one size are kept as they are
+MAX_NATIVE_SIDE = 128  # pixels a side: small images of one size are kept as they are
 PHOTO_SIZE = 224  # pixels a side, where nobody names one
 
 T = TypeVar("T")
 
 
-class Item(NamedTuple):
-    """An image that is not decoded yet, what an error calls it, and its label."""
+class EncodedImage(NamedTuple):
+    """An image not yet decoded, its name in error messages, and its label."""
 
     source: decode.Source
     where: str
@@ -34,19 +34,19 @@ class Item(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """pixels `[B, H, W, 3]` and labels `[B]`; of spoilt images the pixels mean nothing.
+    """pixels `[B, H, W, 3]` and labels `[B]`; of unreadable images the pixels mean nothing.
 
     brightest: of the 16-bit grey images, -1 without any. originals: `[B, H, W, 3]` where all have one small size.
     """
 
     pixels: np.ndarray
     labels: np.ndarray
-    spoilt: list[Spoilt]
+    unreadable: list[Unreadable]
     brightest: int
     originals: np.ndarray | None
 
 
-class Originals:
+class OriginalsHash:
     """A hash of the pixels of a set as they are before they are fitted, if all have one size that would be kept.
 
     shape: height and width of all; None before the first, and once two differ or one is larger (`alike` tells).
@@ -74,7 +74,7 @@ def check_image_size(image_size: int | None) -> None:
         raise LimbeckError(f"image_size is a whole number of pixels from 4 to 1024; got {image_size!r}")
 
 
-def stored_shape(name: str, items: Iterable[Item], image_size: int | None) -> tuple[int, int]:
+def choose_shape(name: str, items: Iterable[EncodedImage], image_size: int | None) -> tuple[int, int]:
     """Height and width in which a set is kept.
 
     `image_size` where it is given; else the images' own if they share one of at most 128 pixels a side; else
@@ -83,14 +83,14 @@ def stored_shape(name: str, items: Iterable[Item], image_size: int | None) -> tu
     if image_size is not None:
         return image_size, image_size
     shared, empty = None, True
-    with decode.quiet():
+    with decode.quiet_pillow():
         for item in items:
             empty = False
             try:
                 shape = decode.size_of(item.source, item.where)
             except LimbeckError:
                 continue
-            if max(shape) > KEPT_UP_TO or shape != (shared or shape):
+            if max(shape) > MAX_NATIVE_SIDE or shape != (shared or shape):
                 progress_bar.notice(
                     f"{name}: photos are stored as {PHOTO_SIZE} x {PHOTO_SIZE}; image_size: … names another"
                 )
@@ -101,50 +101,50 @@ def stored_shape(name: str, items: Iterable[Item], image_size: int | None) -> tu
     return shared or (PHOTO_SIZE, PHOTO_SIZE)
 
 
-def decoded(
-    items: Iterable[Item],
+def decode_blocks(
+    items: Iterable[EncodedImage],
     shape: tuple[int, int],
     *,
     fitted: bool = True,
-    reading: Reading | None = None,
-    known: Sequence[Spoilt] = (),
+    reading: ReadOptions | None = None,
+    known: Sequence[Unreadable] = (),
     skip: bool = False,
     advice: str = "",
-    originals: Originals | None = None,
+    originals: OriginalsHash | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Blocks of images `[B, H, W, 3]` and labels `[B]`.
 
-    All images are looked at, but none is given any more once one was spoilt, or one was known to be.
+    All images are read, but no further block is yielded once one of them is unreadable, or if one was known to be.
 
     fitted: images of another size are fitted (see `decode.fit`); else they are refused.
-    reading: how to read them; None takes 16-bit grey as it stands. known: what cannot be used, known before.
-    skip: leave spoilt images out. advice: what a person may do about several of them. originals: is told of all.
-    Raises SpoiltError at the end, which names all that are spoilt; ReadAgainError where some are to be left out, or
-    the set's 16-bit grey has 12 bits.
+    reading: how to read them; None takes 16-bit grey as it is. known: images known in advance to be unusable.
+    skip: skip unreadable images. advice: what a user may do about several of them. originals: receives all images.
+    Raises UnreadableError at the end, which lists all unreadable images; RereadError if some are to be skipped or the
+    set's 16-bit grey has 12 bits.
     """
-    spoilt, brightest = list(known), -1
+    unreadable, brightest = list(known), -1
     white = reading.white if reading else decode.WHITE
-    with decode.quiet():
+    with decode.quiet_pillow():
         keep = originals is not None
-        for block in in_blocks(items, lambda some: _decode_block(some, shape, fitted, white, keep=keep)):
-            spoilt += block.spoilt
+        for block in map_blocks(items, lambda some: _decode_block(some, shape, fitted, white, keep=keep)):
+            unreadable += block.unreadable
             brightest = max(brightest, block.brightest)
-            if not spoilt:
+            if not unreadable:
                 if originals is not None:
                     originals.add(block.originals)
                 yield block.pixels, block.labels
-    if spoilt and not (skip and reading):
-        raise SpoiltError(spoilt, advice)
+    if unreadable and not (skip and reading):
+        raise UnreadableError(unreadable, advice)
     if reading is None:
         return
-    white = decode.white_of(brightest) if brightest >= 0 else reading.white
-    fitting = Reading(reading.left_out | {where for where, _ in spoilt}, white)
+    white = decode.white_level(brightest) if brightest >= 0 else reading.white
+    fitting = ReadOptions(reading.left_out | {where for where, _ in unreadable}, white)
     if fitting != reading:
-        raise ReadAgainError(fitting)
+        raise RereadError(fitting)
 
 
-def in_blocks(items: Iterable[Item], work: Callable[[list[Item]], T]) -> Iterator[T]:
-    """What `work` makes of some images at a time, in their order, on all cores."""
+def map_blocks(items: Iterable[EncodedImage], work: Callable[[list[EncodedImage]], T]) -> Iterator[T]:
+    """Apply `work` to blocks of images on all cores; results come in order."""
     waiting: deque = deque()
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
@@ -159,31 +159,31 @@ def in_blocks(items: Iterable[Item], work: Callable[[list[Item]], T]) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
-def _blocks(items: Iterable[Item]) -> Iterator[list[Item]]:
+def _blocks(items: Iterable[EncodedImage]) -> Iterator[list[EncodedImage]]:
     source = iter(items)
     while block := list(islice(source, BLOCK)):
         yield block
 
 
-def _decode_block(block: list[Item], shape: tuple[int, int], fitted: bool, white: int, *, keep: bool) -> _Block:
+def _decode_block(block: list[EncodedImage], shape: tuple[int, int], fitted: bool, white: int, *, keep: bool) -> _Block:
     pixels = np.empty((len(block), *shape, 3), np.uint8)
     originals: list[np.ndarray] = []
-    spoilt: list[Spoilt] = []
+    unreadable: list[Unreadable] = []
     brightest = -1
     for place, item in enumerate(block):
         try:
             image = decode.decode_one(item.source, item.where, white)
             pixels[place] = _shaped(image.pixels, shape, fitted)
-            if keep and max(image.pixels.shape) <= KEPT_UP_TO:
+            if keep and max(image.pixels.shape) <= MAX_NATIVE_SIDE:
                 originals.append(image.pixels)
             brightest = max(brightest, -1 if image.brightest is None else image.brightest)
         except LimbeckError as error:
-            spoilt.append(Spoilt(item.where, str(error).removeprefix(f"{item.where}: ")))
+            unreadable.append(Unreadable(item.where, str(error).removeprefix(f"{item.where}: ")))
         except _UnfitError as error:
-            spoilt.append(Spoilt(item.where, str(error)))
+            unreadable.append(Unreadable(item.where, str(error)))
     alike = len(originals) == len(block) and len({image.shape for image in originals}) == 1
     labels = np.array([item.label for item in block], np.int64)
-    return _Block(pixels, labels, spoilt, brightest, np.stack(originals) if alike else None)
+    return _Block(pixels, labels, unreadable, brightest, np.stack(originals) if alike else None)
 
 
 class _UnfitError(Exception):

@@ -17,7 +17,7 @@ from limbeck.types import Normalisation, Split
 
 from . import map_style
 from .cache_writer import SMALLEST_SD, SPLITS, fingerprint
-from .splits import hold_out
+from .splits import stratified_split
 
 TEST = 0.2
 COLOURS = (1, 3)
@@ -69,7 +69,7 @@ class Dataset(types.Dataset):
         _check_classes(splits["train"], names)
         identity = _fingerprint(splits, names)
         if "test" not in splits:
-            splits["train"], splits["test"] = hold_out(splits["train"], TEST, identity)
+            splits["train"], splits["test"] = stratified_split(splits["train"], TEST, identity)
             identity = f"{identity}-test={TEST}"
         else:
             _say_leaks(splits, name)

@@ -1,4 +1,4 @@
-"""All images of a source looked at once: how many of each class, how large, which twice, which spoilt."""
+"""All images of a source looked at once: how many of each class, how large, which twice, which unreadable."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from limbeck.types import Dataset
 
 from . import decode
 from .cache_writer import SPLITS
-from .decode_parallel import Item, in_blocks
+from .decode_parallel import EncodedImage, map_blocks
 from .inventory import Inventory
-from .unreadable import Spoilt
+from .unreadable import Unreadable
 
 
-class Seen(NamedTuple):
+class ImagePlace(NamedTuple):
     """Where an image was met."""
 
     where: str
@@ -30,23 +30,23 @@ class Seen(NamedTuple):
 
 
 @dataclass
-class Examination:
+class Inspection:
     """What was found in a source.
 
     counts: images of each class that can be used, `[K]`, by split. sizes: of images, by height and width.
     twice: pairs of images that are pixel for pixel equal: the one met first, and the other.
-    spoilt: images that cannot be used, and other mistakes. notes: what a person should know, a line each.
+    unreadable: images that cannot be used, and other mistakes. notes: what a person should know, a line each.
     """
 
     class_names: tuple[str, ...]
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    twice: list[tuple[Seen, Seen]] = field(default_factory=list)
-    spoilt: list[Spoilt] = field(default_factory=list)
+    twice: list[tuple[ImagePlace, ImagePlace]] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    _first: dict[bytes, Seen] = field(default_factory=dict, repr=False)
+    _first: dict[bytes, ImagePlace] = field(default_factory=dict, repr=False)
 
-    def add(self, seen: Seen, shape: tuple[int, int], digest: bytes) -> None:
+    def add(self, seen: ImagePlace, shape: tuple[int, int], digest: bytes) -> None:
         """An image that can be used."""
         self.counts.setdefault(seen.split, np.zeros(len(self.class_names), np.int64))[seen.label] += 1
         self.sizes[shape] += 1
@@ -55,25 +55,25 @@ class Examination:
             self.twice.append((first, seen))
 
 
-def of_inventory(found: Inventory, name: str) -> Examination:
-    """Decode every image as it is. Nothing is stored, and nothing that is spoilt is raised."""
-    seen = Examination(found.class_names, spoilt=[*found.mistakes, *found.spoilt], notes=list(found.notes))
-    with progress_bar.bar(f"looking at {name}", found.count) as advance, decode.quiet():
+def inspect_inventory(found: Inventory, name: str) -> Inspection:
+    """Decode every image as it is. Nothing is stored, and nothing that is unreadable is raised."""
+    seen = Inspection(found.class_names, unreadable=[*found.mistakes, *found.unreadable], notes=list(found.notes))
+    with progress_bar.bar(f"looking at {name}", found.count) as advance, decode.quiet_pillow():
         for split in SPLITS:
             items = found.splits[split]() if split in found.splits else iter(())
-            for block in in_blocks(items, _looked_at):
+            for block in map_blocks(items, _inspect_block):
                 for item, looked in block:
                     if isinstance(looked, str):
-                        seen.spoilt.append(Spoilt(item.where, looked))
+                        seen.unreadable.append(Unreadable(item.where, looked))
                     else:
-                        seen.add(Seen(item.where, split, item.label), *looked)
+                        seen.add(ImagePlace(item.where, split, item.label), *looked)
                 advance(len(block))
     return seen
 
 
-def _looked_at(block: list[Item]) -> list[tuple[Item, tuple[tuple[int, int], bytes] | str]]:
+def _inspect_block(block: list[EncodedImage]) -> list[tuple[EncodedImage, tuple[tuple[int, int], bytes] | str]]:
     """Height, width and a hash of the pixels of each image, or why it cannot be used."""
-    looked: list[tuple[Item, tuple[tuple[int, int], bytes] | str]] = []
+    looked: list[tuple[EncodedImage, tuple[tuple[int, int], bytes] | str]] = []
     for item in block:
         place = item._replace(source=None)  # its bytes need not wait
         try:
@@ -84,12 +84,12 @@ def _looked_at(block: list[Item]) -> list[tuple[Item, tuple[tuple[int, int], byt
     return looked
 
 
-def of_dataset(dataset: Dataset) -> Examination:
+def inspect_dataset(dataset: Dataset) -> Inspection:
     """The same of images that are decoded already."""
-    seen = Examination(dataset.class_names, notes=list(dataset.notes))
+    seen = Inspection(dataset.class_names, notes=list(dataset.notes))
     splits: Mapping[str, object] = {split: getattr(dataset, split) for split in SPLITS}
     for split, number, pixels, label in _stored(splits):
-        seen.add(Seen(f"{split} image {number}", split, label), pixels.shape[:2], _digest(pixels))
+        seen.add(ImagePlace(f"{split} image {number}", split, label), pixels.shape[:2], _digest(pixels))
     return seen
 
 

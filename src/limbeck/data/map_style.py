@@ -12,7 +12,7 @@ from torch import Tensor
 from limbeck.console import progress_bar
 from limbeck.errors import LimbeckError, one_line, short_repr
 
-READ_TWICE = 3
+IMAGES_READ_TWICE = 3
 """Images that are read again, to see that a dataset gives the same ones each time."""
 
 
@@ -48,7 +48,7 @@ def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str
                     f"{where}: image {place} is {list(image.shape)} {image.dtype}, image 0 {list(images.shape[1:])} "
                     f"{images.dtype} (H, W, C); bring all to one size"
                 )
-            if place < READ_TWICE and not np.array_equal(_item(dataset, place, where)[0], image):
+            if place < IMAGES_READ_TWICE and not np.array_equal(_item(dataset, place, where)[0], image):
                 raise LimbeckError(
                     f"{where}: image {place} is another each time it is read; give the dataset without random "
                     "transforms: Limbeck makes its views itself (`views=`)"

@@ -1,7 +1,7 @@
 """Stratified splits that depend on the data alone, never on a seed.
 
 Images of a class are ranked by a hash, and the first ones are held out. So the same data give the same split
-on every machine and in every version, and what a small fraction holds out a larger one holds out too.
+on every machine and in every version, and a larger fraction holds out everything that a smaller one does.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ SPLIT_NAMES = {
 """Usual names of the three splits."""
 
 
-def hold_out(split: Split, fraction: float, key: str) -> tuple[Split, Split]:
-    """Part a split in two, (kept, held out): each keeps the order of its images. No pixel is copied.
+def stratified_split(split: Split, fraction: float, key: str) -> tuple[Split, Split]:
+    """Split in two, (retained, held out), both in the original order. No pixel is copied.
 
-    Of a class with n images, n · fraction are held out, halves rounded up; the fraction is taken as the
-    decimal that was written (0.1 is a tenth). But of three images or more at least one is held out and one is kept,
-    and where two or a single one would leave a side empty, all are kept.
+    Of a class with n images, n · fraction are held out, with halves rounded up; the fraction is taken as the decimal
+    that was written (0.1 is a tenth). Of three or more images at least one is held out and at least one retained. Of
+    one or two images none is held out if that would leave a side empty.
     key: the data set's `split_key`, or its fingerprint.
-    Raises LimbeckError unless 0 < fraction < 1, and where no class is large enough.
+    Raises LimbeckError unless 0 < fraction < 1, and if no class is large enough.
     """
     labels = split.labels.numpy()
-    return _parted(split, stratify(labels, fraction, [f"{key}/{i}" for i in range(len(labels))]))
+    return _split_by_mask(split, stratified_mask(labels, fraction, [f"{key}/{i}" for i in range(len(labels))]))
 
 
-def subset(split: Split, fraction: float, key: str) -> Split:
-    """A part of a split with about that share of each class, and at least one image of it.
+def stratified_subset(split: Split, fraction: float, key: str) -> Split:
+    """A subset of a split with about this fraction of each class, and at least one image of each.
 
-    key: as in `hold_out`; what the same key holds out, with the same fraction, is this part where classes are large.
+    key: as in `stratified_split`. For large classes this is what that function holds out with the same arguments.
     Raises LimbeckError unless 0 < fraction < 1.
     """
     labels = split.labels.numpy()
     keys = [f"{key}/{i}" for i in range(len(labels))]
-    return _parted(split, _ranked_first(labels, keys, check_fraction(fraction), lambda n, due: max(due, 1)))[1]
+    return _split_by_mask(split, _ranked_first(labels, keys, check_fraction(fraction), lambda n, due: max(due, 1)))[1]
 
 
-def _parted(split: Split, held: np.ndarray) -> tuple[Split, Split]:
+def _split_by_mask(split: Split, held: np.ndarray) -> tuple[Split, Split]:
     return split.part(torch.from_numpy(np.flatnonzero(~held))), split.part(torch.from_numpy(np.flatnonzero(held)))
 
 
-def stratify(labels: np.ndarray, fraction: float, keys: Sequence[str]) -> np.ndarray:
-    """Which of the images are held out, `[N]` bool, as `hold_out` says.
+def stratified_mask(labels: np.ndarray, fraction: float, keys: Sequence[str]) -> np.ndarray:
+    """Which of the images are held out, `[N]` bool, as `stratified_split` says.
 
     labels: `[N]`. keys: `[N]`, what is hashed to rank an image within its class.
     """
@@ -89,7 +89,7 @@ def _ranked_first(
     return first
 
 
-def note_on_small(names: Sequence[str], split: str) -> list[str]:
+def small_classes_note(names: Sequence[str], split: str) -> list[str]:
     """A line of the classes that are too small to be held out of; none where there are none.
 
     names: of these classes. split: what is held out.

@@ -1,4 +1,4 @@
-"""Images that cannot be used: all of a set are found in one pass, and told together or left out."""
+"""Images that cannot be used: one pass finds them all, and they are reported together or skipped."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from limbeck.errors import LimbeckError, did_you_mean, printable
 
 from .decode import WHITE
 
-SHOWN = 20
+MAX_LISTED = 20
 CHOICES = ("refuse", "skip")
 T = TypeVar("T")
 
 
-class Spoilt(NamedTuple):
-    """What an error calls a file, row or folder, and why it cannot be used."""
+class Unreadable(NamedTuple):
+    """A file, row or folder as errors name it, and why it cannot be used."""
 
     where: str
     reason: str
@@ -27,58 +27,58 @@ class Spoilt(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How the images of a set are read; what that depends on is known once all have been looked at.
+class ReadOptions:
+    """How the images of a set are read. The right options are known only after all images have been read once.
 
-    left_out: by what an error calls them. white: the value of 16-bit grey that becomes 255 (see `images.py`).
+    left_out: skipped images, as errors name them. white: the value of 16-bit grey that becomes 255 (see `decode.py`).
     """
 
     left_out: frozenset[str] = frozenset()
     white: int = WHITE
 
 
-class SpoiltError(LimbeckError):
+class UnreadableError(LimbeckError):
     """Some of a set's images cannot be used. found: all of them."""
 
-    def __init__(self, found: Sequence[Spoilt], advice: str = "") -> None:
+    def __init__(self, found: Sequence[Unreadable], advice: str = "") -> None:
         self.found = tuple(found)
-        super().__init__(_told(self.found, advice))
+        super().__init__(_message(self.found, advice))
 
 
-class ReadAgainError(Exception):
-    """All images were looked at, and some have to be read otherwise. Caught by `read_fittingly`."""
+class RereadError(Exception):
+    """All images were read, and the set must be read again with other options. Caught by `read_consistently`."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ReadOptions) -> None:
         self.reading = reading
 
 
-def check_choice(choice: str) -> None:
+def check_spoilt_option(choice: str) -> None:
     """Raises LimbeckError unless it is one of `CHOICES`."""
     if choice not in CHOICES:
         raise LimbeckError(f"spoilt takes refuse or skip; got {choice!r}{did_you_mean(str(choice), CHOICES)}")
 
 
-def read_fittingly(read: Callable[[Reading], T]) -> T:
-    """Read a set, and once more where it turns out that images are to be left out or that its grey has 12 bits."""
-    reading = Reading()
+def read_consistently(read: Callable[[ReadOptions], T]) -> T:
+    """Read a set, and read it again if images turn out to be skipped or its grey levels to have 12 bits."""
+    reading = ReadOptions()
     while True:
         try:
             return read(reading)
-        except ReadAgainError as again:
+        except RereadError as again:
             reading = again.reading
 
 
 def advice(source: str, path: str) -> str:
-    """What to do about spoilt images of a source of one's own."""
+    """What to do about unreadable images of a user's own source."""
     command = f"limbeck check {shlex.quote(f'{source}:{path}')} --out spoilt.txt"
-    return f"`{command}` lists them all, data.spoilt=skip leaves them out"
+    return f"`{command}` lists them all, data.spoilt=skip skips them"
 
 
-def _told(found: Sequence[Spoilt], advice: str) -> str:
+def _message(found: Sequence[Unreadable], advice: str) -> str:
     if len(found) == 1:
         return printable(str(found[0]))
     lines = [f"{len(found):,} images or folders cannot be used" + (f"; {advice}:" if advice else ":")]
-    lines += [f"  {printable(str(spoilt))}" for spoilt in found[:SHOWN]]
-    if len(found) > SHOWN:
-        lines.append(f"  and {len(found) - SHOWN:,} more")
+    lines += [f"  {printable(str(image))}" for image in found[:MAX_LISTED]]
+    if len(found) > MAX_LISTED:
+        lines.append(f"  and {len(found) - MAX_LISTED:,} more")
     return "\n".join(lines)

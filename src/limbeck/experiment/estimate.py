@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from limbeck.building.checks.before_training import check_before_training
-from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images, load_images
-from limbeck.building.models import build_model, check_answer, input_format
+from limbeck.building.models import build_model, check_output, input_format
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
@@ -100,7 +100,7 @@ def describe_plan(
         lines.append(f"{name} also trains parameters of its losses, not part of the model: {own}")
     lines += _starting_points(recipe)
     measured: list[str] = []
-    check_ready_arms(recipe, images, device, models, measured.append)
+    check_arms_from_files(recipe, images, device, models, measured.append)
     lines += ["", *measured] if measured else []
     if large := batches_larger_than_data([cohort.views for cohort in plan.cohorts], len(images.train)):
         lines += ["", *large]
@@ -156,7 +156,7 @@ def arm_cost(
     parameters = count_parameters(model)
     states = OPTIMIZER_STATES[arm.optimizer.name if arm.optimizer else None]
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
-    check_answer(name, model, images, form, arm.model.name)
+    check_output(name, model, images, form, arm.model.name)
     with naming_model(name, pixels.shape, "timing"), naming_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)

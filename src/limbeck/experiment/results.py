@@ -10,7 +10,7 @@ from torch import nn
 from limbeck.building.checks.pretrained import sample_of
 from limbeck.building.models import input_format
 from limbeck.building.saved_model import describe, save_model
-from limbeck.building.teachers import load_ready_teacher
+from limbeck.building.teachers import load_teacher_from_file
 from limbeck.evaluation import metrics
 from limbeck.evaluation.correctness import packed
 from limbeck.evaluation.efficiency import measure
@@ -105,7 +105,7 @@ def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
     done = files.finished()
     if done is None:
         arm = context.recipe.arms()[name]
-        model = load_ready_teacher(name, arm, context.images, context.models).to(context.device)
+        model = load_teacher_from_file(name, arm, context.images, context.models).to(context.device)
         role = "teacher" if name in context.recipe.teachers else "student"
         about = _about(context, LearnerPlan(name, name, role, 0, ()), None)
         about |= {"ended": "from a file", "train_sample": _train_sample(context, name, model)}

@@ -14,7 +14,7 @@ import torch
 
 from limbeck.building.arguments import check_run
 from limbeck.building.checks.before_training import check_before_training
-from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import load_images
 from limbeck.errors import LimbeckError
 from limbeck.recipes.fields import folder_name
@@ -124,7 +124,7 @@ def run(
             if processes.first:
                 check_before_training(recipe, context.images, models, losses=losses)
                 if not directory.has_trained():
-                    check_ready_arms(recipe, context.images, device, models, say_of_files(recipe, make_watcher))
+                    check_arms_from_files(recipe, context.images, device, models, say_of_files(recipe, make_watcher))
             processes.wait()
             context = dataclasses.replace(context, earlier=earlier_recipes(directory))
             plan = plan_of(directory, recipe)

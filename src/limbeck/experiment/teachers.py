@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from limbeck.building.models import input_format
 from limbeck.building.saved_model import load_trained
-from limbeck.building.teachers import load_ready_teacher, make_teacher
+from limbeck.building.teachers import load_teacher_from_file, make_teacher
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm, Precision, Recipe
 from limbeck.training.teacher import Teacher
@@ -33,7 +33,7 @@ def load_teacher(context: RunContext, name: str, precision: Precision | None = N
     """
     arm = arm_of(context.recipe, name)
     if name in context.recipe.arms():
-        model = load_ready_teacher(name, arm, context.images, context.models)
+        model = load_teacher_from_file(name, arm, context.images, context.models)
     else:
         model = load_trained(context.directory.model(name), context.models)
     form, chosen = input_format(arm, context.images), precision or arm.precision or context.recipe.precision

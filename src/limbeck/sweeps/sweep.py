@@ -11,7 +11,7 @@ import torch
 
 from limbeck.building.arguments import check_run
 from limbeck.building.checks.before_training import check_before_training
-from limbeck.building.checks.pretrained import check_ready_arms
+from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images, load_images
 from limbeck.errors import LimbeckError
 from limbeck.experiment.cohorts import MakeWatcher
@@ -113,7 +113,7 @@ def sweep(
         merged = merge_trials(source, checked.sweep, first_trials(source, checked.sweep)).recipe
         check_before_training(merged, images, models, losses=losses)
         if not directory.batch(0).has_trained():
-            check_ready_arms(merged, images, context.device, models, say_of_files(merged, make_watcher))
+            check_arms_from_files(merged, images, context.device, models, say_of_files(merged, make_watcher))
         state = search(context, make_watcher, stop)
         result = _select_and_test(context, state, make_watcher, stop, command)
         with directory.deciding():
@@ -141,7 +141,7 @@ def describe_sweep(recipe: str | Path | Mapping[str, Any], overrides: Sequence[s
     images = load_images(checked.data)
     check_before_training(searched, images, NO_FUNCTIONS, published=False)
     measured: list[str] = []
-    check_ready_arms(searched, images, choose_device(checked.device), NO_FUNCTIONS, measured.append)
+    check_arms_from_files(searched, images, choose_device(checked.device), NO_FUNCTIONS, measured.append)
     lines = [f"{checked.name}: {len(trials)} trials over {', '.join(checked.sweep.axes)}", ""]
     for number, trial in enumerate(trials):
         lines.append(f"{number:>5}  " + ", ".join(f"{axis} {value}" for axis, value in trial.items()))

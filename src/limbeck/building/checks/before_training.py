@@ -15,7 +15,7 @@ from torch import nn
 from limbeck.building.data import Images, view_planner
 from limbeck.building.learners import make_training
 from limbeck.building.models import build_model, check_channels, check_logits, input_format
-from limbeck.building.teachers import in_order_of_data
+from limbeck.building.teachers import reorder_classes
 from limbeck.errors import LimbeckError
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
@@ -82,7 +82,7 @@ def _problems_of(
         model = _without_memory(name, arm, count, models)
     except LimbeckError as error:
         return [*found, str(error)]
-    noted(lambda: in_order_of_data(nn.Identity(), f"{group}.{name}", ready_classes, images.class_names))
+    noted(lambda: reorder_classes(nn.Identity(), f"{group}.{name}", ready_classes, images.class_names))
     channels, height, width = images.shape
     shape = (channels, form.resolution or height, form.resolution or width)
     if fits:

@@ -37,7 +37,7 @@ LEAST_SHARE = 0.2
 
 
 @dataclass(frozen=True)
-class Other:
+class Alternative:
     """Another way of asking the same model.
 
     form: normalisation and size. stands_for: the class of each of its outputs, where their order changes.
@@ -50,7 +50,7 @@ class Other:
     mirrored: bool = False
 
 
-def better(
+def find_better(
     ask: Callable[[InputFormat], Predict],
     model: nn.Module,
     form: InputFormat,
@@ -61,7 +61,7 @@ def better(
     *,
     ordered: bool,
     lost: bool,
-) -> Other | None:
+) -> Alternative | None:
     """The usual way of asking in which a model is clearly better than in `form`, the best of them; None where none is.
 
     ask: gives the predictor of a format. data: the normalisation of the data. logits: the answers `[N, K]` to
@@ -73,7 +73,7 @@ def better(
     orders = [] if ordered else _natural(class_names)
     began = time.monotonic()
     few = sample if len(sample) <= FEW_IMAGES else sample.part(torch.arange(FEW_IMAGES))
-    whole: list[Other] = [Other(form, logits)]
+    whole: list[Alternative] = [Alternative(form, logits)]
     slow = False
     for other_form, mirrored in _forms(model, form, data, sample, lost):
         if time.monotonic() - began > SECONDS_IN_ALL:
@@ -89,7 +89,7 @@ def better(
             answers = first if len(few) == len(sample) else logits_of(predict, sample)
         except LimbeckError:  # it does not take this size
             continue
-        whole.append(Other(other_form, answers, mirrored=mirrored))
+        whole.append(Alternative(other_form, answers, mirrored=mirrored))
     candidates = [*whole[1:], *(other for one in whole for other in _with_orders(one, labels, orders))]
     best = max(candidates, key=lambda one: accuracy(one.logits, labels), default=None)
     if best is None or not _clearly(best, logits, labels):
@@ -137,13 +137,13 @@ def _natural(class_names: Sequence[str]) -> list[list[int]]:
     return [] if natural == list(class_names) else [[list(class_names).index(name) for name in natural]]
 
 
-def _with_orders(one: Other, labels: Tensor, orders: Sequence[Sequence[int]]) -> Iterator[Other]:
+def _with_orders(one: Alternative, labels: Tensor, orders: Sequence[Sequence[int]]) -> Iterator[Alternative]:
     """The same answers with their columns in other orders: usual ones, else what the confusion tells."""
-    usual = [Other(one.form, reordered(one.logits, order), tuple(order), one.mirrored) for order in orders]
+    usual = [Alternative(one.form, reordered(one.logits, order), tuple(order), one.mirrored) for order in orders]
     yield from usual
     order = order_by_confusion(one.logits, labels)
     if order is not None and list(order) not in [list(other) for other in orders]:
-        yield Other(one.form, reordered(one.logits, order), tuple(order), one.mirrored)
+        yield Alternative(one.form, reordered(one.logits, order), tuple(order), one.mirrored)
 
 
 def _promising(first: Tensor, now: Tensor, labels: Tensor, orders: Sequence[Sequence[int]]) -> bool:
@@ -151,7 +151,7 @@ def _promising(first: Tensor, now: Tensor, labels: Tensor, orders: Sequence[Sequ
     return best >= accuracy(now, labels) + LEAST_GAIN
 
 
-def _clearly(other: Other, logits: Tensor, labels: Tensor) -> bool:
+def _clearly(other: Alternative, logits: Tensor, labels: Tensor) -> bool:
     found = paired_difference(other.logits, logits, labels)
     swapped = other.stands_for is not None and sum(k != c for k, c in enumerate(other.stands_for)) == 2
     if swapped and other.stands_for is not None and found.low > 0:

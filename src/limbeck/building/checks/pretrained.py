@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limbeck.building.data import Images
 from limbeck.building.models import input_format
-from limbeck.building.teachers import load_ready_teacher, make_teacher
+from limbeck.building.teachers import load_teacher_from_file, make_teacher
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import accuracy, answered, balanced_accuracy
@@ -22,7 +22,7 @@ from limbeck.types import Predict, Split
 from limbeck.views.preprocess import InputFormat, prepare
 
 from .not_finite import first_not_finite
-from .preprocessing import Other, better
+from .preprocessing import Alternative, find_better
 
 IMAGES_TO_MEASURE = 500
 LUCK = 1e-3
@@ -31,7 +31,7 @@ MOST_NAMES = 40
 """A longer list of classes is not written into a message."""
 
 
-def check_ready_arms(
+def check_arms_from_files(
     recipe: Recipe, images: Images, device: torch.device, models: CustomFunctions, say: Callable[[str], None]
 ) -> None:
     """Measure every arm that comes from a file on up to 500 validation images, and say what it has.
@@ -90,7 +90,7 @@ def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, m
     """What is to be said of one arm. Raises LimbeckError where it cannot be used as it is."""
     arm = recipe.arms()[name]
     kind = "teachers" if name in recipe.teachers else "students"
-    model = load_ready_teacher(name, arm, images, models)
+    model = load_teacher_from_file(name, arm, images, models)
     form, precision = input_format(arm, images), arm.precision or recipe.precision
     teacher = make_teacher(name, model, form, device=device, precision=precision)
     sample = sample_of(images.validation)
@@ -104,7 +104,7 @@ def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, m
     _must_be_logits(f"{kind}.{name}", arm, logits, teacher.dtype)
     right, classes = accuracy(logits, labels), len(images.class_names)
     lost = near_chance(balanced_accuracy(logits, labels), len(sample), classes)
-    other = better(
+    other = find_better(
         ask, model, form, images.normalisation, sample, logits, images.class_names,
         ordered=arm.classes is not None, lost=lost,
     )  # fmt: skip
@@ -149,7 +149,7 @@ def _must_be_logits(where: str, arm: Arm, logits: Tensor, dtype: torch.dtype) ->
         raise LimbeckError(f"{where}: its answers are no probabilities (they do not sum to 1); leave out `outputs`")
 
 
-def _advice(other: Other, arm: Arm, images: Images, labels: Tensor) -> str:
+def _advice(other: Alternative, arm: Arm, images: Images, labels: Tensor) -> str:
     """What to write into the recipe, and what the model has with it."""
     now, names = input_format(arm, images), images.class_names
     normalisation, keys = other.form.normalisation, []

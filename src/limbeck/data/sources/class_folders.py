@@ -11,7 +11,7 @@ from pathlib import Path
 
 from limbeck.data.decode import SUFFIXES, UNREAD_SUFFIXES
 from limbeck.data.splits import SPLIT_NAMES, split_of_name
-from limbeck.data.unreadable import Spoilt
+from limbeck.data.unreadable import Unreadable
 from limbeck.errors import LimbeckError
 
 JUNK = {
@@ -30,15 +30,15 @@ class Found:
     """What lies in a folder of class folders.
 
     splits: images by split and class, in the order of their names; one split `"all"` for class folders alone.
-    spoilt: files that cannot be read, known before any is opened. mistakes: classes without an image, and links that
-    lead back; these cannot be left out.
+    unreadable: files known to be unreadable before any is opened. mistakes: classes without an image, and links that
+    lead back; these cannot be skipped.
     passed_over: how many files of each kind lie among the images and are none.
     unlabelled: name of the folder of test images that has no class folders, if there is one.
     """
 
     splits: dict[str, Classes] = field(default_factory=dict)
-    spoilt: list[Spoilt] = field(default_factory=list)
-    mistakes: list[Spoilt] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    mistakes: list[Unreadable] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     unlabelled: str | None = None
 
@@ -62,7 +62,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def find(root: Path) -> Found:
-    """Images by split and class, what else lies there, and what is spoilt.
+    """Images by split and class, what else lies there, and what is unreadable.
 
     Raises LimbeckError, with the path, for images outside classes, classes that train lacks, and folders that are
     neither splits nor classes.
@@ -110,7 +110,7 @@ def _split(folder: Path) -> str | None:
 
 
 def _classes(folder: Path, found: Found, *, may_be_few: bool = False) -> Classes:
-    """Images by class; what is spoilt or passed over is added to `found`.
+    """Images by class; unreadable and ignored files are added to `found`.
 
     may_be_few: one class will do, and one without images counts as absent: it is not what is learned from.
     """
@@ -123,7 +123,7 @@ def _classes(folder: Path, found: Found, *, may_be_few: bool = False) -> Classes
     if len(classes) == 1:
         raise LimbeckError(f"{folder}: holds one class, {next(iter(classes))!r}; two at least are needed")
     found.mistakes += [
-        Spoilt(str(folder / name), "this class has no image") for name, files in classes.items() if not files
+        Unreadable(str(folder / name), "this class has no image") for name, files in classes.items() if not files
     ]
     return classes
 
@@ -168,11 +168,11 @@ def _images(folder: Path, above: tuple[tuple[int, int], ...], found: Found) -> I
         status = folder.stat()
         names = sorted(os.listdir(folder))
     except OSError as error:
-        found.spoilt.append(Spoilt(str(folder), f"cannot be read: {error.strerror}"))
+        found.unreadable.append(Unreadable(str(folder), f"cannot be read: {error.strerror}"))
         return
     here = status.st_dev, status.st_ino
     if here in above:
-        found.mistakes.append(Spoilt(str(folder), "a link back to a folder that holds it"))
+        found.mistakes.append(Unreadable(str(folder), "a link back to a folder that holds it"))
         return
     for name in names:
         path = folder / name
@@ -183,13 +183,13 @@ def _images(folder: Path, above: tuple[tuple[int, int], ...], found: Found) -> I
         try:
             mode = path.stat().st_mode
         except OSError as error:
-            found.spoilt.append(Spoilt(str(path), f"cannot be read: {error.strerror}"))
+            found.unreadable.append(Unreadable(str(path), f"cannot be read: {error.strerror}"))
             continue
         if stat.S_ISDIR(mode):
             yield from _images(path, (*above, here), found)
         elif suffix not in ("", *SUFFIXES, *UNREAD_SUFFIXES) or (not suffix and name.lower() in TEXTS):
             found.passed_over[suffix or name] += 1
         elif not stat.S_ISREG(mode):
-            found.spoilt.append(Spoilt(str(path), "not a regular file"))
+            found.unreadable.append(Unreadable(str(path), "not a regular file"))
         else:
             yield path

@@ -6,7 +6,7 @@ import numpy as np
 
 from limbeck.data import cache
 from limbeck.data.cache_writer import Contents
-from limbeck.data.splits import stratify
+from limbeck.data.splits import stratified_mask
 from limbeck.errors import LimbeckError
 from limbeck.types import Dataset
 
@@ -35,7 +35,7 @@ def _read() -> Contents:
     pixels = np.rint(np.asarray(grey).reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8).repeat(3, axis=3)
     labels = np.asarray(labels)
     names = tuple(str(digit) for digit in range(10))
-    held = stratify(labels, TEST, [str(i) for i in range(len(labels))])
+    held = stratified_mask(labels, TEST, [str(i) for i in range(len(labels))])
     return Contents(
         class_names=names,
         sizes={"train": int((~held).sum()), "test": int(held.sum())},

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from limbeck.data import cache
-from limbeck.data.decode_parallel import Item, check_image_size
-from limbeck.data.inventory import Inventory, files_of, notes_on_absent, notes_on_untested, stored
-from limbeck.data.splits import check_fraction, stratify
-from limbeck.data.unreadable import Reading, advice, check_choice
+from limbeck.data.decode_parallel import EncodedImage, check_image_size
+from limbeck.data.inventory import Inventory, cached_dataset, files_of, missing_classes_notes, untested_classes_notes
+from limbeck.data.splits import check_fraction, stratified_mask
+from limbeck.data.unreadable import ReadOptions, advice, check_spoilt_option
 from limbeck.types import Dataset
 
 from . import class_folders
@@ -33,14 +33,13 @@ def build(path: str, *, image_size: int | None = None, test: float = 0.2, spoilt
     root = Path(path).expanduser()
     check_image_size(image_size)
     check_fraction(test)
-    check_choice(spoilt)
+    check_spoilt_option(spoilt)
     found = _found(root)
     every = [file for classes in found.splits.values() for files in classes.values() for file in files]
-    options = {
-        "image_size": image_size, "test": test, "spoilt": spoilt, "wrong": [*map(str, (*found.mistakes, *found.spoilt))]
-    }  # fmt: skip
+    wrong = [*map(str, (*found.mistakes, *found.unreadable))]
+    options = {"image_size": image_size, "test": test, "spoilt": spoilt, "wrong": wrong}
     name = f"folder:{root.absolute().name}"
-    return stored(
+    return cached_dataset(
         name,
         cache.key("folder", options, every),
         lambda reading: _inventory(root, found, test, reading),
@@ -56,7 +55,7 @@ def inventory(path: str, *, test: float = 0.2) -> Inventory:
     root = Path(path).expanduser()
     check_fraction(test)
     found = _found(root)
-    listed = _inventory(root, found, test, Reading())
+    listed = _inventory(root, found, test, ReadOptions())
     return Inventory(**{**vars(listed), "notes": (*found.notes(), *listed.notes)})
 
 
@@ -67,7 +66,7 @@ def _found(root: Path) -> Found:
     return found
 
 
-def _inventory(root: Path, found: Found, test: float, reading: Reading) -> Inventory:
+def _inventory(root: Path, found: Found, test: float, reading: ReadOptions) -> Inventory:
     class_names = tuple(next(iter(found.splits.values())))
     items = {split: _items(classes, class_names, reading) for split, classes in found.splits.items()}
     notes: list[str] = []
@@ -81,16 +80,16 @@ def _inventory(root: Path, found: Found, test: float, reading: Reading) -> Inven
         {split: lambda of_split=of_split: iter(of_split) for split, of_split in items.items()},
         labels,
         files_of(root, items["train"]),
-        found.spoilt,
+        found.unreadable,
         found.mistakes,
-        notes or notes_on_absent(labels, class_names),
+        notes or missing_classes_notes(labels, class_names),
     )
 
 
-def _items(classes: Classes, class_names: tuple[str, ...], reading: Reading) -> list[Item]:
+def _items(classes: Classes, class_names: tuple[str, ...], reading: ReadOptions) -> list[EncodedImage]:
     labels = {name: label for label, name in enumerate(class_names)}
     return [
-        Item(file, str(file), labels[name])
+        EncodedImage(file, str(file), labels[name])
         for name, files in classes.items()
         for file in files
         if str(file) not in reading.left_out
@@ -98,11 +97,11 @@ def _items(classes: Classes, class_names: tuple[str, ...], reading: Reading) -> 
 
 
 def _split(
-    items: list[Item], root: Path, class_names: tuple[str, ...], test: float
-) -> tuple[Mapping[str, list[Item]], list[str]]:
+    items: list[EncodedImage], root: Path, class_names: tuple[str, ...], test: float
+) -> tuple[Mapping[str, list[EncodedImage]], list[str]]:
     labels = np.array([item.label for item in items], np.int64)
-    held = stratify(labels, test, files_of(root, items))
+    held = stratified_mask(labels, test, files_of(root, items))
     return {
         "train": [item for item, out in zip(items, held, strict=True) if not out],
         "test": [item for item, out in zip(items, held, strict=True) if out],
-    }, notes_on_untested(labels, held, class_names)
+    }, untested_classes_notes(labels, held, class_names)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from limbeck.data import cache
-from limbeck.data.decode_parallel import Item, check_image_size
-from limbeck.data.inventory import Inventory, notes_on_absent, notes_on_untested, stored
-from limbeck.data.splits import check_fraction, stratify
-from limbeck.data.unreadable import Reading, advice, check_choice
+from limbeck.data.decode_parallel import EncodedImage, check_image_size
+from limbeck.data.inventory import Inventory, cached_dataset, missing_classes_notes, untested_classes_notes
+from limbeck.data.splits import check_fraction, stratified_mask
+from limbeck.data.unreadable import ReadOptions, advice, check_spoilt_option
 from limbeck.errors import LimbeckError
 from limbeck.types import Dataset
 
@@ -44,12 +44,12 @@ def build(
     where = Path(path).expanduser()
     check_image_size(image_size)
     check_fraction(test)
-    check_choice(spoilt)
+    check_spoilt_option(spoilt)
     files = find_files(where)
     options = {"image": image, "label": label, "image_size": image_size, "test": test, "spoilt": spoilt}
     entry = cache.key("parquet", options, [file for split in files.values() for file in split])
     name = f"parquet:{where.name}"
-    return stored(
+    return cached_dataset(
         name,
         entry,
         lambda reading: _inventory(where, files, image, label, test, reading),
@@ -63,7 +63,7 @@ def inventory(path: str, *, image: str | None = None, label: str | None = None, 
     """What the files hold. Raises LimbeckError for files or columns that cannot be read."""
     where = Path(path).expanduser()
     check_fraction(test)
-    return _inventory(where, find_files(where), image, label, test, Reading())
+    return _inventory(where, find_files(where), image, label, test, ReadOptions())
 
 
 def _inventory(
@@ -72,7 +72,7 @@ def _inventory(
     image: str | None,
     label: str | None,
     test: float,
-    reading: Reading,
+    reading: ReadOptions,
 ) -> Inventory:
     files, notes = _with_labels(files, image, label)
     columns = _columns(files, image, label)
@@ -83,12 +83,12 @@ def _inventory(
     source = {split: split for split in labels}
     if "all" in files:
         places = np.flatnonzero(kept["all"])
-        held = stratify(labels["all"][places], test, [str(row) for row in places])
-        notes += notes_on_untested(labels["all"][places], held, class_names)
+        held = stratified_mask(labels["all"][places], test, [str(row) for row in places])
+        notes += untested_classes_notes(labels["all"][places], held, class_names)
         kept = {"train": _mask(kept["all"], places[~held]), "test": _mask(kept["all"], places[held])}
         source = {"train": "all", "test": "all"}
     else:
-        notes += notes_on_absent(labels, class_names)
+        notes += missing_classes_notes(labels, class_names)
     return Inventory(
         str(where),
         class_names,
@@ -105,7 +105,7 @@ def _mask(like: np.ndarray, places: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _kept(files: list[Path], count: int, reading: Reading) -> np.ndarray:
+def _kept(files: list[Path], count: int, reading: ReadOptions) -> np.ndarray:
     """Which of a split's rows are read, `[N]` bool."""
     if not reading.left_out:
         return np.ones(count, bool)
@@ -229,7 +229,7 @@ def _numbers(labels: list[Any], classes: Mapping[Any, int], file: Path) -> np.nd
         ) from None
 
 
-def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.ndarray) -> Iterator[Item]:
+def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.ndarray) -> Iterator[EncodedImage]:
     """Rows in their order; those that `keep` `[N]` leaves out are passed over."""
     place = 0
     for file in files:
@@ -238,7 +238,7 @@ def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.nda
             column = batch.column(0)
             for value in column.field("bytes") if hasattr(column, "field") else column:
                 if keep[place]:
-                    yield Item(value.as_py(), _where(file, row), int(labels[place]))
+                    yield EncodedImage(value.as_py(), _where(file, row), int(labels[place]))
                 place, row = place + 1, row + 1
 
 

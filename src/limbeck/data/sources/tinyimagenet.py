@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from limbeck.data.cache_writer import Contents
-from limbeck.data.decode_parallel import Item, decoded
+from limbeck.data.decode_parallel import EncodedImage, decode_blocks
 from limbeck.errors import LimbeckError
 from limbeck.types import Dataset, Normalisation
 
@@ -79,12 +79,12 @@ def dataset(archive: Archive, path: str | None) -> Dataset:
 
 def _read(archive: Archive, members: Members) -> tuple[Sequence[str], Contents]:
     class_names, images = _layout(archive, members)
-    items = (Item(members.read(name, MAX_IMAGE), members.where(name), label) for name, label in images)
+    items = (EncodedImage(members.read(name, MAX_IMAGE), members.where(name), label) for name, label in images)
     contents = Contents(
         class_names=class_names,
         sizes=archive.sizes,
         shape=(SIDE, SIDE),
-        blocks=decoded(items, (SIDE, SIDE), fitted=False),
+        blocks=decode_blocks(items, (SIDE, SIDE), fitted=False),
         source=archive.file_name,
         normalisation=archive.normalisation,
     )
