@@ -12,12 +12,11 @@ from torch import nn
 
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models.folding import fold_batch_norms
+from limbeck.recipes.optimization import Adam, Step
 from limbeck.recipes.views import Crop, Views
 from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import Stepped, train
 from limbeck.training.objective import Objective, Term
-from limbeck.training.optimizers import adam
-from limbeck.training.schedules import step as step_schedule
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
 from limbeck.views.apply import View
@@ -66,9 +65,9 @@ class LimbeckSteps:
                 teacher_weights=[1.0],
             ),
             Training(
-                lambda parameters: adam(parameters, lr=1e-3, weight_decay=1e-4),
+                Adam(lr=1e-3, weight_decay=1e-4),
                 epochs=EPOCHS,
-                schedule=step_schedule(every_epochs=5, factor=0.5),
+                schedule=Step(every_epochs=5, factor=0.5),
                 teachers=("teacher",),
             ),
             form=self.form,

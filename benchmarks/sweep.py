@@ -119,17 +119,15 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
     import torch
 
     from limbeck.losses import cross_entropy, soft_targets
+    from limbeck.recipes.optimization import Adam
     from limbeck.training.learner import Learner, Training
     from limbeck.training.objective import Objective, Term
-    from limbeck.training.optimizers import adam
 
     terms = [
         Term("soft_targets", soft_targets, weight, {"temperature": temperature}),
         Term("cross_entropy", cross_entropy, 1 - weight),
     ]
-    training = Training(
-        lambda parameters: adam(parameters, lr=1e-3, weight_decay=1e-4), epochs=1, teachers=("teacher",)
-    )
+    training = Training(Adam(lr=1e-3, weight_decay=1e-4), epochs=1, teachers=("teacher",))
     objective = Objective(terms, teacher_weights=[1.0])
     return Learner(
         f"{temperature} {weight}", student, objective, training, form=form, device=torch.device("cpu"), dtype=dtype

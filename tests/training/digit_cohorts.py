@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -15,8 +14,8 @@ from torch import nn
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models import lightweight_cnn
 from limbeck.models.folding import fold_batch_norms
+from limbeck.recipes.optimization import Adam, Cosine
 from limbeck.recipes.views import Crop, Views
-from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import EpochEnded, Position, Stepped, train
 from limbeck.training.objective import Objective, Term
@@ -36,9 +35,9 @@ PLANNER = ViewPlanner("digits", SIZE, Views(batch_size=BATCH, crop=Crop(padding=
 CROSS_ENTROPY = Term("cross_entropy", cross_entropy)
 DISTILLED = (Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}), replace(CROSS_ENTROPY, weight=0.3))
 TRAINING = Training(
-    make_optimizer=partial(optimizers.adam, lr=3e-3, weight_decay=1e-4),
+    optimizer=Adam(lr=3e-3, weight_decay=1e-4),
     epochs=EPOCHS,
-    schedule=schedules.cosine(warmup_epochs=0.5),
+    schedule=Cosine(warmup_epochs=0.5),
     teachers=("teacher",),
     clip_norm=1.0,
     ema_decay=0.9,

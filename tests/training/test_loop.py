@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import pytest
@@ -28,8 +27,8 @@ from digit_cohorts import (
 )
 from torch import Tensor, nn
 
+from limbeck.recipes.optimization import Adam, AdamW, Muon, OneCycle, Sgd
 from limbeck.recipes.views import Views
-from limbeck.training import optimizers, schedules
 from limbeck.training.learner import Learner
 from limbeck.training.loop import EpochEnded, Position, Stepped, train
 from limbeck.training.snapshot import pack, unpack
@@ -40,10 +39,10 @@ from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat, prepare
 
 MAKERS = {
-    "sgd": partial(optimizers.sgd, lr=0.05),
-    "adam": partial(optimizers.adam, lr=3e-3),
-    "adamw": partial(optimizers.adamw, lr=3e-3),
-    "muon": partial(optimizers.muon, lr=0.02),
+    "sgd": Sgd(lr=0.05),
+    "adam": Adam(lr=3e-3),
+    "adamw": AdamW(lr=3e-3),
+    "muon": Muon(lr=0.02),
 }
 
 
@@ -53,7 +52,7 @@ def arms(dtype: torch.dtype = torch.float32) -> dict[str, Callable[[], Learner]]
         "distilled": lambda: learner("distilled", dtype=dtype),
         "seed 1": lambda: learner("seed 1", seed=1, dtype=dtype),
         "baseline": lambda: learner("baseline", terms=[CROSS_ENTROPY], teachers=(), ema_decay=None, dtype=dtype),
-        "muon": lambda: learner("muon", make_optimizer=MAKERS["muon"], choose="best", clip_norm=None),
+        "muon": lambda: learner("muon", optimizer=MAKERS["muon"], choose="best", clip_norm=None),
     }
 
 
@@ -108,7 +107,7 @@ def test_what_ought_to_matter_does(change: str) -> None:
 def resumable(weights: int | None = None, **training: Any) -> list[Learner]:
     """A cohort of two with everything on: batch norm, dropout, average, clipping, patience, the best kept."""
     kinds: dict[str, Any] = {"epochs": 3, "patience": 2, "choose": "best"} | training
-    second = {"terms": [CROSS_ENTROPY], "teachers": (), "make_optimizer": MAKERS["sgd"]}
+    second = {"terms": [CROSS_ENTROPY], "teachers": (), "optimizer": MAKERS["sgd"]}
     return [learner("a", seed=0, weights=weights, **kinds), learner("b", seed=1, weights=weights, **(kinds | second))]
 
 
@@ -155,7 +154,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(place: Position) -> Non
 @pytest.mark.parametrize("optimizer", MAKERS)
 def test_with_every_optimizer_and_precision(optimizer: str, dtype: torch.dtype) -> None:
     def make(weights: int | None = None) -> Learner:
-        return learner(weights=weights, dtype=dtype, make_optimizer=MAKERS[optimizer])
+        return learner(weights=weights, dtype=dtype, optimizer=MAKERS[optimizer])
 
     whole, first, second = make(), make(), make(weights=77)
     follow([whole])
@@ -284,8 +283,8 @@ def test_a_student_learns_from_its_teacher() -> None:
     """A real training, small: the student of a teacher that knows digits ends far above chance, on labels unseen."""
     planner = ViewPlanner("digits", 200, Views(batch_size=25), seed=0)
     quick: dict[str, Any] = {
-        "make_optimizer": partial(optimizers.muon, lr=0.05, adam_lr=0.01),
-        "schedule": schedules.one_cycle(),
+        "optimizer": Muon(lr=0.05, adam_lr=0.01),
+        "schedule": OneCycle(),
         "epochs": 5,
     }
     grown = learner("grown", terms=[CROSS_ENTROPY], teachers=(), **quick)

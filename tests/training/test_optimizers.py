@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +17,26 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from limbeck.recipes import optimization as recipe
 from limbeck.training import optimizers
 from limbeck.training.muon import Muon, orthogonalise
+from limbeck.training.parameter_groups import ParameterGroup
 from limbeck.training.snapshot import pack, unpack
 
+
+def optimizer_of(kind: type[Any], of: list[nn.Parameter], **options: Any) -> Optimizer:
+    return optimizers.make_optimizer(kind(**options), [(f"{n}.weight", p) for n, p in enumerate(of)])
+
+
 MAKERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": partial(optimizers.sgd, lr=0.05, weight_decay=5e-4),
-    "adam": partial(optimizers.adam, lr=1e-2, weight_decay=1e-3),
-    "adamw": partial(optimizers.adamw, lr=1e-2, weight_decay=0.05),
-    "muon": partial(optimizers.muon, lr=0.05, weight_decay=0.01),
+    "sgd": lambda of: optimizer_of(recipe.Sgd, of, lr=0.05, weight_decay=5e-4),
+    "adam": lambda of: optimizer_of(recipe.Adam, of, lr=1e-2, weight_decay=1e-3),
+    "adamw": lambda of: optimizer_of(recipe.AdamW, of, lr=1e-2, weight_decay=0.05),
+    "muon": lambda of: optimizer_of(recipe.Muon, of, lr=0.05, weight_decay=0.01),
 }
+
+
+KINDS = {"sgd": recipe.Sgd, "adam": recipe.Adam, "adamw": recipe.AdamW, "muon": recipe.Muon}
 
 
 def parameters(seed: int = 0) -> list[nn.Parameter]:
@@ -54,14 +65,14 @@ def walk(of: list[nn.Parameter], optimizer: Optimizer, steps: range) -> list[Ten
 
 PLAIN: dict[str, tuple[Callable[..., Optimizer], Callable[..., Optimizer]]] = {
     "sgd": (MAKERS["sgd"], partial(SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)),
-    "sgd without momentum": (partial(optimizers.sgd, lr=0.05, momentum=0.0), partial(SGD, lr=0.05)),
+    "sgd without momentum": (lambda of: optimizer_of(recipe.Sgd, of, lr=0.05, momentum=0.0), partial(SGD, lr=0.05)),
     "sgd without nesterov": (
-        partial(optimizers.sgd, lr=0.05, momentum=0.8, nesterov=False),
+        lambda of: optimizer_of(recipe.Sgd, of, lr=0.05, momentum=0.8, nesterov=False),
         partial(SGD, lr=0.05, momentum=0.8),
     ),
     "adam": (MAKERS["adam"], partial(Adam, lr=1e-2, weight_decay=1e-3)),
     "adam with betas": (
-        partial(optimizers.adam, lr=1e-2, betas=(0.8, 0.95)),
+        lambda of: optimizer_of(recipe.Adam, of, lr=1e-2, betas=(0.8, 0.95)),
         partial(Adam, lr=1e-2, betas=(0.8, 0.95)),
     ),
     "adamw": (MAKERS["adamw"], partial(AdamW, lr=1e-2, weight_decay=0.05)),
@@ -94,9 +105,10 @@ def test_without_the_compiler_the_steps_are_torchs_bit_for_bit(name: str) -> Non
 def test_no_optimizer_brings_torchs_compiler_along(name: str) -> None:
     """It would add seconds to the start of every run."""
     code = (
-        "import sys, torch\nfrom limbeck.training import optimizers\n"
+        "import sys, torch\nfrom limbeck.recipes import optimization\nfrom limbeck.training import optimizers\n"
         "weights = [torch.nn.Parameter(torch.ones(2, 3, 1, 1)), torch.nn.Parameter(torch.ones(3))]\n"
-        f"optimizer = optimizers.{name}(weights, lr=0.1)\n"
+        f"options = optimization.{KINDS[name].__name__}(lr=0.1)\n"
+        "optimizer = optimizers.make_optimizer(options, [('a', weights[0]), ('b', weights[1])])\n"
         "(weights[0].sum() + weights[1].sum()).backward()\n"
         "optimizer.step()\noptimizer.zero_grad()\noptimizers.restore(optimizer, optimizer.state_dict())\n"
         "assert not {'torch._dynamo', 'sympy'} & set(sys.modules)\n"
@@ -153,7 +165,7 @@ def test_a_saved_optimizer_goes_on_bit_for_bit(name: str) -> None:
 
 def test_rates_are_scaled_from_the_base_and_not_from_each_other() -> None:
     made = parameters()
-    optimizer = optimizers.muon(made, lr=0.1, adam_lr=0.02)
+    optimizer = optimizer_of(recipe.Muon, made, lr=0.1, adam_lr=0.02)
     for factor in (0.5, 0.1, 0.0, 1.0):
         assert optimizers.scale_rates(optimizer, factor) == pytest.approx(0.1 * factor)
         assert [g["lr"] for g in optimizer.param_groups] == pytest.approx([0.1 * factor, 0.02 * factor])
@@ -162,7 +174,7 @@ def test_rates_are_scaled_from_the_base_and_not_from_each_other() -> None:
 @given(st.floats(0.01, 100.0), st.integers(0, 50))
 def test_clipping(largest: float, seed: int) -> None:
     made = parameters()
-    optimizer = optimizers.sgd(made, lr=1.0)
+    optimizer = optimizer_of(recipe.Sgd, made, lr=1.0)
     give_gradients(made, seed)
     before = torch.cat([p.grad.flatten().double() for p in made if p.grad is not None])
     returned = optimizers.clip(optimizer, largest)
@@ -206,7 +218,7 @@ def test_orthogonalise_of_nothing_is_nothing() -> None:
 
 def test_muon_is_adam_for_all_but_convolutions() -> None:
     mine, theirs = parameters(), parameters()
-    reached = walk(mine, optimizers.muon(mine, lr=0.05, adam_lr=0.004, weight_decay=0.1), range(20))
+    reached = walk(mine, optimizer_of(recipe.Muon, mine, lr=0.05, adam_lr=0.004, weight_decay=0.1), range(20))
     expected = walk(theirs, Adam(theirs, lr=0.004, betas=(0.9, 0.99), foreach=False), range(20))
     for a, b in zip(reached, expected, strict=True):
         if a.dim() == 4:
@@ -221,7 +233,7 @@ def test_muons_step_for_a_convolution(shape: tuple[int, ...]) -> None:
     g = torch.Generator().manual_seed(3)
     start, first, second = torch.randn(3, *shape, generator=g)
     weight = nn.Parameter(start.clone())
-    optimizer = Muon([weight], lr=0.1, momentum=0.9, weight_decay=0.02, adam_lr=1.0)
+    optimizer = Muon([ParameterGroup([weight])], lr=0.1, momentum=0.9, weight_decay=0.02, adam_lr=1.0)
     expected, momentum = start.double(), torch.zeros(shape, dtype=torch.float64)
     for gradient in (first, second):
         weight.grad = gradient.clone()
@@ -238,9 +250,9 @@ def test_muons_step_for_a_convolution(shape: tuple[int, ...]) -> None:
 def test_muon_does_without_convolutions_and_without_gradients() -> None:
     alone = nn.Parameter(torch.ones(3))
     silent = nn.Parameter(torch.ones(2, 2, 1, 1))
-    optimizer = Muon([alone, silent], lr=0.1, momentum=0.9, weight_decay=0.1, adam_lr=0.01)
+    optimizer = Muon([ParameterGroup([alone, silent])], lr=0.1, momentum=0.9, weight_decay=0.1, adam_lr=0.01)
     alone.grad = torch.ones(3)
     optimizer.step()
     assert torch.equal(silent, torch.ones(2, 2, 1, 1))
     torch.testing.assert_close(alone.detach(), torch.full((3,), 0.99))
-    assert len(Muon([alone], lr=0.1, momentum=0.9, weight_decay=0.0, adam_lr=0.01).param_groups) == 1
+    assert len(Muon([ParameterGroup([alone])], lr=0.1, momentum=0.9, weight_decay=0.0, adam_lr=0.01).param_groups) == 1

@@ -17,8 +17,8 @@ from torch import Tensor, distributed, nn
 
 from feature_losses import hint, hint_state, overhaul, overhaul_state
 from limbeck.losses import cross_entropy, dist, dkd, soft_targets
+from limbeck.recipes.optimization import Sgd
 from limbeck.recipes.views import Crop, Erasing, Mixing, TrivialAugment, Views
-from limbeck.training import optimizers
 from limbeck.training.distributed import Processes
 from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import take_step
@@ -80,9 +80,7 @@ def learner_of_features(clip_norm: float | None, processes: Processes) -> Learne
     shapes = Shapes((2, 10), ((2, 8, 16, 16), (2, 16, 8, 8))), Shapes((2, 10), ((2, 16, 16, 16), (2, 32, 8, 8)))
     regressor = nn.Sequential(nn.Dropout(0.1), hint_state(*shapes, stage=-1))
     states = {"hint": regressor, "overhaul": overhaul_state(*shapes)}
-    training = Training(
-        lambda p: optimizers.sgd(p, lr=0.005), epochs=4, teachers=("teacher",), clip_norm=clip_norm, ema_decay=0.9
-    )
+    training = Training(optimizer=Sgd(lr=0.005), epochs=4, teachers=("teacher",), clip_norm=clip_norm, ema_decay=0.9)
     objective = Objective(terms, teacher_weights=[1.0], states=states)
     return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
 
@@ -103,7 +101,7 @@ def learner(clip_norm: float | None, processes: Processes) -> Learner:
     ]
     objective = Objective(terms, teacher_weights=[1.0], states={"regression": nn.Linear(10, 10)})
     training = Training(
-        lambda p: optimizers.sgd(p, lr=0.005),  # at 0.05 training is chaotic: rounding grows a hundredfold in 5 steps
+        optimizer=Sgd(lr=0.005),  # at 0.05 training is chaotic: rounding grows a hundredfold in 5 steps
         epochs=4,
         teachers=("teacher",),
         clip_norm=clip_norm,

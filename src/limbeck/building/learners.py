@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm
 from limbeck.seeding import seed_everything
-from limbeck.training import optimizers, schedules
 from limbeck.training.distributed import ALONE, Processes
 from limbeck.training.learner import Learner, Training
 from limbeck.training.model_errors import naming_build
@@ -85,12 +83,10 @@ def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
     """The training part of an arm."""
     if arm.optimizer is None or arm.epochs is None:
         raise LimbeckError("an arm that is trained needs `epochs` and an `optimizer`")
-    optimizer = arm.optimizer.model_dump(exclude={"name"})
-    schedule = arm.schedule.model_dump(exclude={"name"})
     return Training(
-        make_optimizer=partial(getattr(optimizers, arm.optimizer.name), **optimizer),
+        optimizer=arm.optimizer,
         epochs=arm.epochs,
-        schedule=getattr(schedules, arm.schedule.name)(**schedule),
+        schedule=arm.schedule,
         teachers=teachers,
         clip_norm=arm.clip_norm,
         ema_decay=arm.ema.decay if arm.ema else None,

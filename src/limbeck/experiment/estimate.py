@@ -31,7 +31,6 @@ from .outputs_banks import describe_banks
 from .plan import make_plan
 
 IMAGES_TO_TIME = 16
-OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 2, None: 0}
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def describe_plan(
             arm, cost = recipe.arms()[learner.arm], costs[learner.arm]
             seconds += cost.train_seconds * steps * batch * (arm.epochs or 0)
             memory += cost.fixed_bytes
-            copies = 2 + OPTIMIZER_STATES[arm.optimizer.name if arm.optimizer else None]  # weights, gradients, momenta
+            copies = 2 + (arm.optimizer.buffers_per_parameter if arm.optimizer else 0)  # weights, gradients, momenta
             memory += 4 * copies * sum(states.get(learner.arm, {}).values())
         for teacher in cohort.teachers:
             name = teacher if teacher in costs else teacher.rpartition("-seed")[0]
@@ -154,7 +153,7 @@ def arm_cost(
     pixels = torch.randn(count, images.shape[0], side, side, device=device)
     dtype = compute_dtype(arm.precision or recipe.precision, device)
     parameters = count_parameters(model)
-    states = OPTIMIZER_STATES[arm.optimizer.name if arm.optimizer else None]
+    states = arm.optimizer.buffers_per_parameter if arm.optimizer else 0
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
     check_output(name, model, images, form, arm.model.name)
     with naming_model(name, pixels.shape, "timing"), naming_memory(name, count):

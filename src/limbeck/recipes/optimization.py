@@ -1,18 +1,50 @@
-"""The optimizers and schedules of a recipe. Keys are the parameters of the functions that they name."""
+"""The options of optimizers and learning-rate schedules."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from .fields import BelowOne, Count, Flag, Fraction, NotNegative, Number, Positive, RecipePart
 
 
-class Sgd(RecipePart):
+class ParameterOptions(RecipePart):
+    """Which parameters have their own learning rate or no weight decay.
+
+    Options at their default do not appear in dumped recipes: runs and checkpoints from before they existed stay valid.
+    """
+
+    layer_decay: Annotated[Number, Field(gt=0, le=1)] | None = None
+    """Factor of the learning rate for each layer towards the input, as in 0.75 (default: one rate for all layers).
+    Layers are told by parameter names: `layer2.0.conv1.weight` belongs to layer `layer2.0`."""
+    no_weight_decay: tuple[str, ...] = ()
+    """Parameters without weight decay, by name or pattern, as in ["*.pos_embed"]."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = {"layer_decay": None, "no_weight_decay": (), "decay_norms_and_biases": True}
+        return {
+            key: value
+            for key, value in handler(self).items()
+            if key not in defaults or getattr(self, key) != defaults[key]
+        }
+
+
+class WeightDecayOptions(ParameterOptions):
+    """The same, where norms and biases have weight decay by default."""
+
+    decay_norms_and_biases: Flag = True
+    """Whether weight decay includes norms, biases and other parameters of one dimension, and those that the model's
+    own `no_weight_decay()` names."""
+
+
+class Sgd(WeightDecayOptions):
     """Stochastic gradient descent."""
 
-    name: Literal["sgd"]
+    buffers_per_parameter: ClassVar[int] = 1
+
+    name: Literal["sgd"] = "sgd"
     """Stochastic gradient descent."""
     lr: Positive
     """The learning rate."""
@@ -24,10 +56,12 @@ class Sgd(RecipePart):
     """Factor of the weights that is added to the gradient."""
 
 
-class Adam(RecipePart):
+class Adam(WeightDecayOptions):
     """Adam."""
 
-    name: Literal["adam"]
+    buffers_per_parameter: ClassVar[int] = 2
+
+    name: Literal["adam"] = "adam"
     """Adam, with weight decay in the gradient."""
     lr: Positive
     """The learning rate."""
@@ -37,10 +71,12 @@ class Adam(RecipePart):
     """Factor of the weights that is added to the gradient."""
 
 
-class AdamW(RecipePart):
+class AdamW(WeightDecayOptions):
     """Adam with decoupled weight decay."""
 
-    name: Literal["adamw"]
+    buffers_per_parameter: ClassVar[int] = 2
+
+    name: Literal["adamw"] = "adamw"
     """Adam with decoupled weight decay."""
     lr: Positive
     """The learning rate."""
@@ -50,10 +86,12 @@ class AdamW(RecipePart):
     """Share of the weights that each step takes off, times the learning rate."""
 
 
-class Muon(RecipePart):
+class Muon(ParameterOptions):
     """Orthogonalised momentum for matrices and convolutions, AdamW for the rest."""
 
-    name: Literal["muon"]
+    buffers_per_parameter: ClassVar[int] = 2
+
+    name: Literal["muon"] = "muon"
     """Orthogonalised momentum for matrices and convolutions, AdamW for all else."""
     lr: Positive
     """The learning rate of matrices and convolutions."""
@@ -75,7 +113,7 @@ class Constant(RecipePart):
 class Step(RecipePart):
     """Multiply the rate after every few epochs."""
 
-    name: Literal["step"]
+    name: Literal["step"] = "step"
     """The learning rate is multiplied after every few epochs."""
     every_epochs: Count
     """After how many epochs it is multiplied."""
@@ -86,7 +124,7 @@ class Step(RecipePart):
 class MultiStep(RecipePart):
     """Multiply the rate at the start of the epochs named."""
 
-    name: Literal["multi_step"]
+    name: Literal["multi_step"] = "multi_step"
     """The learning rate is multiplied at the start of certain epochs."""
     milestones: Annotated[tuple[Count, ...], Field(min_length=1)]
     """The epochs at whose start it is multiplied."""
@@ -97,7 +135,7 @@ class MultiStep(RecipePart):
 class Cosine(RecipePart):
     """Linear warm-up, then half a cosine."""
 
-    name: Literal["cosine"]
+    name: Literal["cosine"] = "cosine"
     """The learning rate rises in a straight line, then falls along half a cosine."""
     warmup_epochs: NotNegative = 0.0
     """Over how many epochs it rises."""
@@ -110,7 +148,7 @@ class Cosine(RecipePart):
 class OneCycle(RecipePart):
     """Straight up to the peak, straight down."""
 
-    name: Literal["one_cycle"]
+    name: Literal["one_cycle"] = "one_cycle"
     """The learning rate rises to its peak and falls again, both in a straight line."""
     peak: Annotated[Number, Field(gt=0, lt=1)] = 0.25
     """The share of training after which the peak is reached."""

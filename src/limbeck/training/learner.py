@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.recipes.optimization import Constant, Optimizer, Schedule
 from limbeck.seeding import seed_device
 from limbeck.types import Outputs, Targets
 from limbeck.views.preprocess import InputFormat
@@ -21,9 +22,10 @@ from limbeck.views.preprocess import InputFormat
 from .distributed import ALONE, Processes, synchronised
 from .model_errors import naming_model
 from .objective import Objective
-from .optimizers import MakeOptimizer, clip, restore, scale_rates
+from .optimizers import clip, make_optimizer, restore, scale_rates
+from .parameter_groups import names_without_weight_decay
 from .precision import autocast
-from .schedules import Schedule, constant
+from .schedules import rate_factor
 from .teacher import as_outputs
 from .weight_average import WeightAverage
 
@@ -48,9 +50,9 @@ class Training:
     choose: `last` keeps the weights of the last epoch, `best` those of the best validation accuracy.
     """
 
-    make_optimizer: MakeOptimizer
+    optimizer: Optimizer
     epochs: int
-    schedule: Schedule = field(default_factory=constant)
+    schedule: Schedule = field(default_factory=Constant)
     teachers: tuple[str, ...] = ()
     clip_norm: float | None = None
     ema_decay: float | None = None
@@ -82,8 +84,11 @@ class Learner:
         model = synchronised(model, processes, device)
         self.model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.objective = objective.to(device)
-        trained = [p for p in [*model.parameters(), *objective.parameters()] if p.requires_grad]
-        self.optimizer = training.make_optimizer(trained)
+        of_model, of_losses = (
+            [(key, parameter) for key, parameter in module.named_parameters() if parameter.requires_grad]
+            for module in (model, objective)
+        )
+        self.optimizer = make_optimizer(training.optimizer, of_model, of_losses, names_without_weight_decay(model))
         self.scaler = torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
         self.average = WeightAverage(self.model, training.ema_decay) if training.ema_decay else None
         self.epochs_done = 0
@@ -120,7 +125,8 @@ class Learner:
         teachers: their answers to the same view, whole.
         """
         training, optimizer, scaler = self.training, self.optimizer, self.scaler
-        self.rate = scale_rates(optimizer, training.schedule(epoch * steps + step, steps, training.epochs))
+        factor = rate_factor(training.schedule, epoch * steps + step, steps, training.epochs)
+        self.rate = scale_rates(optimizer, factor)
         own = (self.processes.rank,) if self.processes.rank else ()  # the first draws what it would alone
         seed_device(self.device, "dropout", self.seed, epoch, step, *own)
         with autocast(self.dtype, self.device), naming_model(self.name, pixels.shape, "learning from"):

@@ -9,21 +9,20 @@ Adam do not reach; `LOG.md` has the trials.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
+from .parameter_groups import ParameterGroup
 from .precision import has_fast_bfloat16
-from .uncompiled import eager
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the odd quintic whose iteration drives all singular values towards 1 (Jordan et al., "Newton-Schulz")."""
 
 
-@eager
 class Muon(Optimizer):
     """Orthogonalised Nesterov momentum for 4-D weights, Adam without decay for the rest.
 
@@ -32,16 +31,27 @@ class Muon(Optimizer):
     """
 
     def __init__(
-        self, parameters: Iterable[nn.Parameter], *, lr: float, momentum: float, weight_decay: float, adam_lr: float
+        self, parameters: Sequence[ParameterGroup], *, lr: float, momentum: float, weight_decay: float, adam_lr: float
     ) -> None:
-        everything = list(parameters)
-        convolutions = [p for p in everything if p.dim() == 4]
-        rest = [p for p in everything if p.dim() != 4]
-        groups: list[dict[str, Any]] = [
-            {"params": convolutions, "lr": lr, "momentum": momentum, "weight_decay": weight_decay, "orthogonal": True},
-            {"params": rest, "lr": adam_lr, "orthogonal": False},
+        convolutions: list[dict[str, Any]] = [
+            {
+                "params": [p for p in group.parameters if p.dim() == 4],
+                "lr": lr * group.lr_scale,
+                "momentum": momentum,
+                "weight_decay": weight_decay if group.decays else 0.0,
+                "orthogonal": True,
+            }
+            for group in parameters
         ]
-        super().__init__([group for group in groups if group["params"]], {})
+        others: list[dict[str, Any]] = [
+            {
+                "params": [p for p in group.parameters if p.dim() != 4],
+                "lr": adam_lr * group.lr_scale,
+                "orthogonal": False,
+            }
+            for group in parameters
+        ]
+        super().__init__([group for group in [*convolutions, *others] if group["params"]], {"lr": lr})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -20,6 +20,7 @@ from limbeck.errors import LimbeckError
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.training.model_errors import does_not_take, naming_build
+from limbeck.training.optimizers import make_optimizer
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.views.apply import make_view
 from limbeck.weights.load import mismatch
@@ -49,7 +50,7 @@ def check_before_training(
     looked_at: set[str] = set()
     for name, arm in recipe.arms().items():
         about = arm.model_dump_json(include={"model", "weights", "classes", "normalise", "resolution"})
-        about += f"{arm.trained} {arm.optimizer.name if arm.optimizer else None}"
+        about += f"{arm.trained} {(arm.optimizer.name, arm.optimizer.no_weight_decay) if arm.optimizer else None}"
         if about not in looked_at:
             looked_at.add(about)
             group = "teachers" if name in recipe.teachers else "students"
@@ -142,11 +143,11 @@ def _check_weights(name: str, arm: Arm, model: nn.Module) -> None:
 
 
 def _check_optimizer(name: str, arm: Arm, model: nn.Module) -> None:
-    training = make_training(arm, ())
+    trainable = [(key, parameter) for key, parameter in model.named_parameters() if parameter.requires_grad]
     try:
-        training.make_optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
-    except LimbeckError:
-        raise
+        make_optimizer(make_training(arm, ()).optimizer, trainable)
+    except LimbeckError as error:
+        raise LimbeckError(f"{name}: {error}") from error
     except Exception as error:
         raise LimbeckError(f"{name}: {arm.model.name} cannot be trained: {error}") from error
 
