@@ -19,7 +19,8 @@ from data_samples import pixels
 from limbeck.data import cache
 from limbeck.data.cache_writer import Contents
 from limbeck.errors import LimbeckError
-from limbeck.storage import default_folders, temporary_folder
+from limbeck.storage import default_folders
+from limbeck.storage.atomic import remove_leftovers
 
 KEY = "0123456789abcdef" * 2
 
@@ -223,7 +224,7 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read():
     assert process.stdout is not None
     assert process.stdout.readline() == "half\n"
     # While it lives, its folder is left alone ...
-    temporary_folder.remove_left_behind(cache.location())
+    remove_leftovers(cache.location(), shared=True)
     (half,) = cache.location().iterdir()
     assert half.name.startswith(".tmp-")
     process.send_signal(signal.SIGKILL)

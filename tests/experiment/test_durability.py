@@ -39,7 +39,7 @@ def test_a_killed_fresh_never_shows_old_numbers_under_a_new_recipe(
         flushes += 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_directory, "flush_folder", killed)
+        patch.setattr(run_directory, "flush", killed)
         try:
             RunDirectory(tmp_path / "own").empty()
         except KeyboardInterrupt:
@@ -65,14 +65,14 @@ def test_a_run_whose_recipe_is_gone_is_nobodys(tmp_path: Path) -> None:
 def test_no_save_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaced, a good checkpoint is away for a moment, and a kill then loses what was acknowledged."""
     asides: list[Path] = []
-    set_aside, written = checkpoint._set_aside, checkpoint._write_beside
+    set_aside, atomic_folder = checkpoint.set_aside, checkpoint.atomic_folder
 
-    def write_beside(final: Path, files) -> None:
-        assert not final.exists(), f"{final.name} is replaced"
-        written(final, files)
+    def write_beside(path: Path, **options):
+        assert not path.exists(), f"{path.name} is replaced"
+        return atomic_folder(path, **options)
 
-    monkeypatch.setattr(checkpoint, "_write_beside", write_beside)
-    monkeypatch.setattr(checkpoint, "_set_aside", lambda path: (asides.append(path), set_aside(path))[1])
+    monkeypatch.setattr(checkpoint, "atomic_folder", write_beside)
+    monkeypatch.setattr(checkpoint, "set_aside", lambda path: (asides.append(path), set_aside(path))[1])
     often = recipe(save_every_seconds=0, keep_checkpoints=1)
     for steps in (5, 20, 1):
         stop_after(often, tmp_path, steps)

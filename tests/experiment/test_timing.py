@@ -90,7 +90,8 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     assert found is not None
     info = {**found.info, "seconds": 1000.0}
     del info["spans"]
-    checkpoint.write(stream, int(found.path.name.removeprefix("step-")), found.files, info)
+    files = {name: (found.path / name).read_bytes() for name in found.files}
+    checkpoint.write(stream, int(found.path.name.removeprefix("step-")), files, info)
     done = limbeck.run(RECIPE, folder=tmp_path)
     assert 1000 < done.result["compute_seconds"] < 1100
 

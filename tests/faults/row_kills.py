@@ -47,7 +47,7 @@ def prepare(place: Path) -> Trials:
                     assert process.code == 0, process.err
                     continue
                 kills += 1
-                assert "passed over" not in process.err, process.err
+                assert "skipped: " not in process.err, process.err
                 lost.append(_lost(run, observer))
             must_end_alike(run, reference)
         return f"{runs} runs, {started} starts; most work lost {max(lost):.2f} s, saved every {whole.save_every} s"

@@ -43,29 +43,29 @@ def _locks_nothing() -> None:
 def _checks_no_sums() -> None:
     from limbeck.storage import checkpoint
 
-    checkpoint._verified = lambda path, expected: path.read_bytes()
+    checkpoint._verify = lambda path, expected: None
 
 
 def _writes_in_place() -> None:
     from limbeck.storage import checkpoint
 
-    def in_place(final: Path, files: dict[str, bytes]) -> None:
-        final.mkdir(exist_ok=True)
-        for name, data in files.items():
-            (final / name).write_bytes(data)
+    @contextlib.contextmanager
+    def in_place(path: Path, **options: Any) -> Iterator[Path]:
+        path.mkdir(exist_ok=True)
+        yield path
 
-    checkpoint._write_beside = in_place
+    checkpoint.atomic_folder = in_place
 
 
 def _explains_no_errors() -> None:
-    from limbeck.storage import atomic, checkpoint, run_directory
+    from limbeck.storage import atomic, checkpoint, lock, run_directory
 
     @contextlib.contextmanager
     def silent(path: Path) -> Iterator[None]:
         yield
 
-    for module in (checkpoint, run_directory, atomic):
-        module.saying_where = silent
+    for module in (checkpoint, run_directory, atomic, lock):
+        module.explain_os_errors = silent
 
 
 def _stops_without_saving() -> None:

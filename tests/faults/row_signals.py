@@ -37,8 +37,8 @@ PHASES = (
     Phase("validation", "experiment.train_cohort", "evaluate", range(1, 8)),
     Phase("a learner's state is packed", "experiment.train_cohort", "pack", range(1, 8)),
     Phase("a save begins", "storage.checkpoint", "make_folder", range(1, 4)),
-    Phase("a file is written", "storage.checkpoint", "write_durably", range(1, 12)),
-    Phase("a save is flushed", "storage.checkpoint", "flush_folder", range(1, 6)),
+    Phase("a file is written", "storage.checkpoint", "write_new", range(1, 12)),
+    Phase("a save is flushed", "storage.atomic", "flush", range(1, 6)),
     Phase("a learner is measured", "experiment.cohort", "measure_learner", range(1, 4)),
     Phase("the report is written", "experiment.run", "write_report", range(1, 2)),
 )
@@ -69,7 +69,7 @@ def prepare(place: Path) -> Trials:
             assert process.err.rstrip().endswith(f"To continue: {shlex.join(['limbeck', *process.words])}"), process.err
             again = run.start(prepare=[after.attach])
             assert again.wait() == 0, again.err
-            assert "passed over" not in again.err, again.err
+            assert "skipped: " not in again.err, again.err
         taken = before.read().steps, after.read().steps
         assert sum(taken) == steps, f"{taken[0]} and {taken[1]} steps were taken, undisturbed {steps}"
         must_end_alike(run, reference)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +23,23 @@ from hypothesis import strategies as st
 
 from limbeck.errors import LimbeckError
 from limbeck.storage.atomic import (
+    Digest,
+    WriteError,
+    atomic_file,
+    atomic_folder,
+    check_file_name,
+    copy_folder,
+    digest,
+    explain_os_errors,
+    file_digest,
     finite,
     make_folder,
-    plain_name,
     read_json,
-    replace,
-    saying_where,
-    write_durably,
+    remove_leftovers,
+    temporary_folder,
+    write_file,
     write_json,
+    write_new,
 )
 
 
@@ -50,7 +63,7 @@ def test_json_is_replaced_at_once(tmp_path: Path) -> None:
 def test_a_failed_replacement_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "value.json").mkdir()
     with pytest.raises(LimbeckError, match=r"value\.json: cannot be written"):
-        replace(tmp_path / "value.json", b"1")
+        write_file(tmp_path / "value.json", b"1")
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 
 
@@ -63,35 +76,35 @@ def test_folders_are_made_with_those_above(tmp_path: Path) -> None:
 def test_a_file_in_the_way_of_a_folder_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(NotADirectoryError):
+        with pytest.raises(WriteError, match=f"^{path}: cannot be written: Not a directory$"):
             make_folder(path)
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_nothing_is_written_over(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    write_durably(path, b"first")
+    write_new(path, b"first")
     with pytest.raises(FileExistsError):
-        write_durably(path, b"second")
+        write_new(path, b"second")
     assert path.read_bytes() == b"first"
 
 
 def test_an_error_of_the_system_becomes_one_line(tmp_path: Path) -> None:
-    with pytest.raises(LimbeckError) as caught, saying_where(tmp_path / "f"):
+    with pytest.raises(LimbeckError) as caught, explain_os_errors(tmp_path / "f"):
         (tmp_path / "nowhere" / "f").write_bytes(b"")
     assert str(caught.value) == f"{tmp_path / 'f'}: cannot be written: No such file or directory"
-    with pytest.raises(KeyError), saying_where(tmp_path):
+    with pytest.raises(KeyError), explain_os_errors(tmp_path):
         raise KeyError
 
 
 def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     path = tmp_path / "f"
-    replace(path, b"0" * 50_000)
+    write_file(path, b"0" * 50_000)
     done = threading.Event()
 
     def write() -> None:
         for digit in b"123456789" * 4:
-            replace(path, bytes([digit]) * 50_000)
+            write_file(path, bytes([digit]) * 50_000)
         done.set()
 
     writer = threading.Thread(target=write)
@@ -111,9 +124,9 @@ REPLACER = """
 import sys
 import tempfile
 from pathlib import Path
-from limbeck.storage.atomic import replace
+from limbeck.storage.atomic import write_file
 for count in range(int(sys.argv[2]), 10**9):
-    replace(Path(sys.argv[1]), b"%09d" % count * 5000)
+    write_file(Path(sys.argv[1]), b"%09d" % count * 5000)
     print(count, flush=True)
 """
 
@@ -158,14 +171,14 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("name", ["a", "model.safetensors", "students-0-views1", "a+b", "_x", "A" * 200])
 def test_a_plain_name_is_itself(name: str) -> None:
-    assert plain_name(name) == name
+    assert check_file_name(name) == name
 
 
 @given(st.text(max_size=12) | st.sampled_from(["..", "a/..", "a\n", "a\\b"]))
 @settings(deadline=None)
 def test_any_other_name_is_refused(name: str) -> None:
     try:
-        plain_name(name)
+        check_file_name(name)
     except LimbeckError:
         return
     assert os.path.basename(name) == name
@@ -206,3 +219,121 @@ def test_a_list_of_numbers_takes_one_line(tmp_path: Path) -> None:
     assert "    [1, 2]," in lines
     assert "    [-3.5e-09, null]" in lines
     assert read_json(tmp_path / "m.json")["words"] == ["[", "1"]
+
+
+def test_content_in_chunks_is_the_content(tmp_path: Path) -> None:
+    chunks = [b"a" * 100_000, memoryview(b"bc"), b"", memoryview(bytes(200_000))]
+    whole = b"".join(chunks)
+    expected = Digest(len(whole), hashlib.sha256(whole).hexdigest())
+    assert write_file(tmp_path / "f", lambda: chunks) == expected
+    assert (tmp_path / "f").read_bytes() == whole
+    assert write_new(tmp_path / "g", whole) == digest(lambda: chunks) == file_digest(tmp_path / "f") == expected
+
+
+def test_a_block_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "file") as temporary:
+        assert temporary.write_bytes(b"half") / 0
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "folder") as temporary:
+        assert (temporary / "file").write_bytes(b"half") / 0
+    with pytest.raises(WriteError, match="folder: cannot be written: No such file"), atomic_folder(tmp_path / "folder"):
+        (tmp_path / "nowhere" / "file").write_bytes(b"")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(("existing", "left"), [("refuse", b"old"), ("keep", b"old"), ("replace", b"new")])
+def test_a_folder_that_is_there_already(tmp_path: Path, existing: Any, left: bytes) -> None:
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "file").write_bytes(b"old")
+    refused = existing == "refuse"
+    with (
+        pytest.raises(WriteError, match="folder: cannot be written: Directory not empty") if refused else nullcontext(),
+        atomic_folder(path, existing=existing) as temporary,
+    ):
+        (temporary / "file").write_bytes(b"new")
+    assert (path / "file").read_bytes() == left
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_folder_is_copied_whole(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").write_bytes(b"x" * 300_000)
+    (tmp_path / "a" / "empty").write_bytes(b"")
+    copy_folder(tmp_path / "a", tmp_path / "copy")
+    found = {str(path.relative_to(tmp_path / "copy")) for path in (tmp_path / "copy").rglob("*")}
+    assert found == {"b", "b/file", "empty"}
+    assert (tmp_path / "copy" / "b" / "file").read_bytes() == b"x" * 300_000
+
+
+def test_a_copy_on_a_full_disk_says_so(tmp_path: Path, small_disk: Path) -> None:
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "file").write_bytes(b"x" * 2_000_000)
+    with pytest.raises(WriteError, match=r"copy: cannot be written: No space left on device$"):
+        copy_folder(folder, small_disk / "copy")
+    assert os.listdir(small_disk) == []
+
+
+def test_everything_is_flushed_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}")).relative_to(tmp_path)
+        seen.append(re.sub(r"\.tmp-\w+", "temporary", str(path)) + " named" * (tmp_path / "done").exists())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    with atomic_folder(tmp_path / "done") as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner" / "file").write_bytes(b"x")
+    assert seen == ["temporary/inner/file", "temporary/inner", "temporary", ". named"]
+    seen.clear()
+    write_file(tmp_path / "done" / "later", b"x")
+    assert seen == ["done/temporary named", "done named"]
+
+
+CLAIMS = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+
+    from limbeck.storage.atomic import remove_leftovers, temporary_folder
+
+    parent, lost = Path(sys.argv[1]), 0
+    for number in range(400):
+        remove_leftovers(parent, shared=True)
+        try:
+            with temporary_folder(parent) as folder:
+                (folder / "image").write_bytes(b"pixels")
+                remove_leftovers(parent, shared=True)
+                if number % 2:
+                    folder.rename(parent / f"{sys.argv[2]}-{number}")
+                elif not (folder / "image").is_file():
+                    lost += 1
+        except FileNotFoundError:
+            lost += 1
+    print(lost)
+""")
+
+
+def test_processes_that_clear_away_beside_each_other_lose_no_folder(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", CLAIMS, str(tmp_path)]
+    writers = [
+        subprocess.Popen([*words, str(i)], env={"PYTHONPATH": ":".join(sys.path)}, stdout=subprocess.PIPE, text=True)
+        for i in range(4)
+    ]
+    lost = [writer.communicate(timeout=60)[0] for writer in writers]
+    assert lost == ["0\n"] * 4
+    assert len(os.listdir(tmp_path)) == 800  # those that were renamed; nothing is left of the others
+
+
+def test_a_folder_that_nobody_holds_is_removed_and_one_in_work_stays(tmp_path: Path) -> None:
+    left = tmp_path / ".tmp-left"
+    left.mkdir()
+    (tmp_path / "photos").mkdir()
+    with temporary_folder(tmp_path) as mine:
+        remove_leftovers(tmp_path, shared=True)
+        assert mine.is_dir()
+        assert not left.exists()
+    assert os.listdir(tmp_path) == ["photos"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from packed_state import packed
 from torch import nn
 
 from limbeck.losses import cross_entropy, soft_targets
@@ -20,7 +21,6 @@ from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import EpochEnded, Position, Stepped, train
 from limbeck.training.objective import Objective, Term
 from limbeck.training.predictor import predictor
-from limbeck.training.snapshot import pack
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
 from limbeck.views.plan import ViewPlanner
@@ -137,4 +137,4 @@ def follow(
 
 def photograph(of: Learner) -> dict[str, bytes]:
     """All that a learner is, to the bit."""
-    return pack("learner", of.state())
+    return packed(of.state(), "learner")

@@ -11,6 +11,7 @@ import torch
 from digit_cohorts import BATCH, CROSS_ENTROPY, STEPS, follow, learner, photograph, teacher, train_split
 from hypothesis import given
 from hypothesis import strategies as st
+from packed_state import packed, restored
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -21,7 +22,6 @@ from limbeck.training.learner import Failure, Learner
 from limbeck.training.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, Stepped, train
 from limbeck.training.objective import Term
 from limbeck.training.schedules import rate_factor
-from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Outputs, Targets
 from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import prepare
@@ -99,7 +99,7 @@ def test_a_long_epoch_is_not_waited_for() -> None:
 
     first, second = failing(7), failing(7)
     follow([first], planner=planner, after=lambda now: now == Position(0, 20))
-    second.restore(unpack("x", pack("x", first.state())))
+    second.restore(restored(packed(first.state())))
     follow([second], Position(0, 20), planner=planner)
     assert photograph(second) == photograph(one)
 
@@ -161,7 +161,7 @@ def test_learners_that_ended_apart_are_given_more_epochs(fails_at: int | None) -
     follow(short)
     assert [one.epochs_done for one in short] == [2, 4]
     for one, before in zip(longer, short, strict=True):
-        one.restore(unpack("x", pack("x", before.state())))
+        one.restore(restored(packed(before.state())))
         assert one.ended is None
     follow(longer, Position(2, 0))
     assert [photograph(one) for one in longer] == [photograph(one) for one in whole]
@@ -173,17 +173,17 @@ def test_one_that_had_run_out_of_patience_stays_ended() -> None:
     for lowest, ended in ((3, None), (2, "patience")):
         short, longer = learner(epochs=2, patience=2), learner(epochs=5, patience=2)
         short.ended, short.epochs_done, short.epochs_since_lowest = "finished", 2, 4 - lowest
-        longer.restore(unpack("x", pack("x", short.state())))
+        longer.restore(restored(packed(short.state())))
         assert longer.ended == ended
         again = learner(epochs=2, patience=2)
-        again.restore(unpack("x", pack("x", short.state())))
+        again.restore(restored(packed(short.state())))
         assert again.ended == "finished"
 
 
 def test_a_failure_survives_a_resume() -> None:
     one, again = failing(1), failing(1)
     follow([one])
-    again.restore(unpack("x", pack("x", one.state())))
+    again.restore(restored(packed(one.state())))
     assert (again.ended, again.failure) == ("failed", one.failure)
     assert follow([again], Position(1, 0)) == []
 

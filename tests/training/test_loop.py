@@ -25,13 +25,13 @@ from digit_cohorts import (
     train_split,
     used_model,
 )
+from packed_state import packed, restored
 from torch import Tensor, nn
 
 from limbeck.recipes.optimization import Adam, AdamW, Muon, OneCycle, Sgd
 from limbeck.recipes.views import Views
 from limbeck.training.learner import Learner
 from limbeck.training.loop import EpochEnded, Position, Stepped, train
-from limbeck.training.snapshot import pack, unpack
 from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs
 from limbeck.views.apply import make_view
@@ -61,7 +61,7 @@ def test_a_student_in_a_cohort_ends_as_it_does_alone(dtype: torch.dtype) -> None
     heard = teacher(dtype)
     cohort = [make() for make in arms(dtype).values()]
     rows = follow(cohort, heard=heard)
-    assert len({pack("m", {"m": one.model.state_dict()})["m.safetensors"] for one in cohort}) == 4
+    assert len({packed({"m": one.model.state_dict()})["x.safetensors"] for one in cohort}) == 4
     for together, make in zip(cohort, arms(dtype).values(), strict=True):
         alone = make()
         alone_rows = follow([alone], heard=heard)
@@ -118,13 +118,13 @@ LAST = Position(2, 2)
 def stopped_at(position: Position, **training: Any) -> dict[str, bytes]:
     cohort = resumable(**training)
     follow(cohort, after=lambda now: now == position)
-    return functools.reduce(dict.__or__, (pack(one.name, one.state()) for one in cohort))
+    return functools.reduce(dict.__or__, (packed(one.state(), one.name) for one in cohort))
 
 
 def continued(files: dict[str, bytes], position: Position, change: Callable[[dict], object] = lambda state: None):
     cohort = resumable(weights=77)
     for one in cohort:
-        state = unpack(one.name, files)
+        state = restored(files, one.name)
         change(state)
         one.restore(state)
     torch.manual_seed(1234)
@@ -159,7 +159,7 @@ def test_with_every_optimizer_and_precision(optimizer: str, dtype: torch.dtype) 
     whole, first, second = make(), make(), make(weights=77)
     follow([whole])
     follow([first], after=lambda now: now == Position(1, 1))
-    second.restore(unpack("a", pack("a", first.state())))
+    second.restore(restored(packed(first.state())))
     follow([second], Position(1, 1))
     assert photograph(second) == photograph(whole)
 
@@ -210,7 +210,7 @@ def test_the_state_says_all_that_changes() -> None:
     one, other = learner(choose="best"), learner(seed=8, choose="best")
     follow([one], after=lambda now: now == Position(1, 2))
     follow([other])
-    other.restore(unpack("x", pack("x", one.state())))
+    other.restore(restored(packed(one.state())))
     assert photograph(other) == photograph(one)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from packed_state import packed, restored
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -21,7 +22,6 @@ from limbeck.recipes import optimization as recipe
 from limbeck.training import optimizers
 from limbeck.training.muon import Muon, orthogonalise
 from limbeck.training.parameter_groups import ParameterGroup
-from limbeck.training.snapshot import pack, unpack
 
 
 def optimizer_of(kind: type[Any], of: list[nn.Parameter], **options: Any) -> Optimizer:
@@ -147,7 +147,7 @@ def test_a_saved_optimizer_goes_on_bit_for_bit(name: str) -> None:
     first = parameters()
     optimizer = MAKERS[name](first)
     walk(first, optimizer, range(5))
-    saved = unpack("o", pack("o", {"optimizer": optimizer.state_dict(), "weights": [p.detach() for p in first]}))
+    saved = restored(packed({"optimizer": optimizer.state_dict(), "weights": [p.detach() for p in first]}))
 
     second = parameters(seed=9)
     again = MAKERS[name](second)

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from packed_state import packed, restored
 from torch import nn
 
 from limbeck.errors import LimbeckError
 from limbeck.recipes import optimization as recipe
 from limbeck.training import optimizers
 from limbeck.training.parameter_groups import layer_numbers, names_without_weight_decay, parameter_groups
-from limbeck.training.snapshot import pack, unpack
 
 
 def net() -> nn.Sequential:
@@ -144,7 +144,7 @@ def test_a_saved_optimizer_of_several_groups_goes_on_bit_for_bit(options: recipe
     optimizer = made(options, first)
     walk(first, optimizer, range(3))
     assert len(optimizer.param_groups) > 1
-    saved = unpack("o", pack("o", {"optimizer": optimizer.state_dict(), "model": first.state_dict()}))
+    saved = restored(packed({"optimizer": optimizer.state_dict(), "model": first.state_dict()}))
     again = made(options, second)
     optimizers.restore(again, saved["optimizer"])
     second.load_state_dict(saved["model"])

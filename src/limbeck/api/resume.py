@@ -7,14 +7,14 @@ import platform
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import CustomFunctions
-from limbeck.storage.atomic import make_folder, read_json, replace, saying_where, write_json
+from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training import code_fingerprint
+from limbeck.training.snapshot import save_tensors
 from limbeck.training.teacher import fingerprint
 
 START = "start.safetensors"
@@ -57,10 +57,8 @@ def go_on(directory: CohortDirectory, now: Mapping[str, Any], student: nn.Module
             )
     written, trained = directory.root / "begun.json", any(directory.checkpoints.glob("step-*/manifest.json"))
     if not trained:
-        weights = {k: t.detach().cpu().contiguous().clone() for k, t in student.state_dict().items()}
-        with saying_where(directory.root):
-            make_folder(directory.root)
-        replace(directory.root / START, save(weights))
+        make_folder(directory.root)
+        save_tensors(directory.root / START, student.state_dict())
         write_json(written, now)
     elif not written.exists():
         say(

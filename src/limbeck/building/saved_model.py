@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,8 +16,9 @@ from limbeck.errors import LimbeckError, printable
 from limbeck.recipes import registry
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Data, NameWithOptions
-from limbeck.storage.atomic import files_below, make_folder, read_json, replace, saying_where, write_json
+from limbeck.storage.atomic import file_digest, files_below, make_folder, read_json, write_json
 from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.snapshot import save_tensors
 from limbeck.training.teacher import as_outputs
 from limbeck.types import Normalisation
 from limbeck.views.preprocess import InputFormat
@@ -174,12 +173,9 @@ def whole_source(source: str) -> str:
 
 def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
     """Write `model.safetensors`, then `model.json`, whose existence means that both are there."""
-    weights = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in model.state_dict().items()}
-    content = save(weights)
-    with saying_where(folder):
-        make_folder(folder)
-    replace(folder / "model.safetensors", content)
-    write_json(folder / "model.json", {**about, "sha256": hashlib.sha256(content).hexdigest()})
+    make_folder(folder)
+    written = save_tensors(folder / "model.safetensors", model.state_dict())
+    write_json(folder / "model.json", {**about, "sha256": written.sha256})
 
 
 def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedModel:
@@ -208,7 +204,7 @@ def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedM
     except (KeyError, TypeError, ValueError) as error:
         raise LimbeckError(f"{folder / 'model.json'}: damaged ({error})") from error
     weights = folder / "model.safetensors"
-    if not weights.is_file() or hashlib.sha256(weights.read_bytes()).hexdigest() != expected:
+    if not weights.is_file() or file_digest(weights).sha256 != expected:
         raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit model.json)")
     model = build_model(named, len(class_names), models, pretrained=False)
     load_weights(model, weights)

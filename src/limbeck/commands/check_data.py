@@ -16,7 +16,7 @@ from limbeck.data.unreadable import MAX_LISTED
 from limbeck.errors import LimbeckError, printable
 from limbeck.recipes import registry
 from limbeck.report.formatting import plain_table
-from limbeck.storage.atomic import replace
+from limbeck.storage.atomic import write_file
 
 from .evaluate import data_of
 
@@ -42,7 +42,7 @@ def check_source(source: str, options: Sequence[str] = (), out: Path | None = No
     examination = _examine(source, dict(data.options))
     if out is not None:
         lines = [printable(str(problem)) for problem in examination.unreadable]
-        replace(out, "".join(f"{line}\n" for line in lines).encode())
+        write_file(out, "".join(f"{line}\n" for line in lines).encode())
     return DataReport(_describe(source, examination, out, width), not examination.unreadable)
 
 

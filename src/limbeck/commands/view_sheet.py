@@ -17,7 +17,7 @@ from limbeck.building.data import Images, load_images, view_planner
 from limbeck.errors import LimbeckError, did_you_mean
 from limbeck.recipes.recipe import Recipe
 from limbeck.report.figures.style import shorten
-from limbeck.storage.atomic import replace as write_file
+from limbeck.storage.atomic import write_file
 from limbeck.types import Targets
 from limbeck.views.apply import View, make_view
 

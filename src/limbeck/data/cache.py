@@ -22,7 +22,16 @@ import torch
 
 from limbeck.console import progress_bar
 from limbeck.errors import LimbeckError
-from limbeck.storage import default_folders, temporary_folder
+from limbeck.storage import default_folders
+from limbeck.storage.atomic import (
+    TEMPORARY,
+    WriteError,
+    atomic_folder,
+    bytes_below,
+    discard,
+    make_folder,
+    remove_leftovers,
+)
 from limbeck.types import Dataset, Normalisation, Split
 
 from .cache_writer import FORMAT, IMAGES, LABELS, META, SPLITS, Contents, fingerprint, leak_note, write
@@ -63,31 +72,23 @@ def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
         return found
     contents = produce()
     try:
-        temporary_folder.remove_left_behind(location())
-        with temporary_folder.folder(location()) as folder:
+        make_folder(location())
+        remove_leftovers(location(), shared=True)
+        with atomic_folder(location() / entry, existing="keep") as folder:
             write(contents, folder, name)
-            _publish(folder, location() / entry)
-    except OSError as error:
+    except WriteError as error:
         needed = sum(contents.sizes.values()) * contents.shape[0] * contents.shape[1] * 3
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        reason = error.__cause__
+        assert isinstance(reason, OSError)
+        full = reason.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise LimbeckError(
-            f"{location()}: cannot hold {needed / 2**20:,.0f} MiB of decoded images: {error.strerror or error}; "
+            f"{location()}: cannot hold {needed / 2**20:,.0f} MiB of decoded images: {reason.strerror or reason}; "
             f"{'make room or ' * full}set LIMBECK_CACHE to another folder"
         ) from error
     written = _read(name, location() / entry)
     if written is None:
         raise LimbeckError(f"{location() / entry}: what was just written cannot be read back; is the disk sound?")
     return written
-
-
-def _publish(folder: Path, final: Path) -> None:
-    try:
-        folder.rename(final)
-    except OSError:
-        if not (final / META).is_file():
-            raise
-        return  # another process was first: its entry is as good
-    temporary_folder.settle(final.parent)
 
 
 def _read(name: str, folder: Path) -> Dataset | None:
@@ -107,7 +108,7 @@ def _read(name: str, folder: Path) -> Dataset | None:
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         pass
     progress_bar.notice(f"{folder}: this cache entry is damaged; the images are decoded again")
-    temporary_folder.discard(folder)
+    discard(folder)
     return None
 
 
@@ -155,11 +156,7 @@ def entries() -> list[StoreEntry]:
         try:
             meta = json.loads(meta_file.read_text(encoding="utf-8"))
             folder = meta_file.parent
-            found.append(
-                StoreEntry(
-                    folder.name, meta["name"], meta["source"], meta["shape"][0], temporary_folder.bytes_below(folder)
-                )
-            )
+            found.append(StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], bytes_below(folder)))
         except (OSError, ValueError, KeyError):
             continue  # removed by another process, or damaged: not an entry
     return sorted(found, key=lambda entry: (entry.name, entry.key))
@@ -167,19 +164,19 @@ def entries() -> list[StoreEntry]:
 
 def size() -> int:
     """Bytes on disk, what is being written included."""
-    return sum(temporary_folder.bytes_below(folder) for folder in _own_folders())
+    return sum(bytes_below(folder) for folder in _own_folders())
 
 
 def clean() -> int:
     """Remove every decoded set, and what killed writers left; returns the bytes freed. Other files stay."""
     before = size()
-    temporary_folder.remove_left_behind(location())
+    remove_leftovers(location(), shared=True)
     for folder in _own_folders():
-        if not folder.name.startswith(temporary_folder.PREFIX):
-            temporary_folder.discard(folder)
+        if not folder.name.startswith(TEMPORARY):
+            discard(folder)
     return before - size()
 
 
 def _own_folders() -> list[Path]:
     """Entries and temporary folders; nothing that a person may have put beside them."""
-    return [*location().glob("[0-9a-f]" * 32), *location().glob(f"{temporary_folder.PREFIX}*")]
+    return [*location().glob("[0-9a-f]" * 32), *location().glob(f"{TEMPORARY}*")]

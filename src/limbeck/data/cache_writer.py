@@ -13,7 +13,6 @@ import numpy as np
 
 from limbeck.console import progress_bar
 from limbeck.errors import LimbeckError
-from limbeck.storage import temporary_folder
 from limbeck.types import Normalisation
 
 FORMAT = 1
@@ -48,7 +47,7 @@ class Contents:
 
 
 def write(contents: Contents, folder: Path, name: str) -> None:
-    """Write `images.npy`, `labels.npy` and, last, `meta.json`; all of it is on the disk when this returns.
+    """Write `images.npy`, `labels.npy` and, last, `meta.json`, without flushing them to the disk.
 
     Images go through plain writes, not a memory map: a full disk then is an OSError, not a dead process.
     Raises LimbeckError where the source gives fewer or more images than it said, or a label out of range.
@@ -93,9 +92,6 @@ def write(contents: Contents, folder: Path, name: str) -> None:
     meta["fingerprint"] = fingerprint(pixels, labels, meta)
     meta["split_key"] = contents.split_key(labels, meta) if contents.split_key else ""
     (folder / META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
-    for file_name in (IMAGES, LABELS, META):
-        temporary_folder.settle(folder / file_name)
-    temporary_folder.settle(folder)
     for note in meta["notes"]:
         progress_bar.notice(f"{name}: {note}")
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 from limbeck.console import progress_bar
 from limbeck.errors import LimbeckError
-from limbeck.storage import temporary_folder
+from limbeck.storage.atomic import is_at, publish
+from limbeck.storage.lock import wait_for_lock
 
 CHUNK = 1 << 20
 LIMIT = 1 << 30  # bytes: no server fills the disk
@@ -72,9 +73,7 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
             except LimbeckError:
                 part.unlink()  # going on from wrong bytes would never end well
                 raise
-            os.fsync(file.fileno())
-            part.replace(target)
-        temporary_folder.settle(target.parent)
+            publish(part, target)
     except OSError as error:
         raise LimbeckError(
             f"{target.parent}: cannot be written: {error.strerror or error}; set LIMBECK_DATA to another folder"
@@ -86,8 +85,8 @@ def _locked(part: Path, target: Path, message: str) -> Iterator[IO[bytes]]:
     """What is there of the file, held by this process alone; anything once `target` is there."""
     while True:
         with part.open("a+b") as file:
-            temporary_folder.lock_file(file, message)
-            if target.is_file() or temporary_folder.is_there(part, file.fileno()):
+            wait_for_lock(file, lambda: progress_bar.notice(message))
+            if target.is_file() or is_at(part, file.fileno()):
                 yield file
                 return
         # While we waited, its holder removed it because its bytes were wrong.

@@ -13,6 +13,7 @@ from limbeck.building.data import Images
 from limbeck.errors import LimbeckError, one_line
 from limbeck.evaluation.evaluate import evaluate
 from limbeck.storage import checkpoint
+from limbeck.storage.atomic import Content
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.learner import Learner
 from limbeck.training.loop import Answers, EpochEnded, Position, train
@@ -21,7 +22,6 @@ from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
-from .heap import give_back
 from .signals import GracefulShutdown
 from .timing import Span
 
@@ -113,7 +113,6 @@ def train_cohort(
             checkpoint_policy.directory.must_still_be_ours()
             kept = position
             _save(learners, checkpoint_policy, position, steps, spans())
-            give_back()
         saved = time.monotonic()
 
     def tell(told: Callable[..., None], *words: Any) -> None:
@@ -172,7 +171,7 @@ def _save(
     steps: int,
     spans: Sequence[Span],
 ) -> None:
-    files: dict[str, bytes] = {}
+    files: dict[str, Content] = {}
     for learner in learners:
         files |= pack(learner.name, learner.state())
     logs = {learner.name: checkpoint_policy.directory.metrics(learner.name).size() for learner in learners}
@@ -199,8 +198,8 @@ def _resume(
             if learner.processes.first:
                 checkpoint_policy.directory.metrics(learner.name).cut(0)
         return Position(), []
-    for complaint in found.passed_over:
-        watcher.say(f"passed over: {complaint}")
+    for complaint in found.skipped:
+        watcher.say(f"skipped: {complaint}")
     if found.info["identity"] not in map(fingerprint, (checkpoint_policy.identity, *checkpoint_policy.also)):
         raise LimbeckError(
             f"{found.path}: was made with other images, teachers or settings than these; "
@@ -211,7 +210,7 @@ def _resume(
         watcher.say(f"{changed}: the run will not end bit for bit as it would have")
     for learner in learners:
         try:
-            learner.restore(unpack(learner.name, found.files))
+            learner.restore(unpack(learner.name, found.path))
         except (RuntimeError, KeyError, ValueError) as error:
             raise LimbeckError(
                 f"{found.path}: does not fit {learner.name} ({one_line(error)}); --fresh starts anew, --name NAME "

@@ -9,7 +9,7 @@ from typing import Any
 from limbeck.report.figures.bars import draw_bars
 from limbeck.report.figures.curves import Curves, draw_curves
 from limbeck.report.figures.teacher_graph import teacher_graph
-from limbeck.storage.atomic import make_folder, replace, saying_where
+from limbeck.storage.atomic import make_folder, write_file
 
 from . import notes, tables
 from .arms import Arm, arms_of, reported_split
@@ -39,11 +39,10 @@ def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Pat
 def write_page(folder: Path, sections: Sequence[str], figures: Mapping[str, bytes]) -> Path:
     """Write the sections that are not empty as `report.md`, and the figures by file name into `figures/`."""
     page = "\n\n".join(part for part in sections if part) + "\n"
-    with saying_where(folder / "figures"):
-        make_folder(folder / "figures")
+    make_folder(folder / "figures")
     for name, content in figures.items():
-        replace(folder / "figures" / name, content)
-    replace(folder / "report.md", page.encode())
+        write_file(folder / "figures" / name, content)
+    write_file(folder / "report.md", page.encode())
     return folder / "report.md"
 
 

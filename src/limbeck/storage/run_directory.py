@@ -29,21 +29,23 @@ from limbeck.recipes.paths import with_absolute_paths
 from limbeck.recipes.recipe import Recipe
 
 from .atomic import (
+    check_file_name,
+    explain_os_errors,
     files_below,
     finite,
-    flush_folder,
+    flush,
     make_folder,
-    plain_name,
     read_json,
-    remove_unfinished,
-    saying_where,
+    remove_leftovers,
     write_json,
 )
-from .lock import Held, held
+from .lock import Lock, try_lock
 
 
 class RunDirectory:
     """The files of one run; nothing outside `root` is written."""
+
+    kind = "run"
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -65,11 +67,11 @@ class RunDirectory:
 
     def cohort(self, key: str) -> CohortDirectory:
         """The files of one cohort."""
-        return CohortDirectory(self.root / "cohorts" / plain_name(key))
+        return CohortDirectory(self.root / "cohorts" / check_file_name(key))
 
     def model(self, learner: str) -> Path:
         """The folder of a learner's final weights."""
-        return self.root / "models" / plain_name(learner)
+        return self.root / "models" / check_file_name(learner)
 
     def empty(self) -> None:
         """Remove what a run has written. To be called under the lock, which stays.
@@ -78,7 +80,7 @@ class RunDirectory:
         unfinished run of the old recipe, and never old numbers under a new one.
         """
         order = {"result.json": 0, "recipe.json": 2}
-        with saying_where(self.root):
+        with explain_os_errors(self.root):
             for path in sorted(self.root.iterdir(), key=lambda path: order.get(path.name, 1)):
                 if path.name.endswith(".lock"):
                     continue
@@ -86,7 +88,7 @@ class RunDirectory:
                     shutil.rmtree(path)
                 else:
                     path.unlink()
-                flush_folder(self.root)
+                flush(self.root)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -94,18 +96,22 @@ class RunDirectory:
 
         Raises LimbeckError where another process holds it, and where the folder holds what is not a run's.
         """
-        with saying_where(self.root):
-            make_folder(self.root)
-            here = {path.name for path in self.root.iterdir()}
-            if here and not here & {"run.lock", "recipe.json", "deciding.lock"}:
-                raise LimbeckError(
-                    f"{self.root}: holds other files ({shortened(min(here))}); a run takes a folder of its own: "
-                    "give another --name"
-                )
-        with held(self.root / "run.lock") as lock:
-            if not lock.ours:
+        self._create()
+        with try_lock(self.root / "run.lock") as lock:
+            if not lock.acquired:
                 raise LimbeckError(f"{self.root}: is in use by {lock.holder}; wait for it, or give another --name")
             yield
+
+    def _create(self) -> None:
+        """Make the folder. Raises LimbeckError where it holds files that are not of a run or sweep."""
+        make_folder(self.root)
+        with explain_os_errors(self.root):
+            present = {path.name for path in self.root.iterdir()}
+        if present and not present & {"run.lock", "recipe.json", "deciding.lock"}:
+            raise LimbeckError(
+                f"{self.root}: holds other files ({shortened(min(present))}); a {self.kind} takes a folder of its own: "
+                "give another --name"
+            )
 
     def extend(self, recipe: Mapping[str, Any], plan: Mapping[str, Any], reopened: Sequence[str]) -> None:
         """Make this the directory of a recipe with more in it. To be called under the lock.
@@ -131,10 +137,10 @@ class RunDirectory:
         self._remove(asked)
 
     def _remove(self, path: Path) -> None:
-        with saying_where(path):
+        with explain_os_errors(path):
             path.unlink(missing_ok=True)
             if path.parent.exists():
-                flush_folder(path.parent)
+                flush(path.parent)
 
     def claim(self, recipe: Mapping[str, Any], *, otherwise: Callable[[], str] = str) -> None:
         """Make this the directory of `recipe`, or see that it is. A start that trained nothing binds nobody.
@@ -195,7 +201,7 @@ class CohortDirectory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._held: Held | None = None
+        self._lock: Lock | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -204,21 +210,20 @@ class CohortDirectory:
 
     def metrics(self, learner: str) -> MetricsLog:
         """The rows of one learner."""
-        return MetricsLog(self.root / "metrics" / f"{plain_name(learner)}.jsonl")
+        return MetricsLog(self.root / "metrics" / f"{check_file_name(learner)}.jsonl")
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[bool]:
         """Whether this process may work on the cohort; no other may while it does."""
-        with saying_where(self.root):
-            make_folder(self.root)
-        with held(self.root / "cohort.lock") as lock:
-            self._held = lock
-            if lock.ours:
-                remove_unfinished(self.root)
+        make_folder(self.root)
+        with try_lock(self.root / "cohort.lock") as lock:
+            self._lock = lock
+            if lock.acquired:
+                remove_leftovers(self.root)
             try:
-                yield lock.ours
+                yield lock.acquired
             finally:
-                self._held = None
+                self._lock = None
 
     def has_begun(self) -> bool:
         """Whether training has left anything here."""
@@ -227,7 +232,7 @@ class CohortDirectory:
 
     def must_still_be_ours(self) -> None:
         """Raises LimbeckError where the folder has been removed or replaced under a process that works in it."""
-        if self._held and not self._held.there():
+        if self._lock and not self._lock.is_valid():
             raise LimbeckError(f"{self.root}: was removed while a process worked in it; nothing more is saved there")
 
     def finished(self) -> Any | None:
@@ -237,8 +242,7 @@ class CohortDirectory:
 
     def finish(self, result: Any) -> None:
         """Say that the cohort is complete."""
-        with saying_where(self.root):
-            make_folder(self.root)
+        make_folder(self.root)
         write_json(self.root / "done.json", result)
 
 
@@ -253,7 +257,7 @@ class MetricsLog:
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add a row and wait until it is on the disk."""
-        with saying_where(self.path):
+        with explain_os_errors(self.path):
             new = not self.path.exists()
             if new:
                 make_folder(self.path.parent)
@@ -262,7 +266,7 @@ class MetricsLog:
                 file.flush()
                 os.fsync(file.fileno())
             if new:
-                flush_folder(self.path.parent)
+                flush(self.path.parent)
 
     def size(self) -> int:
         """Bytes so far."""
@@ -276,7 +280,7 @@ class MetricsLog:
                 "--fresh starts anew"
             )
         if self.size() > size:
-            with saying_where(self.path), self.path.open("r+b") as file:
+            with explain_os_errors(self.path), self.path.open("r+b") as file:
                 file.truncate(size)
                 os.fsync(file.fileno())
 

@@ -17,10 +17,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.fields import shortened
 
-from .atomic import make_folder, saying_where
-from .lock import Held, held
+from .lock import Lock, try_lock
 from .run_directory import RunDirectory
 
 SECONDS_BETWEEN_TRIES = 0.05
@@ -28,6 +26,8 @@ SECONDS_BETWEEN_TRIES = 0.05
 
 class SweepDirectory(RunDirectory):
     """The files of one sweep."""
+
+    kind = "sweep"
 
     def batch(self, number: int) -> RunDirectory:
         """The run directory of a batch of settings."""
@@ -47,36 +47,29 @@ class SweepDirectory(RunDirectory):
         Raises LimbeckError where a run or a `--fresh` holds it, where the recipe is another one than claimed, and
         where the folder holds what is not a sweep's.
         """
-        with saying_where(self.root):
-            make_folder(self.root)
-            here = {path.name for path in self.root.iterdir()}
-            if here and not here & {"run.lock", "recipe.json", "deciding.lock"}:
-                raise LimbeckError(
-                    f"{self.root}: holds other files ({shortened(min(here))}); a sweep takes a folder of its own: "
-                    "give another --name"
-                )
+        self._create()
         with contextlib.ExitStack() as at_work:
             with self.deciding():
-                with held(self.root / "run.lock") as lock:
+                with try_lock(self.root / "run.lock") as lock:
                     if fresh:
                         self._refuse(lock)
                         self.empty()
-                    if lock.ours:
+                    if lock.acquired:
                         self.claim(recipe)
-                self._refuse(at_work.enter_context(held(self.root / "run.lock", shared=True)))
+                self._refuse(at_work.enter_context(try_lock(self.root / "run.lock", shared=True)))
                 self.must_be_of(recipe)
             yield
 
-    def _refuse(self, lock: Held) -> None:
-        if not lock.ours:
+    def _refuse(self, lock: Lock) -> None:
+        if not lock.acquired:
             raise LimbeckError(f"{self.root}: is in use by {lock.holder}; wait for it, or give another --name")
 
     @contextlib.contextmanager
     def deciding(self) -> Iterator[None]:
         """Decide something alone: others that want to wait until it is decided."""
         while True:
-            with held(self.root / "deciding.lock") as lock:
-                if lock.ours:
+            with try_lock(self.root / "deciding.lock") as lock:
+                if lock.acquired:
                     yield
                     return
             time.sleep(SECONDS_BETWEEN_TRIES)

@@ -31,7 +31,7 @@ from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.train_cohort import Watcher
 from limbeck.recipes.paths import with_absolute_paths
 from limbeck.recipes.recipe import CustomFunctions, Recipe
-from limbeck.storage.atomic import make_folder, read_json, replace, saying_where
+from limbeck.storage.atomic import make_folder, read_json, write_file
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.device import choose_device
 from limbeck.types import Normalisation, Split
@@ -214,9 +214,8 @@ def _write_cohort(directory: RunDirectory, cohort: CohortPlan, files: Files) -> 
 def _write_files(root: Path, files: Files) -> None:
     for name, content in files.items():
         path = root / name
-        with saying_where(path):
-            make_folder(path.parent)
-        replace(path, content)
+        make_folder(path.parent)
+        write_file(path, content)
 
 
 def _show_last_epochs(directory: RunDirectory, cohort: CohortPlan, make_watcher: MakeWatcher | None) -> None:

@@ -15,7 +15,7 @@ from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.timing import Span, spans_of
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.sweep import Sweep
-from limbeck.storage.atomic import make_folder, read_json, saying_where, write_json
+from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.run_directory import RunDirectory
 
 from .context import SweepContext, reuse_teachers
@@ -125,8 +125,7 @@ def _decide_batch(context: SweepContext, state: SearchState, number: int) -> tup
                     check_before_training(recipe, context.images, context.source.models, losses=context.source.losses)
                 decision = {"settings": trials, "learners_at_once": _max_learners(context, recipe, directory)}
                 decision = context.store.setdefault(key, decision) if context.store else decision
-            with saying_where(directory.root):
-                make_folder(directory.root)
+            make_folder(directory.root)
             write_json(path, decision)
         decided = read_json(path)
     return decided["settings"], decided["learners_at_once"]

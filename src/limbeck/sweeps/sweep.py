@@ -28,7 +28,7 @@ from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
 from limbeck.report.sweep_page import write_sweep_report
-from limbeck.storage.atomic import make_folder, read_json, saying_where, write_json
+from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.sweep_directory import SweepDirectory
 from limbeck.training.device import choose_device
 
@@ -180,8 +180,7 @@ def _select_and_test(
     )
     directory = context.directory.chosen
     with context.directory.deciding():
-        with saying_where(directory.root):
-            make_folder(directory.root)
+        make_folder(directory.root)
         directory.claim(recipe.to_dict())
     run_context = context.run_context(recipe, directory)
     reuse_teachers(context.directory.batch(0), directory, recipe, make_plan(recipe))

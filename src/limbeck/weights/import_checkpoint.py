@@ -19,7 +19,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from limbeck.errors import LimbeckError, printable
-from limbeck.storage.atomic import flush_folder
+from limbeck.storage.atomic import atomic_file
 
 MEBIBYTE = 2**20
 MOST_BYTES = 16 * 2**30
@@ -108,18 +108,8 @@ def import_weights(
         raise LimbeckError(f"{target}: exists already; remove it or name another file")
     if not target.parent.is_dir():
         raise LimbeckError(f"{target}: no such folder: {target.parent}")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        done = _write(source, target, temporary, kind, size, key, check)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        flush_folder(target.parent)
-    except OSError as error:
-        raise LimbeckError(f"{target}: cannot be written: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return done
+    with atomic_file(target) as temporary:
+        return _write(source, target, temporary, kind, size, key, check)
 
 
 def _write(

@@ -23,8 +23,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limbeck.storage import default_folders, temporary_folder
-from limbeck.storage.atomic import flush_folder, make_folder, saying_where, write_durably
+from limbeck.storage import default_folders
+from limbeck.storage.atomic import (
+    bytes_below,
+    discard,
+    explain_os_errors,
+    make_folder,
+    publish,
+    remove_leftovers,
+    temporary_folder,
+    write_new,
+)
 
 LOGITS, MANIFEST = "logits.f16", "manifest.json"
 VALUE = np.dtype("<f2")
@@ -84,7 +93,7 @@ class OutputsBank:
         except (OSError, ValueError, KeyError, TypeError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             self.say(f"{place}: damaged ({reason}); thrown away, and the teacher is asked again")
-            temporary_folder.discard(place)
+            discard(place)
             return None
 
     def begin(self, epoch: int) -> EpochWriter:
@@ -92,9 +101,9 @@ class OutputsBank:
 
         Raises LimbeckError with the path and the reason where nothing can be written.
         """
-        with saying_where(self.folder):
-            make_folder(self.folder)
-            temporary_folder.remove_left_behind(self.folder)
+        make_folder(self.folder)
+        with explain_os_errors(self.folder):
+            remove_leftovers(self.folder, shared=True)
         return EpochWriter(self, epoch)
 
     def manifest(self, epoch: int, sha256: str) -> bytes:
@@ -130,8 +139,8 @@ class EpochWriter:
         self.bank, self.epoch, self.steps = bank, epoch, 0
         self._sum = hashlib.sha256()
         self._open = contextlib.ExitStack()
-        with saying_where(bank.folder):
-            self._beside = self._open.enter_context(temporary_folder.folder(bank.folder))
+        with explain_os_errors(bank.folder):
+            self._beside = self._open.enter_context(temporary_folder(bank.folder))
             self._file = self._open.enter_context((self._beside / LOGITS).open("xb"))
         self._write(_header(bank.shape))
 
@@ -147,17 +156,10 @@ class EpochWriter:
         if self.steps != self.bank.shape[0]:
             raise ValueError(f"{self.steps} steps of {self.bank.shape[0]} were written")
         place = self.bank._place(self.epoch)
-        with saying_where(place), self._open:
+        with explain_os_errors(place), self._open:
             self._file.close()
-            temporary_folder.settle(self._beside / LOGITS)
-            write_durably(self._beside / MANIFEST, self.bank.manifest(self.epoch, self._sum.hexdigest()))
-            flush_folder(self._beside)
-            try:
-                self._beside.rename(place)
-            except OSError:
-                if not self.bank.holds(self.epoch):
-                    raise
-            flush_folder(self.bank.folder)
+            write_new(self._beside / MANIFEST, self.bank.manifest(self.epoch, self._sum.hexdigest()))
+            publish(self._beside, place, existing="keep")
 
     def close(self) -> None:
         """Remove what is not sealed."""
@@ -165,7 +167,7 @@ class EpochWriter:
             self._open.close()
 
     def _write(self, content: bytes | memoryview) -> None:
-        with saying_where(self._beside):
+        with explain_os_errors(self._beside):
             self._file.write(content)
         self._sum.update(content)
 
@@ -208,16 +210,16 @@ def entries() -> list[BankEntry]:
 
 def size() -> int:
     """Bytes on disk, what is being written included."""
-    return sum(temporary_folder.bytes_below(folder) for folder in _folders())
+    return sum(bytes_below(folder) for folder in _folders())
 
 
 def clean() -> int:
     """Remove every bank, and what killed writers left; returns the bytes freed. Other files stay."""
     before = size()
     for folder in _folders():
-        temporary_folder.remove_left_behind(folder)
+        remove_leftovers(folder, shared=True)
         for epoch in folder.glob("epoch-*"):
-            temporary_folder.discard(epoch)
+            discard(epoch)
         with contextlib.suppress(OSError):  # a process is writing here
             folder.rmdir()
     return before - size()
@@ -228,7 +230,7 @@ def _entry(folder: Path) -> BankEntry | None:
     for manifest in manifests:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads(manifest.read_bytes())["made_of"]
-            entry = BankEntry(folder.name, about, len(manifests), temporary_folder.bytes_below(folder))
+            entry = BankEntry(folder.name, about, len(manifests), bytes_below(folder))
             return entry if entry.model else None
     return None  # removed by another process, or nothing sealed yet
 
