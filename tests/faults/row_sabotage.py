@@ -64,7 +64,8 @@ def _explains_no_errors() -> None:
     def silent(path: Path) -> Iterator[None]:
         yield
 
-    for module in (checkpoint, run_directory, atomic, lock):
+    modules: tuple[Any, ...] = (checkpoint, run_directory, atomic, lock)
+    for module in modules:
         module.explain_os_errors = silent
 
 
