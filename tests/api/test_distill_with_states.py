@@ -37,7 +37,7 @@ def distilled(folder: Path | None, **words: Any) -> limbeck.Distilled:
 def objective(folder: Path) -> dict[str, Tensor]:
     last = checkpoint.newest(folder / "checkpoints")
     assert last is not None
-    return unpack("student", last.files)["objective"]
+    return unpack("student", last.path)["objective"]
 
 
 def test_a_call_that_was_broken_off_ends_with_the_same_student_and_states(tmp_path: Path) -> None:

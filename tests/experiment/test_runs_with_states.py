@@ -58,7 +58,7 @@ def states(run: Path) -> dict[str, Tensor]:
         for file in last.files:
             if file.endswith(".json"):
                 learner = file.removesuffix(".json")
-                objective = unpack(learner, last.files)["objective"]
+                objective = unpack(learner, last.path)["objective"]
                 found |= {f"{learner} {name}": value for name, value in objective.items()}
     return found
 
