@@ -70,7 +70,7 @@ def test_two_steps_of_four_images(name: str) -> None:
                 images,
                 arm_name=plan.arm,
                 seed=plan.randomness,
-                teachers=plan.voices,
+                teachers=plan.teacher_weights,
                 device=device,
                 precision=recipe.precision,
                 losses=NO_FUNCTIONS,
@@ -80,10 +80,10 @@ def test_two_steps_of_four_images(name: str) -> None:
         ]
         teachers = {}
         for teacher in cohort.teachers:
-            arm = arms[teacher.rpartition("-seed")[0] or teacher]
-            model = models.get(teacher) or load_teacher_from_file(teacher, arm, images, NO_FUNCTIONS)
+            arm, name = arms[teacher.arm], str(teacher)
+            model = models.get(name) or load_teacher_from_file(name, arm, images, NO_FUNCTIONS)
             form = input_format(arm, images)
-            teachers[teacher] = make_teacher(teacher, model, form, device=device, precision=recipe.precision)
+            teachers[name] = make_teacher(name, model, form, device=device, precision=recipe.precision)
         before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}
         views = cohort.views.model_copy(update={"batch_size": 4})
         planner = view_planner(images, views, cohort.view_seed)

@@ -85,7 +85,7 @@ def run(
         print("\n".join(describe_plan(checked)))
         return
     from limbeck.commands.progress import RunDisplay
-    from limbeck.experiment.run import failures
+    from limbeck.experiment.results import failures
     from limbeck.experiment.run import run as run_recipe
     from limbeck.experiment.signals import Stopped
     from limbeck.experiment.torchrun import exit_without_teardown, is_main_process
@@ -142,7 +142,7 @@ def sweep(
         print("\n".join(describe_sweep(recipe, overrides or ())))
         return
     from limbeck.commands.progress import RunDisplay
-    from limbeck.experiment.run import failures
+    from limbeck.experiment.results import failures
     from limbeck.experiment.signals import Stopped
     from limbeck.report.summary import summary_lines, sweep_summary_lines
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import limbeck
-from limbeck.api.models import heard_as_measured
+from limbeck.api.models import averaged_outputs
 from limbeck.building.data import load_images
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Data
@@ -173,7 +173,7 @@ def test_auxiliary_heads_are_left_alone_and_two_tokens_are_trained_by_their_mean
         assert torch.equal(before, student.second.weight) is not mean
         assert student._forward_hooks == {}
         pixels = torch.randn(4, 3, 8, 8)
-        with heard_as_measured(student, pixels):
+        with averaged_outputs(student, pixels):
             assert isinstance(student.train()(pixels), tuple) is not mean
             assert isinstance(student.eval()(pixels), Tensor)
 

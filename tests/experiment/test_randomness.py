@@ -13,7 +13,7 @@ from limbeck.api.distill import distill
 from limbeck.building.data import Images, load_images
 from limbeck.building.learners import make_learner
 from limbeck.errors import LimbeckError, RecipeError
-from limbeck.experiment.cohort import checkpoint_settings
+from limbeck.experiment.cohorts import checkpoint_settings
 from limbeck.experiment.plan import LearnerPlan, make_plan
 from limbeck.experiment.run import run
 from limbeck.models.lightweight_cnn import build
@@ -56,7 +56,7 @@ def weights_of(tree: dict[str, Any], images: Images) -> dict[str, str]:
                 images,
                 arm_name=plan.arm,
                 seed=plan.randomness,
-                teachers=plan.voices,
+                teachers=plan.teacher_weights,
                 device=torch.device("cpu"),
                 precision="fp32",
                 losses={},

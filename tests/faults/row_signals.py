@@ -29,8 +29,8 @@ class Phase:
 
 
 PHASES = (
-    Phase("images are loaded", "experiment.run", "load_images", range(1, 2)),
-    Phase("a model is made", "experiment.cohort", "make_learner", range(1, 4)),
+    Phase("images are loaded", "experiment.context", "load_images", range(1, 2)),
+    Phase("a model is made", "experiment.cohorts", "make_learner", range(1, 4)),
     Phase("the first step", "training.loop", "take_step", range(1, 2)),
     Phase("a step of the teacher", "training.loop", "take_step", range(2, 41)),
     Phase("a step of the students", "training.loop", "take_step", range(42, 100)),
@@ -39,7 +39,7 @@ PHASES = (
     Phase("a save begins", "storage.checkpoint", "make_folder", range(1, 4)),
     Phase("a file is written", "storage.checkpoint", "write_new", range(1, 12)),
     Phase("a save is flushed", "storage.atomic", "flush", range(1, 6)),
-    Phase("a learner is measured", "experiment.cohort", "measure_learner", range(1, 4)),
+    Phase("a learner is measured", "experiment.results", "measure_learner", range(1, 4)),
     Phase("the report is written", "experiment.run", "write_report", range(1, 2)),
 )
 

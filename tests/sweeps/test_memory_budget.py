@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from limbeck.building.data import load_images
 from limbeck.building.models import build_model
-from limbeck.experiment.context import RunContext
+from limbeck.experiment.context import RunContext, open_context
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions
@@ -32,8 +31,7 @@ def run_context(tmp_path: Path, losses: CustomFunctions = NO_FUNCTIONS, **arm: A
         },
         losses=losses,
     )  # fmt: skip
-    images = load_images(recipe.data)
-    return RunContext(recipe, images, images.train, torch.device("cpu"), RunDirectory(tmp_path), losses, NO_FUNCTIONS)
+    return open_context(recipe, RunDirectory(tmp_path), device=torch.device("cpu"), losses=losses)
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,12 @@ from limbeck.building.teachers import make_teacher
 from limbeck.errors import LimbeckError, short_repr
 from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
+from limbeck.experiment.cohorts import check_teachers_differ
 from limbeck.experiment.environment import computed_with
-from limbeck.experiment.outputs_banks import BankPlan, banked, check_limit, distinct
+from limbeck.experiment.outputs_banks import BankPlan, check_limit, distinct
 from limbeck.experiment.signals import GracefulShutdown
-from limbeck.experiment.teachers import must_differ
 from limbeck.experiment.timing import summed
-from limbeck.experiment.train_cohort import CheckpointPolicy, Watcher, train_cohort
+from limbeck.experiment.train_cohort import CheckpointPolicy, Cohort, Watcher, train_cohort
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.run_directory import CohortDirectory
@@ -46,7 +46,7 @@ from limbeck.views.plan import key_text
 from limbeck.views.preprocess import InputFormat, prepare
 
 from .data import images_of, named_or_made
-from .models import as_teachers, check_student, heard_as_measured
+from .models import as_teachers, averaged_outputs, check_student
 from .options import DEFAULT_OPTIMIZER, check_normalisation, check_numbers, check_views, checked
 from .resume import described, go_on
 
@@ -166,7 +166,7 @@ def distill(
         form = given.form or usual
         check_output(given.name, given.module, images, form)
         frozen[given.name] = make_teacher(given.name, given.module, form, device=where, precision=precision)
-    must_differ("student", list(frozen.values()))
+    check_teachers_differ("student", list(frozen.values()))
     settings = {
         "training": arm.model_dump(mode="json", exclude={"seed", "outputs"}),
         "views": key_text(recipe.views),
@@ -199,38 +199,36 @@ def distill(
     watching = _watching(watcher, history, say)
     planner = view_planner(images, recipe.views, seed)
     classes = len(images.class_names)
+    built_from = {name: {"model": {"name": type(module).__qualname__}} for name, module in modules.items()}
     banks: list[BankPlan] = []
     if recipe.outputs_bank is not None:
-        banks = [BankPlan(name, planner, distinct(planner, epochs), classes) for name in frozen]
+        count = distinct(planner, epochs)
+        banks = [BankPlan(name, planner, count, classes, built_from[name]) for name in frozen]
         check_limit(banks, recipe.outputs_bank.limit_gb)
-    made = {name: {"model": {"name": type(module).__qualname__}} for name, module in modules.items()}
+    cohort = Cohort(
+        [learner],
+        images,
+        images.train.to(where),
+        planner,
+        teachers=tuple(frozen),
+        load_teacher=frozen.__getitem__,
+        bank_plans=banks,
+    )
     checkpoint_policy = None
     if folder:
         identity = _identity_in_checkpoints(images, list(frozen.values()), settings, student_form, teacher_resolution)
         checkpoint_policy = CheckpointPolicy(CohortDirectory(folder), identity, computed_with(where))
-    train = images.train.to(where)
-    one = prepare(images.train.first(2).to(where), student_form)
+    two_images = prepare(images.train.first(2).to(where), student_form)
     with (
         checkpoint_policy.directory.claimed() if checkpoint_policy else nullcontext(True) as ours,
         GracefulShutdown() as stop,
-        banked(banks, frozen.__getitem__, made.__getitem__, planner, train, watching.say) as stored,
-        heard_as_measured(student, one),
+        averaged_outputs(student, two_images),
     ):
         if not ours:
             raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")
         if checkpoint_policy:
             go_on(checkpoint_policy.directory, begun, student, watching.say)
-        answering = stored.teachers if banks else frozen
-        spans = train_cohort(
-            [learner],
-            answering,
-            images,
-            planner,
-            train_split=train,
-            watcher=watching,
-            checkpoint_policy=checkpoint_policy,
-            stop=stop,
-        )
+        spans = train_cohort(cohort, stop=stop, watcher=watching, checkpoint_policy=checkpoint_policy)
     if learner.failure:
         at = learner.failure
         of_teacher = at.term.startswith("teacher ")

@@ -93,12 +93,12 @@ def check_student(student: Any) -> None:
 
 
 @contextlib.contextmanager
-def heard_as_measured(student: nn.Module, pixels: Tensor) -> Iterator[None]:
-    """While it is trained, hear a student as it is measured afterwards. pixels: prepared images `[B, C, H, W]`.
+def averaged_outputs(student: nn.Module, pixels: Tensor) -> Iterator[None]:
+    """Train a student on the outputs that it is measured by afterwards. pixels: prepared images `[B, C, H, W]`.
 
-    Some models answer with several logits while they are trained, and with their mean in eval mode (DeiT's two
-    tokens): they are heard by that mean, or the second would stay as it was drawn and spoil the mean. Of all others
-    `as_outputs` takes the first. Raises LimbeckError where no gradient flows from the logits back.
+    Some models return several logits in training and their mean in eval mode (DeiT's two tokens). They are trained on
+    that mean: otherwise the second logits would stay at their initial values and spoil the mean. Of all others,
+    `as_outputs` takes the first. Raises LimbeckError where no gradient flows back from the logits.
     """
     handle = None
     if not isinstance(student, torch.jit.ScriptModule) and _gives_mean(student, pixels):

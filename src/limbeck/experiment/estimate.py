@@ -13,22 +13,20 @@ from torch import nn
 
 from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_arms_from_files
-from limbeck.building.data import Images, load_images
+from limbeck.building.data import Images
 from limbeck.building.models import build_model, check_output, input_format
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.storage.run_directory import RunDirectory
-from limbeck.training.device import choose_device
 from limbeck.training.model_errors import naming_build, naming_model
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.precision import autocast, compute_dtype
 from limbeck.training.teacher import as_outputs
 
-from .batch_size import batches_larger_than_data
-from .context import RunContext
+from .context import open_context
 from .outputs_banks import describe_banks
-from .plan import make_plan
+from .plan import batches_larger_than_data, make_plan
 
 IMAGES_TO_TIME = 16
 
@@ -70,11 +68,9 @@ def describe_plan(
     timed: run each model on a few random images to estimate; without it only counts are given.
     Times are estimates from a batch of 16 on a machine as busy as it is now.
     """
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
-    images = load_images(recipe.data)
+    context = open_context(recipe, RunDirectory(folder or Path("runs") / recipe.name), losses=losses, models=models)
+    images, device = context.images, context.device
     states = check_before_training(recipe, images, models, losses=losses, published=False)
-    device = choose_device(recipe.device)
     plan = make_plan(recipe)
     costs = {name: arm_cost(arm, name, images, device, recipe, models, timed) for name, arm in recipe.arms().items()}
     dtype = str(compute_dtype(recipe.precision, device)).removeprefix("torch.")
@@ -117,10 +113,9 @@ def describe_plan(
             copies = 2 + (arm.optimizer.buffers_per_parameter if arm.optimizer else 0)  # weights, gradients, momenta
             memory += 4 * copies * sum(states.get(learner.arm, {}).values())
         for teacher in cohort.teachers:
-            name = teacher if teacher in costs else teacher.rpartition("-seed")[0]
             longest = max(recipe.arms()[arm].epochs or 0 for arm in names)
-            seconds += costs[name].answer_seconds * steps * batch * longest
-            memory += costs[name].parameters * 4
+            seconds += costs[teacher.arm].answer_seconds * steps * batch * longest
+            memory += costs[teacher.arm].parameters * 4
         memory += max(costs[arm].bytes_per_image for arm in names) * batch + len(images.train) * math.prod(images.shape)
         epochs = max(recipe.arms()[arm].epochs or 0 for arm in names)
         shown = ", ".join(dict.fromkeys(names))
@@ -129,9 +124,7 @@ def describe_plan(
             f"{cohort.key[:31]:<32}{shown[:33]:<34}{steps * epochs:>8,}{time_text:>12}{memory / 2**20:>7,.0f} MB"
         )
         total, most = total + seconds, max(most, memory)
-    train = images.train.to(device)
-    begun = RunDirectory(folder or Path("runs") / recipe.name)
-    if banks := describe_banks(RunContext(recipe, images, train, device, begun, NO_FUNCTIONS, models), plan.cohorts):
+    if banks := describe_banks(context, plan.cohorts):
         lines += ["", *banks]
     if timed:
         lines += ["", f"in all about {duration(total)}, and at most about {most / 2**20:,.0f} MB at a time"]

@@ -151,4 +151,4 @@ def _with_recorded(recipe: Recipe, recorded: Recorded) -> Plan:
                 key = f"{cohort.key}-added{number}"
             keys.add(key)
             given.append(replace(cohort, key=key, learners=rest))
-    return Plan(tuple(given), fresh.ready)
+    return Plan(tuple(given), fresh.pretrained)

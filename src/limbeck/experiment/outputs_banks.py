@@ -12,6 +12,7 @@ from typing import Any
 from limbeck.building.data import Images, view_planner
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import NameWithOptions, Recipe
+from limbeck.storage.run_directory import LearnerId
 from limbeck.training.outputs_bank import bank as outputs_bank
 from limbeck.training.outputs_bank.bank import OutputsBank
 from limbeck.training.outputs_bank.key import made_of, made_of_views, shape
@@ -22,7 +23,6 @@ from limbeck.views.plan import ViewPlanner
 
 from .context import RunContext
 from .plan import CohortPlan
-from .teachers import arm_of, is_usable, load_teacher
 
 GB = 2**30
 KEEP_FREE = 2**28
@@ -33,12 +33,16 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BankPlan:
-    """What a bank will hold: a teacher's answers to the views of so many epochs."""
+    """What a bank will hold: a teacher's outputs for the views of so many epochs.
+
+    built_from: how the teacher's model was made, a part of the bank's key.
+    """
 
     teacher: str
     planner: ViewPlanner
     epochs: int
     classes: int
+    built_from: Mapping[str, Any]
 
     @property
     def epoch_bytes(self) -> int:
@@ -52,19 +56,24 @@ class BankPlan:
 
 
 def plan_banks(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) -> list[BankPlan]:
-    """A bank for each teacher and each series of views that it answers to; none where the recipe asks for none."""
+    """A bank for each teacher and each series of views that it is run on; none where the recipe asks for none."""
     if recipe.outputs_bank is None:
         return []
-    epochs: dict[tuple[str, ViewPlanner], int] = {}
+    arms = recipe.arms()
+    epochs: dict[tuple[LearnerId, ViewPlanner], int] = {}
     for cohort in cohorts:
         planner = view_planner(images, cohort.views, cohort.view_seed)
         for teacher in cohort.teachers:
-            heard_by = [learner for learner in cohort.learners if teacher in dict(learner.voices)]
-            longest = max(recipe.arms()[learner.arm].epochs or 0 for learner in heard_by)
+            students = [learner for learner in cohort.learners if teacher in dict(learner.teachers)]
+            longest = max(arms[student.arm].epochs or 0 for student in students)
             # Cohorts that differ in how often views come again share the epochs that they have in common.
-            key = teacher, replace(planner, views=planner.views.model_copy(update={"distinct_epochs": None}))
-            epochs[key] = max(epochs.get(key, 0), distinct(planner, longest))
-    return [BankPlan(*key, count, len(images.class_names)) for key, count in epochs.items()]
+            bank = teacher, replace(planner, views=planner.views.model_copy(update={"distinct_epochs": None}))
+            epochs[bank] = max(epochs.get(bank, 0), distinct(planner, longest))
+    classes = len(images.class_names)
+    return [
+        BankPlan(str(teacher), planner, count, classes, model_of(arms[teacher.arm].model))
+        for (teacher, planner), count in epochs.items()
+    ]
 
 
 def distinct(planner: ViewPlanner, epochs: int) -> int:
@@ -119,7 +128,7 @@ def check_room(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) ->
 
 @dataclass(frozen=True)
 class Banked:
-    """Teachers whose answers are stored, as the loop asks them. is_complete: nobody will have to be asked."""
+    """Teachers with stored outputs. is_complete: all outputs are stored, so no teacher has to run."""
 
     teachers: Mapping[str, BankedTeacher]
     is_complete: bool
@@ -128,27 +137,26 @@ class Banked:
 @contextlib.contextmanager
 def banked(
     plans: Iterable[BankPlan],
-    ask: Callable[[str], Teacher],
-    built_from: Callable[[str], Mapping[str, Any]],
+    load_teacher: Callable[[str], Teacher],
     planner: ViewPlanner,
     train: Split,
     say: Say,
 ) -> Iterator[Banked]:
-    """The banks of teachers that answer to the views of one planner; what is not sealed at the end is given up.
+    """Open the banks of the teachers of one cohort; what is not complete at the end is discarded.
 
-    ask: gives a teacher by its name. built_from: what is known of how its model was made. train: the images on the
-    device. Raises LimbeckError where the disk cannot hold what is missing.
+    load_teacher: gives a teacher by its name. train: the images, on the device.
+    Raises LimbeckError where the disk cannot hold what is missing.
     """
     teachers: dict[str, BankedTeacher] = {}
     missing = 0
     for plan in plans:
-        bank = _bank(plan, ask(plan.teacher), built_from(plan.teacher), train, say)
+        bank = _bank(plan, load_teacher(plan.teacher), train, say)
         held = bank.held(plan.epochs)
         if held:
             say(f"{plan.teacher}: its answers to {held} of {plan.epochs} epochs of views are stored")
         missing += (plan.epochs - held) * bank.epoch_bytes
-        device = ask(plan.teacher).device
-        teachers[plan.teacher] = BankedTeacher(plan.teacher, bank, planner, partial(ask, plan.teacher), device=device)
+        load = partial(load_teacher, plan.teacher)
+        teachers[plan.teacher] = BankedTeacher(plan.teacher, bank, planner, load, device=load().device)
     check_disk(missing)
     try:
         yield Banked(teachers, is_complete=not missing)
@@ -157,8 +165,8 @@ def banked(
             teacher.close()
 
 
-def _bank(plan: BankPlan, teacher: Teacher, built_from: Mapping[str, Any], train: Split, say: Say) -> OutputsBank:
-    key = made_of(teacher, built_from, plan.planner, train, plan.classes)
+def _bank(plan: BankPlan, teacher: Teacher, train: Split, say: Say) -> OutputsBank:
+    key = made_of(teacher, plan.built_from, plan.planner, train, plan.classes)
     return OutputsBank(key, shape(plan.planner, plan.classes), say)
 
 
@@ -169,15 +177,17 @@ def model_of(model: NameWithOptions) -> dict[str, Any]:
 
 def describe_banks(context: RunContext, cohorts: Iterable[CohortPlan]) -> list[str]:
     """How large the banks will be and how much of them is there, in lines for a person; none without banks."""
+    cohorts = list(cohorts)
     banks = plan_banks(context.recipe, cohorts, context.images)
     if not banks:
         return []
+    learner_ids = {str(teacher): teacher for cohort in cohorts for teacher in cohort.teachers}
     lines = [f"{'outputs bank of':<32}{'views of seed':>14}{'epochs':>8}{'size':>10}  there already"]
     for plan in banks:
         there = "not known before it is trained"
-        if _is_known(context, plan.teacher):
-            built_from = model_of(arm_of(context.recipe, plan.teacher).model)
-            bank = _bank(plan, load_teacher(context, plan.teacher), built_from, context.train, lambda line: None)
+        if _is_known(context, learner_ids[plan.teacher]):
+            teacher = context.load_teacher(learner_ids[plan.teacher])
+            bank = _bank(plan, teacher, context.train_split, lambda line: None)
             held = bank.held(plan.epochs)
             there = f"{held} epochs, {amount(held * bank.epoch_bytes)}" if held else "nothing"
         lines.append(f"{plan.teacher[:31]:<32}{plan.planner.seed:>14}{plan.epochs:>8}{amount(plan.size):>10}  {there}")
@@ -187,12 +197,12 @@ def describe_banks(context: RunContext, cohorts: Iterable[CohortPlan]) -> list[s
     return [*lines, f"all banks {amount(total)}, outputs_bank.limit_gb {limit:g}{over}"]
 
 
-def _is_known(context: RunContext, name: str) -> bool:
+def _is_known(context: RunContext, teacher: LearnerId) -> bool:
     """Whether a teacher comes from a file, or was trained in the context's directory by this very recipe."""
-    if name in context.recipe.arms():
+    if teacher.seed is None:
         return True
     begun = context.directory.recipe.exists() and not context.directory.changed(context.recipe.to_dict())
-    return begun and is_usable(context, name)
+    return begun and context.has_weights(teacher)
 
 
 def amount(size: float) -> str:

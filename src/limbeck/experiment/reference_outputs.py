@@ -1,4 +1,4 @@
-"""What the teachers of a cohort answer to the images on which its learners are measured, each asked once."""
+"""The teacher outputs that a cohort's learners are compared with when they are measured, each computed once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs, Split
 
 from .context import RunContext
-
-Voices = tuple[tuple[str, float], ...]
-"""(learner or arm from a file, weight) of each teacher, as in `LearnerPlan`."""
+from .plan import WeightedTeachers
 
 
 def splits_of(context: RunContext) -> dict[str, Split]:
@@ -27,50 +25,56 @@ def splits_of(context: RunContext) -> dict[str, Split]:
 
 
 class ReferenceOutputs:
-    """The teachers that a cohort's learners are compared with, by name, and what was heard by each learner."""
+    """Logits of a cohort's teachers on the validation and test images, in float32.
 
-    def __init__(self, context: RunContext, teachers: Mapping[str, Teacher], heard: Iterable[Voices]) -> None:
+    teachers: by name. of_learners: the teachers of each learner, with their weights.
+    """
+
+    def __init__(
+        self, context: RunContext, teachers: Mapping[str, Teacher], of_learners: Iterable[WeightedTeachers]
+    ) -> None:
         self.context, self.teachers = context, teachers
         self.splits = splits_of(context)
-        different = {tuple(zip(dict(voices), _shares(voices), strict=True)) for voices in heard if voices}
-        self.common: Voices = different.pop() if len(different) == 1 else ()
-        """What all that hear anybody hear: also what those are compared with that hear nobody."""
-        self._answers: dict[tuple[str, str], Tensor] = {}
-        self._ensembles: dict[Voices, dict[str, Any]] = {}
+        different = {tuple(zip(dict(some), _shares(some), strict=True)) for some in of_learners if some}
+        self.common: WeightedTeachers = different.pop() if len(different) == 1 else ()
+        """The teachers that all students with a teacher share; students without one are compared with them too."""
+        self._logits: dict[tuple[str, str], Tensor] = {}
+        self._ensembles: dict[WeightedTeachers, dict[str, Any]] = {}
 
-    def logits(self, voices: Voices, split: str) -> Tensor | None:
-        """Answers `[N, K]` of one teacher, or of several together at temperature 1; None of nobody."""
-        answers = [self._logits_of(name, split) for name, _ in voices]
-        mixed = ensemble([Outputs(logits) for logits in answers], _shares(voices), 1.0)
+    def logits(self, teachers: WeightedTeachers, split: str) -> Tensor | None:
+        """Logits `[N, K]` of one teacher, or of the ensemble of several at temperature 1; None without a teacher."""
+        outputs = [Outputs(self._logits_of(str(teacher), split)) for teacher, _ in teachers]
+        mixed = ensemble(outputs, _shares(teachers), 1.0)
         return mixed.logits if mixed else None
 
-    def about_ensemble(self, voices: Voices) -> dict[str, Any]:
+    def about_ensemble(self, teachers: WeightedTeachers) -> dict[str, Any]:
         """What `result.json` says of several teachers together: how good they are, and how far they agree.
 
         `agreement`: of each member (row) with each (column), for each split, as fractions.
         """
-        if voices not in self._ensembles:
-            found: dict[str, Any] = {"teachers": [name for name, _ in voices], "weights": _shares(voices)}
+        if teachers not in self._ensembles:
+            names = [str(teacher) for teacher, _ in teachers]
+            about: dict[str, Any] = {"teachers": names, "weights": _shares(teachers)}
             agreement: dict[str, list[list[float]]] = {}
-            for name, split in self.splits.items():
-                logits = self.logits(voices, name)
+            for split_name, split in self.splits.items():
+                logits = self.logits(teachers, split_name)
                 assert logits is not None
-                found[name] = evaluate_logits(logits, split, num_classes=len(self.context.images.class_names)).to_dict()
-                answers = [self._logits_of(teacher, name) for teacher, _ in voices]
-                agreement[name] = [[metrics.agreement(one, other) for other in answers] for one in answers]
-            self._ensembles[voices] = found | {"agreement": agreement}
-        return self._ensembles[voices]
+                classes = len(self.context.images.class_names)
+                about[split_name] = evaluate_logits(logits, split, num_classes=classes).to_dict()
+                of_members = [self._logits_of(name, split_name) for name in names]
+                agreement[split_name] = [[metrics.agreement(one, other) for other in of_members] for one in of_members]
+            self._ensembles[teachers] = about | {"agreement": agreement}
+        return self._ensembles[teachers]
 
     def _logits_of(self, name: str, split: str) -> Tensor:
-        if (name, split) not in self._answers:
-            t = self.teachers[name]
-            predict = predictor(t.frozen, t.form, device=self.context.device, dtype=t.dtype, name=t.name)
-            self._answers[name, split] = logits_of(
-                predict, self.splits[split], self.context.recipe.evaluation.batch_size
-            )
-        return self._answers[name, split]
+        if (name, split) not in self._logits:
+            teacher, context = self.teachers[name], self.context
+            predict = predictor(teacher.frozen, teacher.form, device=context.device, dtype=teacher.dtype, name=name)
+            batch_size = context.recipe.evaluation.batch_size
+            self._logits[name, split] = logits_of(predict, self.splits[split], batch_size)
+        return self._logits[name, split]
 
 
-def _shares(voices: Voices) -> list[float]:
-    total = sum(weight for _, weight in voices)
-    return [weight / total for _, weight in voices]
+def _shares(teachers: WeightedTeachers) -> list[float]:
+    total = sum(weight for _, weight in teachers)
+    return [weight / total for _, weight in teachers]

@@ -1,11 +1,12 @@
-"""Follow a cohort through the loop: validate, log, save, resume."""
+"""Train one cohort: resume, step, validate, log, save. `run` and `distill` both train through this file."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,9 +20,11 @@ from limbeck.training.learner import Learner
 from limbeck.training.loop import Answers, EpochEnded, Position, train
 from limbeck.training.predictor import predictor
 from limbeck.training.snapshot import pack, unpack
+from limbeck.training.teacher import Teacher
 from limbeck.types import Split
 from limbeck.views.plan import ViewPlanner
 
+from .outputs_banks import BankPlan, banked
 from .signals import GracefulShutdown
 from .timing import Span
 
@@ -58,11 +61,11 @@ class StopRule(Protocol):
 
 @dataclass
 class CheckpointPolicy:
-    """Where a cohort is saved, how often, and how many checkpoints are kept.
+    """Where a cohort is saved, how often, and how many checkpoints are retained.
 
-    identity: what must be equal for a checkpoint to be continued. also: other identities that are continued, of the run
-    before it was extended. computed_with: what must be equal for it to end
-    bit for bit as it would have; where it is not, that is said.
+    identity: what must be equal for a checkpoint to be continued. also: other identities that may be continued, of the
+    run before it was extended. computed_with: what must be equal for the run to end bit for bit as it would have
+    without the interruption; a difference is reported.
     """
 
     directory: CohortDirectory
@@ -73,82 +76,110 @@ class CheckpointPolicy:
     also: Sequence[Mapping[str, Any]] = ()
 
 
-def train_cohort(
-    learners: Sequence[Learner],
-    teachers: Mapping[str, Answers],
-    images: Images,
-    planner: ViewPlanner,
-    *,
-    train_split: Split | None = None,
-    evaluation_batch: int = 250,
-    watcher: Watcher | None = None,
-    checkpoint_policy: CheckpointPolicy | None = None,
-    stop: GracefulShutdown | None = None,
-    prune: StopRule | None = None,
-) -> list[Span]:
-    """Teach a cohort to the end, from its newest checkpoint where there is one; returns when it was worked on.
+@dataclass(frozen=True)
+class Cohort:
+    """Learners ready for their first step, and what they are trained on.
 
-    train_split: the training images on the device, where they are there already. prune: ends those that fall behind.
+    train_split: the training images, on the device. teachers: names of the teachers. load_teacher: gives one by its
+    name. release_teachers: called when all outputs come from banks, so that no teacher is needed in memory.
+    bank_plans: the outputs bank of each teacher; without any, the teachers compute their outputs themselves.
     """
-    watcher = watcher or Watcher()
-    position, before = _resume(learners, checkpoint_policy, watcher) if checkpoint_policy else (Position(), [])
-    if prune and checkpoint_policy:
-        for learner in learners:
-            earlier = checkpoint_policy.directory.metrics(learner.name).rows()
-            prune.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in earlier])
-    clock, started = time.time(), time.monotonic()
-    saved = epoch_began = started
-    processes = learners[0].processes
-    steps = planner.steps_per_epoch
-    longest = max(learner.training.epochs for learner in learners)
 
-    kept, images_seen = position if before else None, 0
+    learners: Sequence[Learner]
+    images: Images
+    train_split: Split
+    planner: ViewPlanner
+    teachers: Sequence[str] = ()
+    load_teacher: Callable[[str], Teacher] = {}.__getitem__
+    release_teachers: Callable[[], None] = lambda: None
+    bank_plans: Sequence[BankPlan] = ()
 
-    def spans() -> list[Span]:
-        return [*before, [clock, clock + time.monotonic() - started]]
 
-    def save() -> None:
-        nonlocal saved, kept
-        if checkpoint_policy and position != kept and processes.first:
-            checkpoint_policy.directory.must_still_be_ours()
-            kept = position
-            _save(learners, checkpoint_policy, position, steps, spans())
-        saved = time.monotonic()
+def train_cohort(
+    cohort: Cohort,
+    *,
+    stop: GracefulShutdown,
+    watcher: Watcher,
+    checkpoint_policy: CheckpointPolicy | None = None,
+    stop_rule: StopRule | None = None,
+    evaluation_batch: int = 250,
+) -> list[Span]:
+    """Train a cohort to its end, from its newest checkpoint where there is one; returns when it was worked on.
 
-    def tell(told: Callable[..., None], *words: Any) -> None:
-        """What a caller's function raises passes through unchanged, and the work so far is not lost with it."""
-        try:
-            told(*words)
-        except BaseException:
-            save()
-            raise
-
-    for event in train(learners, teachers, train_split or images.train, planner, position):
-        position = event.position
-        if isinstance(event, EpochEnded):
-            taught = {"images_per_second": round(images_seen / max(time.monotonic() - epoch_began, 1e-9), 1)}
-            rows: dict[str, Row] = {}
+    After each epoch every learner is validated, logged and, by time, saved. stop_rule: ends learners that fall behind.
+    Raises `Stopped` when a signal asks for it, with everything saved.
+    """
+    learners, planner = cohort.learners, cohort.planner
+    with _teachers_of(cohort, watcher.say) as teachers:
+        position, before = _resume(learners, checkpoint_policy, watcher) if checkpoint_policy else (Position(), [])
+        if stop_rule and checkpoint_policy:
             for learner in learners:
-                if learner.name in event.rows:
-                    row = _validate(learner, event.rows[learner.name], images, evaluation_batch)
-                    row["seconds"] = round(time.monotonic() - epoch_began, 3)
-                    if checkpoint_policy and processes.first:
-                        checkpoint_policy.directory.metrics(learner.name).append(row)
-                    rows[learner.name] = row
-            if prune:
-                prune(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})
-            for name, row in rows.items():  # when all are validated: a save in between would be half an epoch's end
-                tell(watcher.epoch, name, row | taught)
-            epoch_began, images_seen = time.monotonic(), 0
-        else:
-            images_seen += min(planner.views.batch_size, planner.size)
-        tell(watcher.step, position.epoch + position.step / steps, longest)
-        if checkpoint_policy and time.monotonic() - saved >= checkpoint_policy.seconds:
-            save()
-        if stop and (processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0):
-            stop.check(save)
-    save()
-    return spans()
+                earlier = checkpoint_policy.directory.metrics(learner.name).rows()
+                stop_rule.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in earlier])
+        clock, started = time.time(), time.monotonic()
+        last_save = epoch_began = started
+        processes = learners[0].processes
+        steps = planner.steps_per_epoch
+        longest = max(learner.training.epochs for learner in learners)
+        saved_position, images_seen = position if before else None, 0
+
+        def spans() -> list[Span]:
+            return [*before, [clock, clock + time.monotonic() - started]]
+
+        def save() -> None:
+            nonlocal last_save, saved_position
+            if checkpoint_policy and position != saved_position and processes.first:
+                checkpoint_policy.directory.must_still_be_ours()
+                saved_position = position
+                _save(learners, checkpoint_policy, position, steps, spans())
+            last_save = time.monotonic()
+
+        def notify(callback: Callable[..., None], *arguments: Any) -> None:
+            """Whatever a caller's function raises passes through, after the work so far is saved."""
+            try:
+                callback(*arguments)
+            except BaseException:
+                save()
+                raise
+
+        for event in train(learners, teachers, cohort.train_split, planner, position):
+            position = event.position
+            if isinstance(event, EpochEnded):
+                speed = {"images_per_second": round(images_seen / max(time.monotonic() - epoch_began, 1e-9), 1)}
+                rows: dict[str, Row] = {}
+                for learner in learners:
+                    if learner.name in event.rows:
+                        row = _validate(learner, event.rows[learner.name], cohort.images, evaluation_batch)
+                        row["seconds"] = round(time.monotonic() - epoch_began, 3)
+                        if checkpoint_policy and processes.first:
+                            checkpoint_policy.directory.metrics(learner.name).append(row)
+                        rows[learner.name] = row
+                if stop_rule:
+                    stop_rule(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})
+                for name, row in rows.items():  # after all are validated: a save in between would split the epoch's end
+                    notify(watcher.epoch, name, row | speed)
+                epoch_began, images_seen = time.monotonic(), 0
+            else:
+                images_seen += min(planner.views.batch_size, planner.size)
+            notify(watcher.step, position.epoch + position.step / steps, longest)
+            if checkpoint_policy and time.monotonic() - last_save >= checkpoint_policy.seconds:
+                save()
+            if processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0:
+                stop.check(save)
+        save()
+        return spans()
+
+
+@contextlib.contextmanager
+def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping[str, Answers]]:
+    """A cohort's teachers by name, each with its outputs bank where there is one."""
+    if not cohort.bank_plans:
+        yield {name: cohort.load_teacher(name) for name in cohort.teachers}
+        return
+    with banked(cohort.bank_plans, cohort.load_teacher, cohort.planner, cohort.train_split, say) as stored:
+        if stored.is_complete:
+            cohort.release_teachers()
+        yield stored.teachers
 
 
 def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,20 @@ from .atomic import (
     write_json,
 )
 from .lock import Lock, try_lock
+
+
+@dataclass(frozen=True)
+class LearnerId:
+    """One arm, trained with one random seed; an arm that is used as it comes from a file has none.
+
+    Its text (`ARM-seedN`, or `ARM`) names files and learners in logs and messages. It is never parsed back.
+    """
+
+    arm: str
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        return self.arm if self.seed is None else f"{self.arm}-seed{self.seed}"
 
 
 class RunDirectory:
@@ -69,9 +84,9 @@ class RunDirectory:
         """The files of one cohort."""
         return CohortDirectory(self.root / "cohorts" / check_file_name(key))
 
-    def model(self, learner: str) -> Path:
+    def model(self, learner: LearnerId | str) -> Path:
         """The folder of a learner's final weights."""
-        return self.root / "models" / check_file_name(learner)
+        return self.root / "models" / check_file_name(str(learner))
 
     def empty(self) -> None:
         """Remove what a run has written. To be called under the lock, which stays.

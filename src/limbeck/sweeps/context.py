@@ -10,7 +10,7 @@ import torch
 
 from limbeck.building.data import Images
 from limbeck.experiment.cohorts import MakeStopRule, MakeWatcher, train_cohorts
-from limbeck.experiment.context import RunContext
+from limbeck.experiment.context import RunContext, open_context
 from limbeck.experiment.plan import Plan, make_plan
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.recipes.recipe import Recipe
@@ -20,7 +20,7 @@ from limbeck.storage.run_directory import RunDirectory
 from limbeck.storage.sweep_directory import SweepDirectory
 
 from . import shared_store
-from .shared_store import SharedStore, train_once
+from .shared_store import SharedStore, claim_in_store
 from .trials import RecipeSource
 
 
@@ -36,29 +36,42 @@ class SweepContext:
     store: SharedStore | None = None
     ray: str | None = None
 
-    def train(
-        self, run_context: RunContext, max_learners: int | None, make_watcher: MakeWatcher | None,
-        stop: GracefulShutdown, make_stop_rule: MakeStopRule = lambda cohort: None,
-    ) -> tuple[Plan, dict[str, dict[str, Any]]]:  # fmt: skip
-        """Train the cohorts of a recipe, here or on the Ray cluster; returns the plan and the results by cohort."""
-        plan = make_plan(run_context.recipe, max_learners)
-        if self.ray is None:
-            if self.store is None:
-                return plan, train_cohorts(run_context, plan, make_watcher, stop, make_stop_rule)
-            share = partial(train_once, self.store, run_context.directory)
-            return plan, train_cohorts(
-                run_context, plan, make_watcher, stop, make_stop_rule, share, shared_store.POLL_SECONDS
-            )
-        from .ray_cluster import train_cohorts_on_cluster
-
-        return plan, train_cohorts_on_cluster(
-            run_context, plan, make_watcher, stop, make_stop_rule, max_learners=max_learners, address=self.ray
-        )
-
     def run_context(self, recipe: Recipe, directory: RunDirectory) -> RunContext:
         """The context for one recipe of the sweep, with the training images on the device."""
-        train = self.images.train.to(self.device)
-        return RunContext(recipe, self.images, train, self.device, directory, self.source.losses, self.source.models)
+        losses, models = self.source.losses, self.source.models
+        return open_context(recipe, directory, images=self.images, device=self.device, losses=losses, models=models)
+
+    def train(
+        self,
+        run_context: RunContext,
+        stop: GracefulShutdown,
+        make_watcher: MakeWatcher | None,
+        *,
+        max_learners: int | None = None,
+        stop_rule: MakeStopRule = lambda cohort: None,
+    ) -> tuple[Plan, dict[str, dict[str, Any]]]:
+        """Train the cohorts of a recipe: here, shared with other machines through a database, or on a Ray cluster.
+
+        Returns the plan and the results by cohort.
+        """
+        plan = make_plan(run_context.recipe, max_learners)
+        if self.ray is not None:
+            from .ray_cluster import train_cohorts_on_cluster
+
+            return plan, train_cohorts_on_cluster(
+                run_context, plan, stop, make_watcher, stop_rule=stop_rule, max_learners=max_learners, address=self.ray
+            )
+        if self.store is None:
+            return plan, train_cohorts(run_context, plan, stop, make_watcher, stop_rule=stop_rule)
+        return plan, train_cohorts(
+            run_context,
+            plan,
+            stop,
+            make_watcher,
+            stop_rule=stop_rule,
+            claim=partial(claim_in_store, self.store, run_context.directory),
+            seconds_between_looks=shared_store.POLL_SECONDS,
+        )
 
 
 def reuse_teachers(source: RunDirectory, target: RunDirectory, recipe: Recipe, plan: Plan) -> None:

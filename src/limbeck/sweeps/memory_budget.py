@@ -49,7 +49,9 @@ def _measure_step(run_context: RunContext, plan: LearnerPlan, views: Views) -> t
         losses=run_context.losses, models=run_context.models,
     )  # fmt: skip
     planner = view_planner(run_context.images, views, 0)
-    view = make_view(run_context.train, planner.plan(0, 0, planner.order(0)), planner.views, planner.normalisation)
+    view = make_view(
+        run_context.train_split, planner.plan(0, 0, planner.order(0)), planner.views, planner.normalisation
+    )
     before = _reset_peak(run_context.device)
     take_step([learner], {}, view, epoch=0, step=0, steps=planner.steps_per_epoch)
     peak = _peak(run_context.device) - before

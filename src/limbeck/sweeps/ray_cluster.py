@@ -23,17 +23,14 @@ import torch
 
 from limbeck.building.data import Images
 from limbeck.errors import LimbeckError, one_line
-from limbeck.experiment.cohort import run_cohort
-from limbeck.experiment.cohorts import MakeStopRule, MakeWatcher, is_ready
-from limbeck.experiment.context import RunContext
+from limbeck.experiment.cohorts import MakeStopRule, MakeWatcher, is_ready, train_cohorts
+from limbeck.experiment.context import RunContext, open_context
 from limbeck.experiment.plan import CohortPlan, Plan, make_plan
 from limbeck.experiment.signals import GracefulShutdown
-from limbeck.experiment.train_cohort import Watcher
 from limbeck.recipes.paths import with_absolute_paths
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.storage.atomic import make_folder, read_json, write_file
 from limbeck.storage.run_directory import RunDirectory
-from limbeck.training.device import choose_device
 from limbeck.types import Normalisation, Split
 
 POLL_SECONDS = 0.5
@@ -45,10 +42,10 @@ Files = dict[str, bytes]
 def train_cohorts_on_cluster(
     run_context: RunContext,
     plan: Plan,
-    make_watcher: MakeWatcher | None,
     stop: GracefulShutdown,
-    make_stop_rule: MakeStopRule,
+    make_watcher: MakeWatcher | None,
     *,
+    stop_rule: MakeStopRule,
     max_learners: int | None,
     address: str,
 ) -> dict[str, dict[str, Any]]:
@@ -62,7 +59,7 @@ def train_cohorts_on_cluster(
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1)(_train_cohort)
     images = ray.put(_images_to_arrays(run_context.images))
     recipe = with_absolute_paths(run_context.recipe.to_dict())  # a worker has another working directory
-    trained_in = {learner.name: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
+    trained_by = {learner.id: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done = {
         cohort.key: known for cohort in plan.cohorts if (known := run_context.directory.cohort(cohort.key).finished())
     }
@@ -71,10 +68,10 @@ def train_cohorts_on_cluster(
         while len(done) < len(plan.cohorts):
             for cohort in plan.cohorts:
                 waiting = cohort.key not in done and cohort not in running.values()
-                if waiting and is_ready(cohort, trained_in, done):
-                    files, stop_rule = _input_files(run_context, cohort), make_stop_rule(cohort)
+                if waiting and is_ready(cohort, trained_by, done):
+                    files, rule = _input_files(run_context, cohort), stop_rule(cohort)
                     functions = dict(run_context.losses), dict(run_context.models)
-                    reference = task.remote(images, recipe, max_learners, cohort.key, files, stop_rule, *functions)
+                    reference = task.remote(images, recipe, max_learners, cohort.key, files, rule, *functions)
                     running[reference] = cohort
             finished, _ = ray.wait(list(running), num_returns=1, timeout=POLL_SECONDS)
             for reference in finished:
@@ -183,16 +180,14 @@ def _train_cohort(
     """The task of a worker: train one cohort in a temporary folder; returns all its files."""
     checked = Recipe.model_validate(recipe)
     torch.set_num_threads(checked.threads or 1)
-    device = choose_device(checked.device)
     with tempfile.TemporaryDirectory(prefix="limbeck-task-") as folder:
         directory = RunDirectory(Path(folder))
         _write_files(directory.root, input_files)
         data = _images_from_arrays(images)
-        run_context = RunContext(checked, data, data.train.to(device), device, directory, losses, models)
+        run_context = open_context(checked, directory, images=data, losses=losses, models=models)
         (cohort,) = [cohort for cohort in make_plan(checked, max_learners).cohorts if cohort.key == key]
-        files = directory.cohort(key)
         # not entered, so signals do not stop it: Ray stops workers, and retries their tasks elsewhere
-        files.finish(run_cohort(run_context, cohort, files, Watcher(), GracefulShutdown(), stop_rule))
+        train_cohorts(run_context, Plan((cohort,)), GracefulShutdown(), stop_rule=lambda _: stop_rule)
         with_checkpoints = {learner.role for learner in cohort.learners} == {"teacher"}  # other runs may reuse them
         made = _read_files(directory.root, directory.root)
         return {path: made[path] for path in made if with_checkpoints or "checkpoints" not in Path(path).parts}

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from limbeck.building.checks.before_training import check_before_training
 from limbeck.experiment.cohorts import MakeWatcher
 from limbeck.experiment.plan import CohortPlan, LearnerPlan, make_plan
-from limbeck.experiment.run import curves
+from limbeck.experiment.results import curves
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.timing import Span, spans_of
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.sweep import Sweep
 from limbeck.storage.atomic import make_folder, read_json, write_json
-from limbeck.storage.run_directory import RunDirectory
+from limbeck.storage.run_directory import LearnerId, RunDirectory
 
 from .context import SweepContext, reuse_teachers
 from .memory_budget import max_concurrent_learners
@@ -61,14 +61,14 @@ def _run_batch(
         directory.claim(recipe.to_dict())
     if number:
         reuse_teachers(context.directory.batch(0), directory, recipe, make_plan(recipe, max_learners))
-    prunable = {f"{of[arm]}-seed{seed}" for of in merged.variants for arm in state.swept for seed in recipe.seeds}
+    prunable = {str(LearnerId(of[arm], seed)) for of in merged.variants for arm in state.swept for seed in recipe.seeds}
     earlier = state.accuracies
 
     def make_stop_rule(cohort: CohortPlan) -> MedianRule | None:
         return MedianRule(prunable, earlier) if context.sweep.pruning else None
 
     run_context = context.run_context(recipe, directory)
-    plan, results = context.train(run_context, max_learners, make_watcher, stop, make_stop_rule)
+    plan, results = context.train(run_context, stop, make_watcher, max_learners=max_learners, stop_rule=make_stop_rule)
     by_variant = outcomes(arm for cohort in results.values() for arm in cohort["arms"])
     rows = curves(run_context, plan)
     state.trials += trials

@@ -15,9 +15,10 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from limbeck.experiment.cohorts import Publish
 from limbeck.experiment.plan import CohortPlan
 from limbeck.storage.atomic import finite
 from limbeck.storage.run_directory import RunDirectory
@@ -128,28 +129,35 @@ class SharedStore:
             raise unusable(self._url, error) from error
 
 
-def train_once(
-    store: SharedStore, directory: RunDirectory, cohort: CohortPlan, train: Callable[[], CohortResult]
-) -> CohortResult | None:
-    """The results of a cohort that one machine trains for all; None while another machine is training it.
+@contextlib.contextmanager
+def claim_in_store(store: SharedStore, directory: RunDirectory, cohort: CohortPlan) -> Iterator[Publish | None]:
+    """Claim a cohort that one machine trains for all; gives None if another machine is training it or has trained it.
 
-    Metrics are shared with the results; weights stay where they were trained. Each machine trains its own teachers.
+    In the latter case its results are now in the directory. Metrics are shared with the results; weights stay where
+    they were trained. Each machine trains its own teachers.
     """
     if any(learner.role == "teacher" for learner in cohort.learners):
-        return train()
+        yield lambda result: result
+        return
     key = f"{directory.root.name}/{cohort.key}"
+    files = directory.cohort(cohort.key)
     if (stored := store.get(key)) is not None:
-        return _unpack_cohort(directory, cohort, stored)
+        files.finish(_unpack_cohort(directory, cohort, stored))
+        yield None
+        return
     with store.lease(key) as acquired:
-        if not acquired:
-            return None
-        if (stored := store.get(key)) is None:  # it may have been stored since the first look
-            result = train()
-            logs = {learner.name: directory.cohort(cohort.key).metrics(learner.name) for learner in cohort.learners}
-            parts = {f"rows of {name}": log.rows() for name, log in logs.items()}
+        if acquired and (stored := store.get(key)) is not None:  # it may have been stored since the first look
+            files.finish(_unpack_cohort(directory, cohort, stored))
+            yield None
+            return
+
+        def publish(result: CohortResult) -> CohortResult:
+            parts = {f"rows of {one.name}": files.metrics(one.name).rows() for one in cohort.learners}
             parts |= {f"arm {number}": pack_result(arm) for number, arm in enumerate(result["arms"])}
-            stored = store.setdefault(key, parts | {"rest": {k: v for k, v in result.items() if k != "arms"}})
-        return _unpack_cohort(directory, cohort, stored)
+            rest = {name: value for name, value in result.items() if name != "arms"}
+            return _unpack_cohort(directory, cohort, store.setdefault(key, parts | {"rest": rest}))
+
+        yield publish if acquired else None
 
 
 def _unpack_cohort(directory: RunDirectory, cohort: CohortPlan, stored: dict[str, Any]) -> CohortResult:

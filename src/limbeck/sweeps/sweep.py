@@ -16,10 +16,10 @@ from limbeck.building.data import Images, load_images
 from limbeck.errors import LimbeckError
 from limbeck.experiment.cohorts import MakeWatcher
 from limbeck.experiment.custom_functions import must_be_as_begun
-from limbeck.experiment.environment import environment
+from limbeck.experiment.environment import environment, python_call
 from limbeck.experiment.plan import make_plan
-from limbeck.experiment.python_call import python_call
-from limbeck.experiment.run import checked_name, curves, failures, results, say_of_files
+from limbeck.experiment.results import curves, failures, run_result
+from limbeck.experiment.run import checked_name, say_of_files
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.timing import covered, summed
 from limbeck.experiment.torchrun import under_torchrun
@@ -184,8 +184,8 @@ def _select_and_test(
         directory.claim(recipe.to_dict())
     run_context = context.run_context(recipe, directory)
     reuse_teachers(context.directory.batch(0), directory, recipe, make_plan(recipe))
-    plan, done = context.train(run_context, None, make_watcher, stop)
-    result = results(run_context, plan, done)
+    plan, done = context.train(run_context, stop, make_watcher)
+    result = run_result(run_context, plan, done)
     result["command"] = command
     with context.directory.deciding():
         if not directory.result.exists():
