@@ -32,6 +32,12 @@ INSTALLED = tuple(
         Path(__file__).parents[1],
     )
 )
+EARLIER_MODULES = {
+    "limbeck.api.models": "limbeck.experiment.given_models",
+    "limbeck.building.saved_model": "limbeck.experiment.saved_model",
+    "limbeck.building.teachers": "limbeck.experiment.assemble",
+}
+"""Where own classes and functions lived when their names first went into fingerprints: a folder begun then goes on."""
 Seen = dict[int, tuple[int, Any]]
 """By id: a number, and the value itself, so that no other takes its id."""
 
@@ -47,7 +53,7 @@ def of_function(function: Callable[..., Any]) -> str:
 def of_structure(model: nn.Module) -> str:
     """SHA-256 of a model without its weights: layers and options, names, types and shapes, the code of its classes."""
     tensors = [(name, str(t.dtype), tuple(t.shape)) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
-    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in map(type, model.modules())}
+    kinds = {_full_name(kind): kind for kind in map(type, model.modules())}
     seen: Seen = {}
     code = [f"{name} {_told(kinds[name], seen)}" for name in sorted(kinds)]
     functions = [
@@ -62,6 +68,10 @@ def shapes(model: nn.Module) -> str:
     """SHA-256 of a model's class name and of the names, types and shapes of its tensors: all but code."""
     tensors = [(name, str(t.dtype), tuple(t.shape)) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
     return _hash(repr([type(model).__qualname__, tensors]))
+
+
+def _full_name(value: type | FunctionType) -> str:
+    return f"{EARLIER_MODULES.get(value.__module__, value.__module__)}.{value.__qualname__}"
 
 
 def _hash(text: str) -> str:
@@ -114,7 +124,7 @@ def _all(told: Iterable[str]) -> str:
 def _function(function: FunctionType, seen: Seen) -> str:
     code = function.__code__
     if Path(code.co_filename).is_absolute() and str(Path(code.co_filename).resolve()).startswith(INSTALLED):
-        return f"{function.__module__}.{function.__qualname__}"
+        return _full_name(function)
     closed = [_cell(cell) for cell in function.__closure__ or ()]
     named = {name: function.__globals__[name] for name in sorted(_globals(code)) if name in function.__globals__}
     return "function " + _all(
@@ -147,7 +157,7 @@ def _globals(code: CodeType) -> set[str]:
 
 
 def _class(kind: type, seen: Seen) -> str:
-    name = f"class {kind.__module__}.{kind.__qualname__}"
+    name = f"class {_full_name(kind)}"
     methods = [
         (attribute, getattr(value, "__func__", getattr(value, "fget", value)))
         for attribute, value in sorted(vars(kind).items())
