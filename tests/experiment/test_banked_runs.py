@@ -438,7 +438,7 @@ def test_stored_logits_are_those_of_the_saved_teacher(written: Path) -> None:
 
     checked = load_recipe(recipe())
     images = load_images(checked.data)
-    planner = view_planner(images(checked.views), 5)
+    planner = view_planner(images, checked.views, 5)
     model = limbeck.load(written / "models" / "wide-seed0")
     (path,) = outputs_bank.location().glob(f"*/epoch-000002/{LOGITS}")
     stored = np.load(path)

@@ -29,7 +29,7 @@ def test_frames_between_main_and_a_step(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(Learner, "step", watched)
     recipe = {
-        "name": "small", "data": {"source": "digits", "train_images": 64}, "views": {"batch_size": 32},
+        "name": "small", "data": {"source": "digits", "train_images": 80}, "views": {"batch_size": 32},
         "evaluation": {"latency_batch": 0},
         "students": {"net": {"model": "lightweight_cnn", "epochs": 1, "optimizer": {"name": "sgd", "lr": 0.1},
                              "loss": [{"name": "cross_entropy"}]}},
