@@ -106,7 +106,7 @@ def test_a_later_run_asks_nobody_and_ends_the_same(written: Path, asked: list[st
     ]
 
 
-def test_the_answers_are_rounded(written: Path, asked: list[str], tmp_path: Path) -> None:
+def test_the_answers_are_to_float16(written: Path, asked: list[str], tmp_path: Path) -> None:
     plain = limbeck.run(recipe(outputs_bank=None), folder=tmp_path)
     assert set(asked) == {"wide-seed0"}
     theirs, ours = students_of(plain.folder), students_of(written)
@@ -196,7 +196,7 @@ def test_a_damaged_file_is_named_and_made_anew(written: Path, asked: list[str], 
     done = limbeck.run(recipe(), folder=tmp_path, make_watcher=lambda key, names: Watcher(say=said.append))
     assert weights(done.folder) == weights(written)
     assert [line for line in said if "damaged" in line] == [
-        f"{path.parent}: damaged (its checksum does not fit); thrown away, and the teacher is asked again"
+        f"{path.parent}: damaged (its checksum does not match); deleted; the teacher computes the outputs again"
     ]
     assert "wide-seed0: its answers to 3 of 3 epochs of views are stored" in said
     assert len(asked) == 4, "one epoch"

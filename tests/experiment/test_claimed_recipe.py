@@ -83,15 +83,15 @@ def test_what_joins_a_sweep_that_has_trained_nothing_yet_must_have_its_recipe(tm
     """While the first process is at work nobody rewrites its recipe, though nothing is trained so far."""
     directory, other = SweepDirectory(tmp_path / "s"), SweepDirectory(tmp_path / "s")
     one, two = ({"name": "s", "seeds": [seed]} for seed in (0, 1))
-    with directory.shared(one):
-        with other.shared(one):
+    with directory.join(one):
+        with other.join(one):
             pass
-        with pytest.raises(LimbeckError, match=r"another recipe:\n +seeds.0: 0 -> 1"), other.shared(two):
+        with pytest.raises(LimbeckError, match=r"another recipe:\n +seeds.0: 0 -> 1"), other.join(two):
             pass
         assert json.loads(directory.recipe.read_text()) == one
-        with pytest.raises(LimbeckError, match="in use"), other.shared(two, fresh=True):
+        with pytest.raises(LimbeckError, match="in use"), other.join(two, fresh=True):
             pass
-    with other.shared(two):  # the first has left, and nothing was trained: nobody is bound
+    with other.join(two):  # the first has left, and nothing was trained: nobody is bound
         assert json.loads(directory.recipe.read_text()) == two
 
 

@@ -41,7 +41,7 @@ def test_a_killed_fresh_never_shows_old_numbers_under_a_new_recipe(
     with monkeypatch.context() as patch:
         patch.setattr(run_directory, "flush", killed)
         try:
-            RunDirectory(tmp_path / "own").empty()
+            RunDirectory(tmp_path / "own").clear()
         except KeyboardInterrupt:
             assert not (tmp_path / "own" / "result.json").exists(), "what says finished goes first"
     told, done = "", None
@@ -125,7 +125,7 @@ def test_a_folder_that_is_removed_under_a_run_is_noticed(tmp_path: Path) -> None
 
 def test_distilling_into_one_folder_is_for_one(tmp_path: Path) -> None:
     teacher, student = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10)) for _ in range(2))
-    with run_directory.CohortDirectory(tmp_path / "kept").claimed() as ours:
+    with run_directory.CohortDirectory(tmp_path / "kept").try_lock() as ours:
         assert ours
         with pytest.raises(LimbeckError, match="is in use by another process"):
             limbeck.distill(student, teacher, data="digits", epochs=1, save_to=tmp_path / "kept")

@@ -135,7 +135,7 @@ def test_an_extension_that_is_cut_off_anywhere_is_finished_or_never_was(tmp_path
     whole = prepared(tmp_path / "whole")
     whole.extend(new, {"cohorts": []}, ["a"])
     assert read_json(whole.recipe) == new and not whole.result.exists()
-    assert whole.cohort("a").finished() is None and whole.cohort("b").finished() is not None
+    assert whole.cohort("a").read_result() is None and whole.cohort("b").read_result() is not None
     ends = set()
     for number in range(20):
         directory = prepared(tmp_path / str(number))

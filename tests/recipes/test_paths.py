@@ -102,13 +102,13 @@ def test_a_run_directory_knows_its_recipe_from_wherever_it_is_called(
     directory = RunDirectory(project / "runs" / "beside")
     monkeypatch.chdir(project)
     with directory.locked():
-        directory.claim(load_recipe("r.yaml").to_dict())
+        directory.bind(load_recipe("r.yaml").to_dict())
         directory.cohort("c").metrics("a-seed0").append({"epoch": 1})
     monkeypatch.chdir(project.parent)
     with directory.locked():
-        directory.claim(load_recipe("inner/r.yaml").to_dict())
+        directory.bind(load_recipe("inner/r.yaml").to_dict())
         with pytest.raises(LimbeckError, match=r"data.source: folder:.*/inner/photos -> folder:.*/project/photos"):
-            directory.claim(load_recipe("inner/r.yaml", ["data.source=folder:photos"]).to_dict())
+            directory.bind(load_recipe("inner/r.yaml", ["data.source=folder:photos"]).to_dict())
 
 
 def test_a_run_directory_of_an_earlier_version_is_known_where_it_was_run(
@@ -119,8 +119,8 @@ def test_a_run_directory_of_an_earlier_version_is_known_where_it_was_run(
     with directory.locked():
         directory.cohort("c").metrics("a-seed0").append({"epoch": 1})
         directory.recipe.write_text(json.dumps(load_recipe("r.yaml").to_dict()))  # paths as they are written
-        directory.claim(load_recipe("r.yaml").to_dict())
-        directory.claim(load_recipe(project / "r.yaml").to_dict())
+        directory.bind(load_recipe("r.yaml").to_dict())
+        directory.bind(load_recipe(project / "r.yaml").to_dict())
 
 
 @pytest.mark.parametrize("name", shipped())

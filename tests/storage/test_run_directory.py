@@ -30,14 +30,14 @@ def directory(tmp_path: Path) -> RunDirectory:
 def test_the_directory_of_a_recipe(directory: RunDirectory) -> None:
     recipe = load_recipe("quickstart").to_dict()
     with directory.locked():
-        directory.claim(load_recipe("quickstart", ["seeds=[5]"]).to_dict())
-        directory.claim(recipe)  # nothing has been trained yet
+        directory.bind(load_recipe("quickstart", ["seeds=[5]"]).to_dict())
+        directory.bind(recipe)  # nothing has been trained yet
         directory.cohort("c").metrics("a").append({"epoch": 1})
-        directory.claim(recipe)
+        directory.bind(recipe)
         assert load_recipe(read_json(directory.recipe)).to_dict() == recipe
         other = load_recipe("quickstart", ["students.distilled.epochs=99", "seeds=[7]"]).to_dict()
         with pytest.raises(LimbeckError) as caught:
-            directory.claim(other)
+            directory.bind(other)
     message = str(caught.value)
     assert str(directory.root) in message
     assert "\n  seeds: [0, 1, 2] -> [7]\n  students.distilled.epochs: 6 -> 99\n" in message
@@ -57,12 +57,12 @@ def test_a_directory_is_claimed_while_others_write_there(directory: RunDirectory
             shutil.rmtree(beside)
 
     with directory.locked():
-        directory.claim(recipe)
+        directory.bind(recipe)
         writer = threading.Thread(target=write)
         writer.start()
         try:
             for _ in range(2000):
-                directory.claim(recipe)
+                directory.bind(recipe)
         finally:
             ended.set()
             writer.join()
@@ -72,11 +72,11 @@ def test_a_killed_writer_leaves_nothing_in_a_cohort_once_claimed(directory: RunD
     cohort = directory.cohort("c")
     (cohort.root / ".tmp-killed" / "step-1").mkdir(parents=True)
     (cohort.root / ".tmp-killed-too").write_bytes(b"{")
-    with cohort.claimed() as ours:
+    with cohort.try_lock() as ours:
         assert ours
         assert [path.name for path in cohort.root.iterdir()] == ["cohort.lock"]
         (cohort.root / ".tmp-at-work").write_bytes(b"{")
-        with RunDirectory(directory.root).cohort("c").claimed() as others:
+        with RunDirectory(directory.root).cohort("c").try_lock() as others:
             assert not others
         assert (cohort.root / ".tmp-at-work").exists(), "what a living process writes is its own"
 
@@ -88,7 +88,7 @@ def test_a_recipe_of_an_earlier_version_takes_new_defaults(directory: RunDirecto
     with directory.locked():
         write_json(directory.recipe, older)
         directory.cohort("c").metrics("a").append({"epoch": 1})
-        directory.claim(recipe)
+        directory.bind(recipe)
         assert read_json(directory.recipe) == older
 
 
@@ -97,7 +97,7 @@ def test_a_damaged_recipe_is_said(directory: RunDirectory) -> None:
         directory.cohort("c").metrics("a").append({"epoch": 1})
         directory.recipe.write_bytes(b'{"name": ')
         with pytest.raises(LimbeckError, match=r"recipe\.json: damaged, not readable as JSON"):
-            directory.claim({})
+            directory.bind({})
 
 
 HOLDER = """
@@ -196,20 +196,22 @@ def test_emptied_for_a_fresh_start(directory: RunDirectory, tmp_path: Path) -> N
     outside.mkdir()
     (outside / "kept").write_text("kept")
     with directory.locked():
-        directory.claim({"name": "x"})
+        directory.bind({"name": "x"})
         directory.cohort("c").metrics("a").append({"epoch": 1})
         (directory.root / "link").symlink_to(outside)
-        directory.empty()
+        directory.clear()
         assert [p.name for p in directory.root.iterdir()] == ["run.lock"]
     assert (outside / "kept").read_text() == "kept"
 
 
 def test_a_finished_cohort(directory: RunDirectory) -> None:
     cohort = directory.cohort("students-0-views0")
-    assert cohort.finished() is None
+    assert cohort.read_result() is None
     result: dict[str, Any] = {"arms": [{"top1": 0.5, "loss": math.nan, "worst": [math.inf]}]}
-    cohort.finish(result)
-    assert directory.cohort("students-0-views0").finished() == {"arms": [{"top1": 0.5, "loss": None, "worst": [None]}]}
+    cohort.write_result(result)
+    assert directory.cohort("students-0-views0").read_result() == {
+        "arms": [{"top1": 0.5, "loss": None, "worst": [None]}]
+    }
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
@@ -219,10 +221,10 @@ def test_metrics_are_cut_back_to_the_checkpoint(tmp_path: Path) -> None:
     size = log.size()
     log.append({"epoch": 2, "loss": math.nan})
     assert log.rows() == [{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": None}]
-    log.cut(size)
+    log.truncate(size)
     log.append({"epoch": 2, "loss": 0.25})
     assert [row["loss"] for row in log.rows()] == [0.5, 0.25]
-    log.cut(0)
+    log.truncate(0)
     assert log.rows() == []
 
 
@@ -233,7 +235,7 @@ def test_a_torn_last_row_is_no_row(tmp_path: Path) -> None:
     with log.path.open("ab") as file:
         file.write(b'{"epoch": 2, "lo')
     assert log.rows() == [{"epoch": 1}]
-    log.cut(size)
+    log.truncate(size)
     log.append({"epoch": 2})
     assert log.rows() == [{"epoch": 1}, {"epoch": 2}]
 
@@ -242,7 +244,7 @@ def test_lost_and_damaged_rows_are_said(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "student.jsonl")
     log.append({"epoch": 1})
     with pytest.raises(LimbeckError, match=r"student.jsonl: has 13 bytes, and had 26"):
-        log.cut(26)
+        log.truncate(26)
     log.path.write_bytes(b'{"epoch": 1}\n{"ep\n{"epoch": 3}\n')
     with pytest.raises(LimbeckError, match=r"student.jsonl:2: damaged"):
         log.rows()
@@ -258,7 +260,7 @@ def test_a_row_on_a_full_disk(small_disk: Path) -> None:
         log.append(row)
     assert log.rows() == [{"epoch": 1}], "what did not fit is no row"
     (small_disk / "filler").unlink()
-    log.cut(size)
+    log.truncate(size)
     log.append(row)
     assert log.rows() == [{"epoch": 1}, row]
 
@@ -274,5 +276,5 @@ def test_a_recipe_on_a_full_disk_claims_nothing(small_disk: Path) -> None:
     with directory.locked():
         fill(small_disk)
         with pytest.raises(LimbeckError, match=r"recipe\.json: cannot be written: No space left on device$"):
-            directory.claim(load_recipe("quickstart").to_dict())
+            directory.bind(load_recipe("quickstart").to_dict())
         assert [path.name for path in directory.root.iterdir()] == ["run.lock"]

@@ -50,8 +50,8 @@ from limbeck.training.loop import EpochEnded, Position, train
 from limbeck.training.objective import Term
 from limbeck.training.outputs_bank import bank as outputs_bank
 from limbeck.training.outputs_bank.bank import LOGITS, MANIFEST, OutputsBank
-from limbeck.training.outputs_bank.key import layout, made_of, shape
-from limbeck.training.outputs_bank.teacher import BankedTeacher, rounded
+from limbeck.training.outputs_bank.key import bank_key, layout, shape
+from limbeck.training.outputs_bank.teacher import BankedTeacher, to_float16
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Outputs, Split
 from limbeck.views.plan import ViewPlanner
@@ -81,7 +81,7 @@ def bank_of(
     heard: Teacher | None = None, planner: ViewPlanner = PLANNER, say: Callable[[str], None] = lambda line: None
 ) -> OutputsBank:
     split = digits(0, planner.size)
-    return OutputsBank(made_of(heard or frozen(), BUILT, planner, split, CLASSES), shape(planner, CLASSES), say)
+    return OutputsBank(bank_key(heard or frozen(), BUILT, planner, split, CLASSES), shape(planner, CLASSES), say)
 
 
 def banked(
@@ -280,7 +280,7 @@ def ingredients(**other: Any) -> dict[str, Any]:
         "split": train_split(),
         "classes": CLASSES,
     }
-    return made_of(**(given | other))
+    return bank_key(**(given | other))
 
 
 def nudged() -> Teacher:
@@ -431,7 +431,7 @@ def test_an_epoch_in_anothers_place_is_not_used() -> None:
     bank = bank_of(say=(said := []).append)
     shutil.rmtree(bank.folder / "epoch-000001")
     shutil.copytree(bank.folder / "epoch-000000", bank.folder / "epoch-000001")
-    assert bank.held(2) == 2
+    assert bank.count_stored(2) == 2
     assert bank.open(1) is None
     assert "epoch-000001: damaged" in said[0]
     assert taught(banked()) == wrote
@@ -527,16 +527,16 @@ def test_an_epoch_that_was_broken_off_is_left_to_a_later_run(place: Position) ->
     state = stopped_at(place, banked())
     bank = bank_of()
     sealed = place.epoch + (place.step == STEPS)
-    assert [bank.holds(epoch) for epoch in range(3)] == [epoch < sealed for epoch in range(3)]
+    assert [bank.has(epoch) for epoch in range(3)] == [epoch < sealed for epoch in range(3)]
     assert not list(bank.folder.glob(".tmp-*"))
     again = learner(epochs=3, weights=77)
     again.restore(state)
     follow([again], place, heard=banked())
     assert photograph(again) == whole
     broken = place.step not in (0, STEPS)
-    assert bank.held(3) == (2 if broken else 3)
+    assert bank.count_stored(3) == (2 if broken else 3)
     assert taught(banked(), epochs=3) == whole
-    assert bank.held(3) == 3
+    assert bank.count_stored(3) == 3
     assert taught(banked(nobody), epochs=3) == whole
 
 
@@ -556,7 +556,7 @@ def test_an_epoch_whose_listener_ends_on_the_way_is_not_sealed() -> None:
     heard.answer(pixels, epoch=0, step=0)
     heard.answer(pixels, epoch=0, step=2)
     heard.answer(pixels, epoch=1, step=0)
-    assert bank_of().held(2) == 0
+    assert bank_of().count_stored(2) == 0
     assert len(list(bank_of().folder.glob(".tmp-*"))) == 1, "the second epoch's"
     heard.close()
     assert not list(bank_of().folder.iterdir())
@@ -567,7 +567,7 @@ def test_steps_that_do_not_come_one_after_another_are_not_sealed(steps: tuple[in
     heard = banked()
     for step in steps:
         heard.answer(functools.partial(_pixels_of_nothing, heard.bank.shape), epoch=0, step=step)
-    assert bank_of().held(1) == 0
+    assert bank_of().count_stored(1) == 0
     heard.close()
 
 
@@ -655,13 +655,13 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read() -> None:
     bank = bank_of()
     (half,) = bank.folder.glob(".tmp-*")
     process.send_signal(signal.SIGSTOP)
-    beside = bank.begin(1)  # while the other lives its folder is left alone
+    beside = bank.start_writing(1)  # while the other lives its folder is left alone
     assert half.exists()
     beside.close()
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert [bank.holds(0), bank.holds(1)] == [True, False]
+    assert [bank.has(0), bank.has(1)] == [True, False]
     assert half.exists()
     assert taught(banked()) == taught(Rounding(frozen()))
     assert sorted(path.name for path in bank.folder.iterdir()) == ["epoch-000000", "epoch-000001"]
@@ -670,13 +670,13 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read() -> None:
 
 def test_of_two_writers_the_first_to_seal_stays() -> None:
     bank = bank_of()
-    first, second = bank.begin(0), bank.begin(0)
+    first, second = bank.start_writing(0), bank.start_writing(0)
     rows = np.arange(np.prod(ROWS)).reshape(ROWS).astype(np.float16)
     for step in range(STEPS):
         first.add(rows[step])
         second.add(rows[step] + 1)
-    first.seal()
-    second.seal()
+    first.commit()
+    second.commit()
     found = bank.open(0)
     assert found is not None
     np.testing.assert_array_equal(found, rows)
@@ -684,13 +684,13 @@ def test_of_two_writers_the_first_to_seal_stays() -> None:
 
 
 def test_a_writer_takes_what_its_bank_is_of() -> None:
-    writer = bank_of().begin(0)
+    writer = bank_of().start_writing(0)
     with pytest.raises(ValueError, match="logits are"):
         writer.add(np.zeros((BATCH, 3), np.float16))
     with pytest.raises(ValueError, match="logits are"):
         writer.add(np.zeros((BATCH, CLASSES), np.float32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="0 steps of 3"):
-        writer.seal()
+        writer.commit()
     writer.close()
 
 
@@ -699,7 +699,7 @@ def test_a_writer_takes_what_its_bank_is_of() -> None:
 
 @given(st.lists(st.floats(-65504, 65504, width=32), min_size=1, max_size=30))
 def test_logits_are_rounded_to_the_nearest(values: list[float]) -> None:
-    found = rounded(torch.tensor([values]), "t", 0, 0)
+    found = to_float16(torch.tensor([values]), "t", 0, 0)
     assert found.dtype == torch.float16
     np.testing.assert_array_equal(found.numpy()[0], np.array(values, np.float32).astype(np.float16))
 
@@ -707,7 +707,7 @@ def test_logits_are_rounded_to_the_nearest(values: list[float]) -> None:
 @given(st.lists(st.floats(-60000, 60000, width=32).filter(lambda x: abs(x) > 1e-4 or x == 0), min_size=1, max_size=30))
 def test_bfloat16_is_kept_whole(values: list[float]) -> None:
     logits = torch.tensor([values]).bfloat16().float()
-    assert torch.equal(rounded(logits, "t", 0, 0).float(), logits)
+    assert torch.equal(to_float16(logits, "t", 0, 0).float(), logits)
 
 
 @given(st.sampled_from([float("nan"), float("inf"), float("-inf")]), st.integers(0, 19), st.integers(0, 5))
@@ -715,13 +715,13 @@ def test_a_logit_that_is_not_finite_is_an_error_that_names_the_teacher(value: fl
     logits = torch.zeros(2, 10)
     logits.flatten()[place] = value
     with pytest.raises(LimbeckError, match=f"^wide-seed0: at epoch 3, step {step + 1}, a logit was {value}; a teacher"):
-        rounded(logits, "wide-seed0", 2, step)
+        to_float16(logits, "wide-seed0", 2, step)
 
 
 @given(st.floats(65520, 2.0**127, width=32), st.sampled_from([1, -1]))
 def test_a_logit_too_large_for_float16_is_refused(value: float, sign: int) -> None:
     with pytest.raises(LimbeckError, match=r"^wide: at epoch 1, step 1, a logit was .*65504; leave outputs_bank out"):
-        rounded(torch.tensor([[0.0, sign * value]]), "wide", 0, 0)
+        to_float16(torch.tensor([[0.0, sign * value]]), "wide", 0, 0)
 
 
 def test_a_teacher_that_overflows_ends_the_run_and_leaves_nothing() -> None:
@@ -748,7 +748,7 @@ def test_a_cache_that_cannot_be_written_is_said_once_and_costs_nothing_else(
     assert taught(banked(say=said.append)) == taught(Rounding(frozen()))
     (line,) = said
     assert "cannot be written" in line
-    assert "the answers of teacher are not stored any more" in line
+    assert "the answers of teacher are no longer stored" in line
 
 
 def test_a_full_disk_is_said_once_and_costs_nothing_else() -> None:
@@ -768,7 +768,7 @@ def test_a_full_disk_is_said_once_and_costs_nothing_else() -> None:
     assert "cannot be written: File too large" in line
     assert not list(bank_of().folder.iterdir())
     assert taught(banked()) == found, "once there is room it is stored"
-    assert bank_of().held(EPOCHS) == EPOCHS
+    assert bank_of().count_stored(EPOCHS) == EPOCHS
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
@@ -788,7 +788,7 @@ def test_an_error_of_the_system_on_the_way_leaves_nothing(call: str, monkeypatch
         found = taught(heard)
     assert found == taught(Rounding(frozen()))
     assert len(said) == 1 and "Input/output error" in said[0]
-    assert bank_of().held(EPOCHS) == 0
+    assert bank_of().count_stored(EPOCHS) == 0
     assert not list(bank_of().folder.iterdir())
 
 
@@ -806,13 +806,13 @@ def test_listing_and_cleaning(cache: Path) -> None:
 
 def test_cleaning_takes_nothing_from_those_at_work() -> None:
     whole = taught(banked())
-    reader, beside = banked(nobody), bank_of().begin(7)
+    reader, beside = banked(nobody), bank_of().start_writing(7)
     one = learner()
     follow([one], heard=reader, disturb=_once(outputs_bank.clean), after=lambda now: now == Position(0, STEPS))
-    assert bank_of().held(EPOCHS) == 0
+    assert bank_of().count_stored(EPOCHS) == 0
     for _ in range(STEPS):
         beside.add(np.zeros(ROWS[1:], np.float16))
-    beside.seal()
+    beside.commit()
     assert bank_of().open(7) is not None
     assert taught(banked()) == whole
 

@@ -220,7 +220,7 @@ def distill(
         checkpoint_policy = CheckpointPolicy(CohortDirectory(folder), identity, computed_with(where))
     two_images = prepare(images.train.first(2).to(where), student_form)
     with (
-        checkpoint_policy.directory.claimed() if checkpoint_policy else nullcontext(True) as ours,
+        checkpoint_policy.directory.try_lock() if checkpoint_policy else nullcontext(True) as ours,
         GracefulShutdown() as stop,
         averaged_outputs(student, two_images),
     ):

@@ -63,7 +63,7 @@ def train_cohorts(
     Raises `Stopped` when a signal asks for it, with everything saved.
     """
     trained_by = {learner.id: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
-    unfinished = [cohort for cohort in plan.cohorts if context.directory.cohort(cohort.key).finished() is None]
+    unfinished = [cohort for cohort in plan.cohorts if context.directory.cohort(cohort.key).read_result() is None]
     check_room(context.recipe, unfinished, context.images)
     results: dict[str, Result] = {}
     while len(results) < len(plan.cohorts):
@@ -89,9 +89,9 @@ def train_cohorts(
                         result = measure_learners(context, prepared.plans, prepared.cohort, spans, watcher, stop)
                     result["arms"] += not_started(context, cohort_plan)
                     if context.processes.first:
-                        files.finish(publish(result))
+                        files.write_result(publish(result))
             stop.check()
-            if (finished := files.finished()) is not None:
+            if (finished := files.read_result()) is not None:
                 results[cohort_plan.key] = finished
         if len(results) == finished_before:
             time.sleep(seconds_between_looks)
@@ -109,16 +109,16 @@ def _claimed(context: RunContext, cohort: CohortPlan, files: CohortDirectory, cl
     """Claim a cohort for this process, or for all processes that train together; None where there is nothing to do."""
     processes = context.processes
     if not processes.alone:  # the main process holds the run directory's lock, and decides for all
-        (is_finished,) = processes.first_says([processes.first and files.finished() is not None])
-        with files.claimed() if processes.first else contextlib.nullcontext():
+        (is_finished,) = processes.first_says([processes.first and files.read_result() is not None])
+        with files.try_lock() if processes.first else contextlib.nullcontext():
             yield None if is_finished else lambda result: result
         processes.wait()
         return
-    if files.finished() is not None:
+    if files.read_result() is not None:
         yield None
         return
-    with files.claimed() as ours:
-        if not ours or files.finished() is not None:  # another process has it, or ended while we looked
+    with files.try_lock() as ours:
+        if not ours or files.read_result() is not None:  # another process has it, or ended while we looked
             yield None
             return
         with claim(cohort) as publish:

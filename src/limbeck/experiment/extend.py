@@ -69,7 +69,7 @@ def extend(directory: RunDirectory, recipe: Recipe) -> tuple[str, ...]:
     reopened = [
         cohort.key
         for cohort in plan.cohorts
-        if directory.cohort(cohort.key).finished() is not None
+        if directory.cohort(cohort.key).read_result() is not None
         and {one.arm for one in cohort.learners} & {*found.longer}
     ]
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -101,11 +101,11 @@ def _compared(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extensio
     waiting: set[str] = set()
     for cohort in plan_of(directory, old).cohorts:
         files = directory.cohort(cohort.key)
-        if not files.has_begun():
+        if not files.has_started():
             continue
         kept.append({"key": cohort.key, "learners": [learner.name for learner in cohort.learners]})
         trained |= {learner.arm for learner in cohort.learners}
-        if files.finished() is None:
+        if files.read_result() is None:
             waiting |= {one.arm for one in cohort.learners if _has_ended(directory, cohort, one, old)}
     return old, extension(_with_absolute_paths(old), _with_absolute_paths(recipe), trained, waiting), kept
 

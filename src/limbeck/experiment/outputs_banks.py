@@ -15,7 +15,7 @@ from limbeck.recipes.recipe import NameWithOptions, Recipe
 from limbeck.storage.run_directory import LearnerId
 from limbeck.training.outputs_bank import bank as outputs_bank
 from limbeck.training.outputs_bank.bank import OutputsBank
-from limbeck.training.outputs_bank.key import made_of, made_of_views, shape
+from limbeck.training.outputs_bank.key import bank_key, shape, views_key
 from limbeck.training.outputs_bank.teacher import BankedTeacher
 from limbeck.training.teacher import Teacher
 from limbeck.types import Split
@@ -120,8 +120,8 @@ def check_room(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) ->
     check_limit(banks, recipe.outputs_bank.limit_gb)
     there, missing = outputs_bank.entries(), 0
     for bank in banks:
-        views = made_of_views(bank.planner, bank.classes)
-        alike = [entry.size for entry in there if views.items() <= dict(entry.made_of).items()]
+        views = views_key(bank.planner, bank.classes)
+        alike = [entry.size for entry in there if views.items() <= dict(entry.key).items()]
         missing += max(0, bank.size - max(alike, default=0))
     check_disk(missing)
 
@@ -151,10 +151,10 @@ def banked(
     missing = 0
     for plan in plans:
         bank = _bank(plan, load_teacher(plan.teacher), train, say)
-        held = bank.held(plan.epochs)
-        if held:
-            say(f"{plan.teacher}: its answers to {held} of {plan.epochs} epochs of views are stored")
-        missing += (plan.epochs - held) * bank.epoch_bytes
+        stored = bank.count_stored(plan.epochs)
+        if stored:
+            say(f"{plan.teacher}: its answers to {stored} of {plan.epochs} epochs of views are stored")
+        missing += (plan.epochs - stored) * bank.epoch_bytes
         load = partial(load_teacher, plan.teacher)
         teachers[plan.teacher] = BankedTeacher(plan.teacher, bank, planner, load, device=load().device)
     check_disk(missing)
@@ -166,7 +166,7 @@ def banked(
 
 
 def _bank(plan: BankPlan, teacher: Teacher, train: Split, say: Say) -> OutputsBank:
-    key = made_of(teacher, plan.built_from, plan.planner, train, plan.classes)
+    key = bank_key(teacher, plan.built_from, plan.planner, train, plan.classes)
     return OutputsBank(key, shape(plan.planner, plan.classes), say)
 
 
@@ -188,8 +188,8 @@ def describe_banks(context: RunContext, cohorts: Iterable[CohortPlan]) -> list[s
         if _is_known(context, learner_ids[plan.teacher]):
             teacher = context.load_teacher(learner_ids[plan.teacher])
             bank = _bank(plan, teacher, context.train_split, lambda line: None)
-            held = bank.held(plan.epochs)
-            there = f"{held} epochs, {amount(held * bank.epoch_bytes)}" if held else "nothing"
+            stored = bank.count_stored(plan.epochs)
+            there = f"{stored} epochs, {amount(stored * bank.epoch_bytes)}" if stored else "nothing"
         lines.append(f"{plan.teacher[:31]:<32}{plan.planner.seed:>14}{plan.epochs:>8}{amount(plan.size):>10}  {there}")
     limit = context.recipe.outputs_bank.limit_gb if context.recipe.outputs_bank else 0.0
     total = sum(plan.size for plan in banks)
@@ -201,7 +201,7 @@ def _is_known(context: RunContext, teacher: LearnerId) -> bool:
     """Whether a teacher comes from a file, or was trained in the context's directory by this very recipe."""
     if teacher.seed is None:
         return True
-    begun = context.directory.recipe.exists() and not context.directory.changed(context.recipe.to_dict())
+    begun = context.directory.recipe.exists() and not context.directory.recipe_changes(context.recipe.to_dict())
     return begun and context.has_weights(teacher)
 
 

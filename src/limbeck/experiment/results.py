@@ -157,7 +157,7 @@ def not_started(context: RunContext, cohort: CohortPlan) -> list[dict[str, Any]]
 def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
     """An arm from a file, measured like any other; once a run."""
     files = context.directory.cohort(name)
-    done = files.finished()
+    done = files.read_result()
     if done is None:
         arm = context.recipe.arms()[name]
         model = load_teacher_from_file(name, arm, context.images, context.models).to(context.device)
@@ -165,7 +165,7 @@ def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
         about = _about(context, LearnerPlan(LearnerId(name), role), None)
         about |= {"ended": "from a file", "train_sample": _train_sample(context, name, model)}
         done = about | _measured(context, name, model, ReferenceOutputs(context, {}, ()), ())
-        files.finish(done)
+        files.write_result(done)
     return done
 
 

@@ -95,7 +95,7 @@ def run(
     ):
         if processes.first:
             if fresh:
-                directory.empty()
+                directory.clear()
             _claim(directory, recipe, make_watcher, extend=extend)
             must_be_as_begun(directory.root, losses, models, trained=directory.has_trained())
         (was_finished,) = processes.first_says([processes.first and directory.result.exists()])
@@ -127,13 +127,13 @@ def run(
 def _claim(directory: RunDirectory, recipe: Recipe, make_watcher: MakeWatcher | None, *, extend: bool) -> None:
     """Make this the directory of the recipe, or see that it is; where asked to, by adding to what is there."""
     directory.finish_extension()
-    if extend and directory.has_trained() and directory.recipe.exists() and directory.changed(recipe.to_dict()):
+    if extend and directory.has_trained() and directory.recipe.exists() and directory.recipe_changes(recipe.to_dict()):
         lines = extend_run(directory, recipe)
         if make_watcher:
             say = make_watcher("extended", []).say
             for line in lines:
                 say(f"extended: {line}")
-    directory.claim(recipe.to_dict(), otherwise=lambda: how_to_extend(directory, recipe))
+    directory.bind(recipe.to_dict(), hint=lambda: how_to_extend(directory, recipe))
 
 
 def say_of_files(recipe: Recipe, make_watcher: MakeWatcher | None) -> Callable[[str], None]:

@@ -129,7 +129,7 @@ def train_cohort(
         def save() -> None:
             nonlocal last_save, saved_position
             if checkpoint_policy and position != saved_position and processes.first:
-                checkpoint_policy.directory.must_still_be_ours()
+                checkpoint_policy.directory.check_not_removed()
                 saved_position = position
                 _save(learners, checkpoint_policy, position, steps, spans())
             last_save = time.monotonic()
@@ -227,7 +227,7 @@ def _resume(
     if found is None:
         for learner in learners:
             if learner.processes.first:
-                checkpoint_policy.directory.metrics(learner.name).cut(0)
+                checkpoint_policy.directory.metrics(learner.name).truncate(0)
         return Position(), []
     for complaint in found.skipped:
         watcher.say(f"skipped: {complaint}")
@@ -248,7 +248,7 @@ def _resume(
                 "(from Python: another save_to) keeps both"
             ) from error
         if learner.processes.first:
-            checkpoint_policy.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
+            checkpoint_policy.directory.metrics(learner.name).truncate(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     behind = min((one.epochs_done for one in learners if one.ended is None), default=position.epoch)
     if behind < position.epoch:  # it had ended, and was given more epochs while others had gone on

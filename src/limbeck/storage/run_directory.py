@@ -1,18 +1,19 @@
-"""A run directory: which files there are, and in what order they come.
+"""The files of a run directory.
 
-run.lock            held while a process works here
-recipe.json         the recipe as it runs, every default filled in and every path whole
-plan.json           of a run that was extended: its cohorts, what it was before, and what was added when
-extension.json      an extension that is being made; a start that finds one finishes it first
-cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, when it is complete, done.json
-models/LEARNER/     model.safetensors and model.json of each learner that ended
-report.md, figures/ for people
-result.json         written last: its existence means that the run is finished
+run.lock            locked while a process works in the directory
+recipe.json         the recipe of the run, with all defaults and with absolute paths
+plan.json           only of an extended run: its cohorts, its earlier recipes, and what was added when
+extension.json      an extension that is not complete yet; the next start completes it first
+cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, once the cohort is finished, done.json
+models/LEARNER/     model.safetensors and model.json of each finished learner
+report.md, figures/ the report
+result.json         written last: it exists once the run is finished
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -67,17 +68,17 @@ class RunDirectory:
 
     @property
     def recipe(self) -> Path:
-        """The recipe as it runs."""
+        """`recipe.json`."""
         return self.root / "recipe.json"
 
     @property
     def result(self) -> Path:
-        """Written last."""
+        """`result.json`."""
         return self.root / "result.json"
 
     @property
     def plan(self) -> Path:
-        """The cohorts of a run that was extended; else it is not there."""
+        """`plan.json`; exists only in an extended run."""
         return self.root / "plan.json"
 
     def cohort(self, key: str) -> CohortDirectory:
@@ -88,11 +89,11 @@ class RunDirectory:
         """The folder of a learner's final weights."""
         return self.root / "models" / check_file_name(str(learner))
 
-    def empty(self) -> None:
-        """Remove what a run has written. To be called under the lock, which stays.
+    def clear(self) -> None:
+        """Delete everything but the lock files. The caller holds the lock.
 
-        What says that the run is finished goes first, what says whose it was goes last: a kill in between leaves an
-        unfinished run of the old recipe, and never old numbers under a new one.
+        `result.json` is deleted first and `recipe.json` last: a kill in between leaves an unfinished run of the old
+        recipe, never old results under a new recipe.
         """
         order = {"result.json": 0, "recipe.json": 2}
         with explain_os_errors(self.root):
@@ -107,9 +108,9 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for this process; the kernel lets go when the process ends, however it ends.
+        """Create the directory and lock it for the block. The kernel releases the lock when the process ends.
 
-        Raises LimbeckError where another process holds it, and where the folder holds what is not a run's.
+        Raises LimbeckError where another process holds the lock, and where the folder holds files of something else.
         """
         self._create()
         with try_lock(self.root / "run.lock") as lock:
@@ -118,7 +119,7 @@ class RunDirectory:
             yield
 
     def _create(self) -> None:
-        """Make the folder. Raises LimbeckError where it holds files that are not of a run or sweep."""
+        """Create the folder. Raises LimbeckError where it holds files that are not of a run or sweep."""
         make_folder(self.root)
         with explain_os_errors(self.root):
             present = {path.name for path in self.root.iterdir()}
@@ -129,27 +130,27 @@ class RunDirectory:
             )
 
     def extend(self, recipe: Mapping[str, Any], plan: Mapping[str, Any], reopened: Sequence[str]) -> None:
-        """Make this the directory of a recipe with more in it. To be called under the lock.
+        """Bind the directory to a recipe that has more arms, seeds or epochs. The caller holds the lock.
 
-        plan: what `plan.json` will hold. reopened: cohorts that are not complete any more. One file says all that is to
-        be done: until it is there nothing has happened, and from then on `finish_extension` comes to the same end.
+        plan: the content of `plan.json`. reopened: keys of cohorts that are to be trained further. All steps are first
+        written to one file: before it exists nothing has changed, afterwards `finish_extension` completes them.
         """
         whole = with_absolute_paths(dict(recipe))
         write_json(self.root / "extension.json", {"recipe": whole, "plan": plan, "reopened": list(reopened)})
         self.finish_extension()
 
     def finish_extension(self) -> None:
-        """Do what an extension that was cut off had left to do. To be called under the lock."""
-        asked = self.root / "extension.json"
-        if not asked.exists():
+        """Complete an interrupted extension, if there is one. The caller holds the lock."""
+        path = self.root / "extension.json"
+        if not path.exists():
             return
-        found = read_json(asked)
+        extension = read_json(path)
         self._remove(self.result)
-        for key in found["reopened"]:
+        for key in extension["reopened"]:
             self._remove(self.cohort(key).root / "done.json")
-        write_json(self.plan, found["plan"])
-        write_json(self.recipe, found["recipe"])
-        self._remove(asked)
+        write_json(self.plan, extension["plan"])
+        write_json(self.recipe, extension["recipe"])
+        self._remove(path)
 
     def _remove(self, path: Path) -> None:
         with explain_os_errors(path):
@@ -157,54 +158,54 @@ class RunDirectory:
             if path.parent.exists():
                 flush(path.parent)
 
-    def claim(self, recipe: Mapping[str, Any], *, otherwise: Callable[[], str] = str) -> None:
-        """Make this the directory of `recipe`, or see that it is. A start that trained nothing binds nobody.
+    def bind(self, recipe: Mapping[str, Any], *, hint: Callable[[], str] = str) -> None:
+        """Bind the directory to `recipe`, unless a recipe has been trained in it: then check that it is the same.
 
-        To be called by who works here alone. otherwise: what else one could do, for the refusal.
-        Raises LimbeckError that shows every difference where it belongs to another recipe.
+        The caller holds the lock. hint: returns other ways to go on, for the error message.
+        Raises LimbeckError with every difference from the recipe that has been trained.
         """
         recipe = with_absolute_paths(dict(recipe))
         if not self.has_trained():
             if not self.recipe.exists() or read_json(self.recipe) != json.loads(json.dumps(recipe)):
-                for decided in ("search", "chosen"):  # settings of a sweep by another recipe, and nothing was trained
-                    shutil.rmtree(self.root / decided, ignore_errors=True)
+                for folder in ("search", "chosen"):  # of a sweep by another recipe in which nothing was trained
+                    shutil.rmtree(self.root / folder, ignore_errors=True)
                 self._remove(self.plan)
                 write_json(self.recipe, recipe)
             return
-        self.must_be_of(recipe, otherwise=otherwise)
+        self.check_recipe(recipe, hint=hint)
 
-    def must_be_of(self, recipe: Mapping[str, Any], *, otherwise: Callable[[], str] = str) -> None:
-        """Raises LimbeckError that shows every difference where the directory belongs to another recipe."""
+    def check_recipe(self, recipe: Mapping[str, Any], *, hint: Callable[[], str] = str) -> None:
+        """Raises LimbeckError with every difference where the directory is bound to another recipe."""
         if not self.recipe.exists():
             raise LimbeckError(f"{self.root}: holds a run whose recipe.json is missing; --fresh starts anew")
-        if changed := self.changed(recipe):
+        if changes := self.recipe_changes(recipe):
             raise LimbeckError(
                 f"{self.root}: was made by another recipe:\n  "
-                + "\n  ".join(changed)
-                + f"\n{otherwise()}use --name NAME to run it elsewhere, or --fresh to start this directory anew"
+                + "\n  ".join(changes)
+                + f"\n{hint()}use --name NAME to run it elsewhere, or --fresh to start this directory anew"
             )
 
-    def changed(self, recipe: Mapping[str, Any]) -> list[str]:
-        """Every difference between the recipe that this directory was made by and `recipe`, a line each.
+    def recipe_changes(self, recipe: Mapping[str, Any]) -> list[str]:
+        """Every difference between the recipe that the directory is bound to and `recipe`, one line each.
 
-        Paths are compared as whole ones: earlier versions kept them as they were written.
+        Paths are compared as absolute ones: earlier versions stored them as written.
         """
-        before, now = _completed(read_json(self.recipe)), json.loads(json.dumps(recipe))
+        before, now = _with_defaults(read_json(self.recipe)), json.loads(json.dumps(recipe))
         return differences(with_absolute_paths(before), with_absolute_paths(now))
 
     def has_trained(self) -> bool:
-        """Whether there is anything that training has left."""
+        """Whether training has written anything in the directory."""
 
-        def left_by_training(path: Path) -> bool:
-            saved = path.name == "manifest.json" and path.parent.name.startswith("step-")
-            ended = path.name in ("result.json", "done.json", "model.safetensors", "model.json")
-            return saved or ended or path.suffix == ".jsonl"
+        def is_from_training(path: Path) -> bool:
+            is_checkpoint = path.name == "manifest.json" and path.parent.name.startswith("step-")
+            is_result = path.name in ("result.json", "done.json", "model.safetensors", "model.json")
+            return is_checkpoint or is_result or path.suffix == ".jsonl"
 
-        return any(map(left_by_training, files_below(self.root)))
+        return any(map(is_from_training, files_below(self.root)))
 
 
-def _completed(stored: Any) -> Any:
-    """A recipe of an earlier version with what has been added since, at its default."""
+def _with_defaults(stored: Any) -> Any:
+    """A recipe of an earlier version, with the defaults of the keys that have been added since."""
     try:
         return Recipe.model_validate(stored).to_dict()
     except ValidationError:
@@ -220,16 +221,16 @@ class CohortDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """The stream of checkpoints."""
+        """The folder of the checkpoints."""
         return self.root / "checkpoints"
 
     def metrics(self, learner: str) -> MetricsLog:
-        """The rows of one learner."""
+        """The metrics of one learner."""
         return MetricsLog(self.root / "metrics" / f"{check_file_name(learner)}.jsonl")
 
     @contextlib.contextmanager
-    def claimed(self) -> Iterator[bool]:
-        """Whether this process may work on the cohort; no other may while it does."""
+    def try_lock(self) -> Iterator[bool]:
+        """Lock the cohort for the block; yields False if another process works on it. Does not wait."""
         make_folder(self.root)
         with try_lock(self.root / "cohort.lock") as lock:
             self._lock = lock
@@ -240,38 +241,38 @@ class CohortDirectory:
             finally:
                 self._lock = None
 
-    def has_begun(self) -> bool:
-        """Whether training has left anything here."""
-        kept = self.checkpoints.glob("step-*"), (self.root / "metrics").glob("*.jsonl")
-        return (self.root / "done.json").exists() or any(True for paths in kept for _ in paths)
+    def has_started(self) -> bool:
+        """Whether training has written anything for the cohort."""
+        written = itertools.chain(self.checkpoints.glob("step-*"), (self.root / "metrics").glob("*.jsonl"))
+        return (self.root / "done.json").exists() or any(True for _ in written)
 
-    def must_still_be_ours(self) -> None:
-        """Raises LimbeckError where the folder has been removed or replaced under a process that works in it."""
+    def check_not_removed(self) -> None:
+        """Raises LimbeckError where the folder was removed or replaced while this process has it locked."""
         if self._lock and not self._lock.is_valid():
             raise LimbeckError(f"{self.root}: was removed while a process worked in it; nothing more is saved there")
 
-    def finished(self) -> Any | None:
-        """What `finish` was given, or None."""
+    def read_result(self) -> Any | None:
+        """The results of the cohort, or None while it is not finished."""
         path = self.root / "done.json"
         return read_json(path) if path.exists() else None
 
-    def finish(self, result: Any) -> None:
-        """Say that the cohort is complete."""
+    def write_result(self, result: Any) -> None:
+        """Store the results of the cohort, which marks it as finished."""
         make_folder(self.root)
         write_json(self.root / "done.json", result)
 
 
 class MetricsLog:
-    """Rows of a learner, one JSON object a line, one line an epoch.
+    """The metrics of a learner: one JSON object per line, one line per epoch.
 
-    A checkpoint keeps the size of the file; a resumed run cuts it back to that, so no row is lost or doubled.
+    A checkpoint stores the size of the file; a resumed run truncates it to that size, so no row is lost or doubled.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, row: Mapping[str, Any]) -> None:
-        """Add a row and wait until it is on the disk."""
+        """Append a row and flush it to the disk. Raises WriteError."""
         with explain_os_errors(self.path):
             new = not self.path.exists()
             if new:
@@ -284,11 +285,11 @@ class MetricsLog:
                 flush(self.path.parent)
 
     def size(self) -> int:
-        """Bytes so far."""
+        """The size of the file in bytes."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def cut(self, size: int) -> None:
-        """Back to `size` bytes. Raises LimbeckError where there are fewer: rows have been lost."""
+    def truncate(self, size: int) -> None:
+        """Truncate the file to `size` bytes. Raises LimbeckError where it has fewer: rows have been lost."""
         if self.size() < size:
             raise LimbeckError(
                 f"{self.path}: has {self.size()} bytes, and had {size} when the checkpoint was written; "
@@ -300,13 +301,13 @@ class MetricsLog:
                 os.fsync(file.fileno())
 
     def rows(self) -> list[dict[str, Any]]:
-        """All whole rows. Raises LimbeckError for a line that is damaged."""
+        """All complete rows. Raises LimbeckError for a damaged line."""
         if not self.path.exists():
             return []
-        found = []
+        rows = []
         for number, line in enumerate(self.path.read_bytes().split(b"\n")[:-1], 1):
             try:
-                found.append(json.loads(line))
+                rows.append(json.loads(line))
             except ValueError as error:
                 raise LimbeckError(f"{self.path}:{number}: damaged, not a row of metrics") from error
-        return found
+        return rows

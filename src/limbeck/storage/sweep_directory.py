@@ -1,11 +1,11 @@
-"""The directory of a sweep: several processes may work in it, and what is decided once is decided under a lock.
+"""The files of a sweep directory, in which several processes may work.
 
-run.lock            held shared by every process at work here, alone by --fresh
-deciding.lock       held for as long as something is decided: settings of a batch, a recipe, the page
+run.lock            locked by every process that works in the directory (shared), or by --fresh alone
+deciding.lock       locked for decisions that are made once: the settings of a batch, a recipe, the report
 recipe.json         the recipe with its axes
 search/NNN/         a run directory for each batch of settings; settings.json lists them
-chosen/             the run directory of what was chosen, with all seeds and the test split
-report.md, figures/ for people
+chosen/             the run directory of the chosen settings, with all seeds and the test split
+report.md, figures/ the report
 result.json         written last
 """
 
@@ -35,38 +35,38 @@ class SweepDirectory(RunDirectory):
 
     @property
     def chosen(self) -> RunDirectory:
-        """The run directory of what was chosen."""
+        """The run directory of the chosen settings."""
         return RunDirectory(self.root / "chosen")
 
     @contextlib.contextmanager
-    def shared(self, recipe: Mapping[str, Any], *, fresh: bool = False) -> Iterator[None]:
-        """Work on a recipe here beside others. fresh: empty it first, which takes nobody else at work.
+    def join(self, recipe: Mapping[str, Any], *, fresh: bool = False) -> Iterator[None]:
+        """Work on the sweep for the block, beside other processes.
 
-        Who is alone claims the directory as a run does. Who comes while others are at work must have their recipe, also
-        where they have not trained anything yet.
-        Raises LimbeckError where a run or a `--fresh` holds it, where the recipe is another one than claimed, and
-        where the folder holds what is not a sweep's.
+        The first process binds the directory to its recipe, as a run does. Others must come with the same recipe, even
+        while nothing has been trained. fresh: delete everything first; no other process may be working here.
+        Raises LimbeckError where a run or a `--fresh` holds the directory, where it is bound to another recipe, and
+        where the folder holds files that are not of a sweep.
         """
         self._create()
-        with contextlib.ExitStack() as at_work:
-            with self.deciding():
+        with contextlib.ExitStack() as locks:
+            with self.decision_lock():
                 with try_lock(self.root / "run.lock") as lock:
                     if fresh:
-                        self._refuse(lock)
-                        self.empty()
+                        self._check_acquired(lock)
+                        self.clear()
                     if lock.acquired:
-                        self.claim(recipe)
-                self._refuse(at_work.enter_context(try_lock(self.root / "run.lock", shared=True)))
-                self.must_be_of(recipe)
+                        self.bind(recipe)
+                self._check_acquired(locks.enter_context(try_lock(self.root / "run.lock", shared=True)))
+                self.check_recipe(recipe)
             yield
 
-    def _refuse(self, lock: Lock) -> None:
+    def _check_acquired(self, lock: Lock) -> None:
         if not lock.acquired:
             raise LimbeckError(f"{self.root}: is in use by {lock.holder}; wait for it, or give another --name")
 
     @contextlib.contextmanager
-    def deciding(self) -> Iterator[None]:
-        """Decide something alone: others that want to wait until it is decided."""
+    def decision_lock(self) -> Iterator[None]:
+        """Wait until no other process makes a decision, and keep others from it for the block."""
         while True:
             with try_lock(self.root / "deciding.lock") as lock:
                 if lock.acquired:

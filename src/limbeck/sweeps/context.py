@@ -90,10 +90,10 @@ def reuse_teachers(source: RunDirectory, target: RunDirectory, recipe: Recipe, p
             for arm in arms
         )
         trained, copy = source.cohort(cohort.key), target.cohort(cohort.key)
-        if not same or trained.finished() is None:
+        if not same or trained.read_result() is None:
             continue
-        with copy.claimed() as ours:
-            if ours and not copy.checkpoints.exists() and copy.finished() is None:
+        with copy.try_lock() as ours:
+            if ours and not copy.checkpoints.exists() and copy.read_result() is None:
                 for part in ("metrics", "checkpoints"):  # in this order: a checkpoint implies that its metrics exist
                     if not (copy.root / part).exists():
                         copy_folder(trained.root / part, copy.root / part)

@@ -61,7 +61,9 @@ def train_cohorts_on_cluster(
     recipe = with_absolute_paths(run_context.recipe.to_dict())  # a worker has another working directory
     trained_by = {learner.id: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done = {
-        cohort.key: known for cohort in plan.cohorts if (known := run_context.directory.cohort(cohort.key).finished())
+        cohort.key: known
+        for cohort in plan.cohorts
+        if (known := run_context.directory.cohort(cohort.key).read_result())
     }
     running: dict[Any, CohortPlan] = {}
     try:

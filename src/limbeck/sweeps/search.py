@@ -57,8 +57,8 @@ def _run_batch(
     """Run one batch of trials and add the results to the state."""
     directory = context.directory.batch(number)
     merged, recipe = _batch_recipe(context, state, number, trials)
-    with context.directory.deciding():
-        directory.claim(recipe.to_dict())
+    with context.directory.decision_lock():
+        directory.bind(recipe.to_dict())
     if number:
         reuse_teachers(context.directory.batch(0), directory, recipe, make_plan(recipe, max_learners))
     prunable = {str(LearnerId(of[arm], seed)) for of in merged.variants for arm in state.swept for seed in recipe.seeds}
@@ -112,7 +112,7 @@ def _decide_batch(context: SweepContext, state: SearchState, number: int) -> tup
     """
     directory = context.directory.batch(number)
     path = directory.root / "settings.json"
-    with context.directory.deciding():
+    with context.directory.decision_lock():
         if not path.exists():
             key = f"{directory.root.name}/settings"
             decision = context.store.get(key) if context.store else None

@@ -142,12 +142,12 @@ def claim_in_store(store: SharedStore, directory: RunDirectory, cohort: CohortPl
     key = f"{directory.root.name}/{cohort.key}"
     files = directory.cohort(cohort.key)
     if (stored := store.get(key)) is not None:
-        files.finish(_unpack_cohort(directory, cohort, stored))
+        files.write_result(_unpack_cohort(directory, cohort, stored))
         yield None
         return
     with store.lease(key) as acquired:
         if acquired and (stored := store.get(key)) is not None:  # it may have been stored since the first look
-            files.finish(_unpack_cohort(directory, cohort, stored))
+            files.write_result(_unpack_cohort(directory, cohort, stored))
             yield None
             return
 
@@ -165,7 +165,7 @@ def _unpack_cohort(directory: RunDirectory, cohort: CohortPlan, stored: dict[str
     for learner in cohort.learners:
         log, rows = directory.cohort(cohort.key).metrics(learner.name), stored[f"rows of {learner.name}"]
         if log.rows() != rows:
-            log.cut(0)
+            log.truncate(0)
             for row in rows:
                 log.append(row)
     count = sum(name.startswith("arm ") for name in stored)

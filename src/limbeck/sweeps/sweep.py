@@ -97,7 +97,7 @@ def sweep(
     if ray is not None and checked.sweep.storage is not None:
         raise LimbeckError("sweep.storage: cannot be combined with --ray; use one of them")
     directory = SweepDirectory(Path(folder) / checked_name(name or checked.name))
-    with directory.shared(checked.to_dict(), fresh=fresh), GracefulShutdown() as stop:
+    with directory.join(checked.to_dict(), fresh=fresh), GracefulShutdown() as stop:
         must_be_as_begun(directory.root, losses, models, trained=directory.batch(0).has_trained())
         if directory.result.exists():
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
@@ -116,7 +116,7 @@ def sweep(
             check_arms_from_files(merged, images, context.device, models, say_of_files(merged, make_watcher))
         state = search(context, make_watcher, stop)
         result = _select_and_test(context, state, make_watcher, stop, command)
-        with directory.deciding():
+        with directory.decision_lock():
             if directory.result.exists():  # another process finished first
                 result = read_json(directory.result)
             else:
@@ -179,15 +179,15 @@ def _select_and_test(
         selected_recipe(merged, best, as_written), losses=context.source.losses, models=context.source.models
     )
     directory = context.directory.chosen
-    with context.directory.deciding():
+    with context.directory.decision_lock():
         make_folder(directory.root)
-        directory.claim(recipe.to_dict())
+        directory.bind(recipe.to_dict())
     run_context = context.run_context(recipe, directory)
     reuse_teachers(context.directory.batch(0), directory, recipe, make_plan(recipe))
     plan, done = context.train(run_context, stop, make_watcher)
     result = run_result(run_context, plan, done)
     result["command"] = command
-    with context.directory.deciding():
+    with context.directory.decision_lock():
         if not directory.result.exists():
             write_report(directory.root, result, curves(run_context, plan))
             write_json(directory.result, result)

@@ -1,6 +1,6 @@
-"""Everything that shapes a teacher's answers to the views of an epoch, as plain data: the key of an outputs bank.
+"""The key of an outputs bank: everything that determines a teacher's outputs for the views of an epoch, as plain data.
 
-Rather too much than too little: a bank that is not found costs a pass of the teacher, a wrong one the result.
+When in doubt a fact is part of the key: a bank that is not found costs a pass of the teacher, a wrong one the result.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ from limbeck.views.apply import make_view
 from limbeck.views.plan import ViewPlanner, key_text
 
 FORMAT = 1
-"""Of the files, and of what a teacher does besides the model: to be raised when either changes."""
+"""The version of the files and of what a teacher computes besides the model; raise it when either changes."""
 
 
-def made_of(
+def bank_key(
     teacher: Teacher, built_from: Mapping[str, Any], planner: ViewPlanner, split: Split, classes: int
 ) -> dict[str, Any]:
-    """What must be equal for two runs to share a teacher's answers, epoch by epoch.
+    """What must be equal for two runs to share a teacher's outputs, epoch by epoch.
 
-    built_from: what the caller knows of how the model was made, plain data with a `model.name` for people.
-    split: the training images. classes: of the answers.
+    built_from: what the caller knows of how the model was made: plain data, with a `model.name` to show.
+    split: the training images. classes: the number of logits.
 
-    How often views come again (`distinct_epochs`) is no part of it: it changes which epochs are seen, and not what
-    is in them.
+    How often views are reused (`distinct_epochs`) is not part of it: it changes which epochs are seen, not what they
+    hold.
     """
     return {
         "format": FORMAT,
         "torch": torch.__version__,
         "built_from": dict(built_from),
         "weights": teacher.fingerprint,
-        "frozen": fingerprint(teacher.frozen),  # as it computes: norms folded or not, rounded to its precision
+        "frozen": fingerprint(teacher.frozen),  # as it computes: norms folded or not, cast to its precision
         "layout": layout(teacher.frozen),
         "input": repr(teacher.form),
         "dtype": str(teacher.dtype),
         "float32": [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32],
         "device": teacher.device.type,
         "first_view": first_view(split, planner),
-        **made_of_views(planner, classes),
+        **views_key(planner, classes),
     }
 
 
-def made_of_views(planner: ViewPlanner, classes: int) -> dict[str, Any]:
-    """The part that is known before there is a teacher."""
+def views_key(planner: ViewPlanner, classes: int) -> dict[str, Any]:
+    """The part of the key that is known before the teacher is trained."""
     views = key_text(planner.views.model_copy(update={"distinct_epochs": None}))
     text = (  # part of the file format: the wording must never change
         f"ViewPlanner(fingerprint={planner.fingerprint!r}, size={planner.size!r}, recipe={views}, "
@@ -61,26 +61,26 @@ def made_of_views(planner: ViewPlanner, classes: int) -> dict[str, Any]:
 
 
 def shape(planner: ViewPlanner, classes: int) -> tuple[int, int, int]:
-    """Of an epoch's logits: steps, images a view (all are full), classes."""
+    """The shape of an epoch's logits: steps, images per view (all views are full), classes."""
     return planner.steps_per_epoch, min(planner.views.batch_size, planner.size), classes
 
 
 def layout(model: nn.Module) -> str:
-    """SHA-256 of what a state dict does not say of a model.
+    """SHA-256 of what determines a model's outputs besides its state dict.
 
-    The layers and their options as they are printed, the source of classes that are not torch's own, and buffers that
-    are not saved.
+    These are the layers and their options as printed, the source code of classes that are not part of torch, and the
+    buffers that are not saved.
     """
-    whole = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(model)).encode())
-    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in map(type, model.modules())}
-    for name in sorted(kinds):
-        whole.update(f"\n{name}\n{_source(kinds[name])}".encode())
+    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(model)).encode())
+    classes = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in map(type, model.modules())}
+    for name in sorted(classes):
+        digest.update(f"\n{name}\n{_source(classes[name])}".encode())
     saved = model.state_dict()
     for name, buffer in model.named_buffers():
         if name not in saved:
-            whole.update(f"\n{name} {buffer.dtype} {tuple(buffer.shape)}\n".encode())
-            whole.update(buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return whole.hexdigest()
+            digest.update(f"\n{name} {buffer.dtype} {tuple(buffer.shape)}\n".encode())
+            digest.update(buffer.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _source(kind: type) -> str:
@@ -93,6 +93,6 @@ def _source(kind: type) -> str:
 
 
 def first_view(split: Split, planner: ViewPlanner) -> str:
-    """SHA-256 of the images of the very first view as they are made here: its recipe does not tell how."""
+    """SHA-256 of the images of the very first view, as this machine computes them."""
     view = make_view(split, planner.plan(0, 0), planner.views, planner.normalisation)
     return hashlib.sha256(view.images.cpu().contiguous().numpy().data).hexdigest()

@@ -1,4 +1,4 @@
-"""A teacher whose answers are read where a bank has them, and asked for and stored where it has not."""
+"""A teacher whose outputs are read from a bank where they are stored, and computed and stored where they are not."""
 
 from __future__ import annotations
 
@@ -19,88 +19,94 @@ LARGEST = torch.finfo(torch.float16).max
 
 
 class BankedTeacher:
-    """Answers to the views of a planner, all of them rounded to float16: those read, and those asked for too.
+    """The outputs of a teacher for the views of a planner, rounded to float16, both when read and when computed.
 
-    So a run that reads an epoch learns from the very numbers of the run that wrote it. There are no features.
-    name: for messages. ask: gives the teacher itself, called when it is first needed. An epoch is stored while it is
-    taught, from its first step on; one that was begun in the middle is left to a later run. Where the bank cannot be
-    written that is said once, and the teacher goes on without.
+    So a run that reads an epoch trains with exactly the logits of the run that wrote it. There are no features.
+    name: for messages. load_teacher: returns the teacher itself; called when it is first needed. An epoch is stored
+    while students train on it, from its first step on; an epoch that is entered in the middle is left to a later run.
+    If the bank cannot be written, this is reported once and training goes on without storing.
     """
 
     def __init__(
-        self, name: str, bank: OutputsBank, planner: ViewPlanner, ask: Callable[[], Teacher], *, device: torch.device
+        self,
+        name: str,
+        bank: OutputsBank,
+        planner: ViewPlanner,
+        load_teacher: Callable[[], Teacher],
+        *,
+        device: torch.device,
     ) -> None:
-        self.name, self.bank, self.planner, self.ask, self.device = name, bank, planner, ask, device
+        self.name, self.bank, self.planner, self.load_teacher, self.device = name, bank, planner, load_teacher, device
         self._epoch: int | None = None
         self._stored: Rows | None = None
         self._writer: EpochWriter | None = None
         self._storing = True
 
     def answer(self, pixels: Pixels, *, epoch: int, step: int) -> Outputs:
-        """Float32 logits `[B, K]` that float16 holds. While an epoch is stored, each step waits for the device.
+        """Logits `[B, K]`: float16 values in float32. While an epoch is stored, each step waits for the device.
 
-        Raises LimbeckError naming the teacher where logits are not finite, or too large for float16.
+        Raises LimbeckError with the name of the teacher where logits are not finite, or too large for float16.
         """
         if epoch != self._epoch:
-            self._turn_to(epoch, step)
+            self._open_epoch(epoch, step)
         if self._stored is not None:
             return Outputs(torch.from_numpy(np.array(self._stored[step])).to(self.device).float())
-        teacher = self.ask()
-        logits = rounded(teacher(pixels(teacher.form, teacher.dtype)).logits, self.name, epoch, step)
+        teacher = self.load_teacher()
+        logits = to_float16(teacher(pixels(teacher.form, teacher.dtype)).logits, self.name, epoch, step)
         if self._writer:
             self._store(self._writer, logits, step)
         return Outputs(logits.float())
 
     def close(self) -> None:
-        """Let go of the epoch at hand; what is not sealed is removed."""
+        """Close the current epoch; an incomplete one that was being stored is discarded."""
         if self._writer:
             self._writer.close()
         self._epoch = self._stored = self._writer = None
 
-    def _turn_to(self, epoch: int, step: int) -> None:
+    def _open_epoch(self, epoch: int, step: int) -> None:
         self.close()
         self._epoch = epoch
         drawn = self.planner.drawn_epoch(epoch)
         self._stored = self.bank.open(drawn)
         if self._stored is None and step == 0 and self._storing:
             try:
-                self._writer = self.bank.begin(drawn)
+                self._writer = self.bank.start_writing(drawn)
             except LimbeckError as error:
-                self._store_no_more(error)
+                self._stop_storing(error)
 
     def _store(self, writer: EpochWriter, logits: Tensor, step: int) -> None:
-        if step != writer.steps:  # a step was left out, so the epoch will not be whole
+        if step != writer.steps:  # a step was skipped, so the epoch will not be complete
             writer.close()
             self._writer = None
             return
         try:
             writer.add(logits.cpu().numpy())
             if writer.steps == self.planner.steps_per_epoch:
-                writer.seal()
+                writer.commit()
                 self.close()
         except LimbeckError as error:
-            self._store_no_more(error)
+            self._stop_storing(error)
 
-    def _store_no_more(self, error: LimbeckError) -> None:
-        self.bank.say(f"{error}; the answers of {self.name} are not stored any more")
+    def _stop_storing(self, error: LimbeckError) -> None:
+        self.bank.say(f"{error}; the outputs of {self.name} are no longer stored")
         if self._writer:
             self._writer.close()
         self._writer, self._storing = None, False
 
 
-def rounded(logits: Tensor, name: str, epoch: int, step: int) -> Tensor:
-    """Logits `[B, K]` in float16, to the nearest. Epoch and step count from 0.
+def to_float16(logits: Tensor, name: str, epoch: int, step: int) -> Tensor:
+    """Logits `[B, K]` rounded to float16. Epoch and step count from 0.
 
-    Raises LimbeckError naming the teacher, the value and the place where one is not finite, or beyond ±65504:
-    clamped, two classes would tie that the teacher tells apart.
+    Raises LimbeckError with the teacher, the value and the step where one is not finite, or beyond ±65504: clamping
+    could make two classes tie that the teacher ranks.
     """
     half = logits.half()
     if bool(half.isfinite().all()):
         return half
     place = f"{name}: at epoch {epoch + 1}, step {step + 1}, a logit was"
-    odd = logits[~logits.isfinite()]
-    if odd.numel():
-        raise LimbeckError(f"{place} {float(odd[0])}; a teacher must answer with finite numbers, try precision: fp32")
+    bad = logits[~logits.isfinite()]
+    if bad.numel():
+        raise LimbeckError(f"{place} {float(bad[0])}; a teacher's logits must be finite, try precision: fp32")
     worst = float(logits.flatten()[logits.abs().argmax()])
     raise LimbeckError(
         f"{place} {worst:.6g}, and a bank holds float16, up to ±{LARGEST:.0f}; leave outputs_bank out with this teacher"
