@@ -50,7 +50,7 @@ def objective(*terms: Term, seed: int = 0, teachers: int = 1) -> Objective:
 
 def one_step(of: Learner, steps: int = 1) -> None:
     for step in range(steps):
-        view = make_view(train_split(), PLANNER.plan(0, step), PLANNER.recipe)
+        view = make_view(train_split(), PLANNER.plan(0, step), PLANNER.views)
         take_step([of], {"teacher": teacher()}, view, epoch=0, step=step, steps=STEPS)
 
 

@@ -27,7 +27,7 @@ HINTS = Term("hints", hints, needs_features=True)
 
 
 def one_step(*terms: Term, heard: Any = None) -> None:
-    view = make_view(train_split(), PLANNER.plan(0, 0), PLANNER.recipe)
+    view = make_view(train_split(), PLANNER.plan(0, 0), PLANNER.views)
     take_step([learner(terms=terms)], {"teacher": heard or teacher()}, view, epoch=0, step=0, steps=STEPS)
 
 
