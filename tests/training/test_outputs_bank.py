@@ -422,7 +422,7 @@ def test_a_bank_under_a_false_name_is_not_used() -> None:
     found = taught(banked(heard=other, say=said.append))
     assert found == taught(Rounding(other))
     assert len(said) == EPOCHS
-    assert all("thrown away" in line for line in said)
+    assert all("deleted" in line for line in said)
     assert taught(banked(nobody, heard=other)) == found
 
 
@@ -748,7 +748,7 @@ def test_a_cache_that_cannot_be_written_is_said_once_and_costs_nothing_else(
     assert taught(banked(say=said.append)) == taught(Rounding(frozen()))
     (line,) = said
     assert "cannot be written" in line
-    assert "the answers of teacher are no longer stored" in line
+    assert "the outputs of teacher are no longer stored" in line
 
 
 def test_a_full_disk_is_said_once_and_costs_nothing_else() -> None:

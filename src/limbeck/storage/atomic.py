@@ -177,7 +177,7 @@ def publish(temporary: Path, path: Path, *, existing: Existing = "refuse") -> No
     if existing == "replace" and os.path.lexists(path):
         set_aside(path)
     try:
-        temporary.rename(path)
+        temporary.replace(path)
     except OSError as error:
         if existing != "keep" or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
@@ -194,7 +194,7 @@ def _flush_below(folder: Path) -> None:
 
 def set_aside(path: Path) -> Path:
     """Give a file or folder a temporary name, so that nobody ever sees it half deleted. Raises OSError."""
-    return path.rename(_temporary_path(path.parent))
+    return path.replace(_temporary_path(path.parent))
 
 
 def discard(path: Path) -> None:
