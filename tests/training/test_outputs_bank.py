@@ -771,7 +771,7 @@ def test_a_full_disk_is_said_once_and_costs_nothing_else() -> None:
     assert bank_of().count_stored(EPOCHS) == EPOCHS
 
 
-@pytest.mark.parametrize("call", ["fsync", "rename"])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_an_error_of_the_system_on_the_way_leaves_nothing(call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     real = getattr(os, call)
