@@ -115,8 +115,8 @@ def _runs_what_it_reads() -> None:
 
 SABOTAGES: tuple[tuple[str, Callable[[], None], int], ...] = (
     ("kills", _forgets_momenta, 1),
-    ("system-calls", _flushes_again, 270),
-    ("system-calls", _writes_in_place, 270),
+    ("system-calls", _flushes_again, 414),
+    ("system-calls", _writes_in_place, 414),
     ("power-cuts", _flushes_nothing, 20),
     ("full-disks", _explains_no_errors, 4),
     ("damage", _checks_no_sums, 50),
