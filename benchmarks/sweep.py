@@ -120,12 +120,12 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
 
     from limbeck.losses import cross_entropy, soft_targets
     from limbeck.training.learner import Learner, Training
-    from limbeck.training.objective import Objective, Term
+    from limbeck.training.objective import Objective, WeightedLoss
     from limbeck.training.optimizers import adam
 
     terms = [
-        Term("soft_targets", soft_targets, weight, {"temperature": temperature}),
-        Term("cross_entropy", cross_entropy, 1 - weight),
+        WeightedLoss("soft_targets", soft_targets, weight, {"temperature": temperature}),
+        WeightedLoss("cross_entropy", cross_entropy, 1 - weight),
     ]
     training = Training(
         lambda parameters: adam(parameters, lr=1e-3, weight_decay=1e-4), epochs=1, teachers=("teacher",)

@@ -9,7 +9,7 @@ import pytest
 
 from limbeck.experiment import heap
 
-ALONE = """
+SINGLE_PROCESS = """
 import os
 from limbeck.experiment.heap import give_back
 
@@ -32,7 +32,7 @@ print(before - kept, kept - own_megabytes())
 @pytest.mark.skipif(heap._trim() is None, reason="no glibc")
 def test_pages_below_a_small_block_are_given_back() -> None:
     """In a process of its own: what a heap gives back by itself depends on all that was in it."""
-    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", SINGLE_PROCESS], capture_output=True, text=True, check=True)
     by_itself, asked = map(float, done.stdout.split())
     assert by_itself < 10, "else this test says nothing"
     assert asked > 35

@@ -17,11 +17,10 @@ from limbeck.recipes.recipe import Arm, CustomFunctions, Data, LossTerm, NameWit
 from limbeck.recipes.views import Views
 from limbeck.seeding import seed_everything
 from limbeck.training import optimizers, schedules
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.training.learner import Learner, Training
-from limbeck.training.model_errors import does_not_take, naming_build
+from limbeck.training.model_errors import explain_build_errors, explain_out_of_memory, wrong_image_size
 from limbeck.training.objective import Objective
-from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.precision import compute_dtype
 from limbeck.training.teacher import Teacher, as_outputs
 from limbeck.types import Normalisation, Shapes
@@ -31,7 +30,7 @@ from limbeck.weights.load import load_weights
 
 from .data import Images
 from .data_description import describe_data
-from .loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
+from .loss_states import make_losses, make_states, output_shapes, teacher_output_shapes
 
 IMAGES_TO_INITIALISE = 2048
 
@@ -79,7 +78,7 @@ def make_learner(
     losses: CustomFunctions,
     models: CustomFunctions,
     load_teacher: Callable[[str], Teacher] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Learner:
     """A learner ready for its first step.
 
@@ -89,7 +88,7 @@ def make_learner(
     """
     form = input_format(arm, images)
     seed_everything("weights", seed)
-    with naming_build(arm_name, arm.model.name):
+    with explain_build_errors(arm_name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models)
     if arm.weights:
         load_weights(model, arm.weights, new_head=True)
@@ -147,7 +146,7 @@ def make_objective(
     seed: int,
 ) -> Objective:
     """The weighted sum that an arm minimises, with the states of its losses (`loss_states.make_states`)."""
-    terms = make_terms(losses_of_arm, losses)
+    terms = make_losses(losses_of_arm, losses)
     states = make_states(terms, student_shapes, teacher_shapes, seed)
     return Objective(terms, teacher_weights=teacher_weights, states=states)
 
@@ -164,7 +163,7 @@ def load_ready_teacher(name: str, arm: Arm, images: Images, models: CustomFuncti
     """
     path = Path(str(arm.weights))
     count = len(arm.classes) if arm.classes else len(images.class_names)
-    with naming_build(name, arm.model.name):
+    with explain_build_errors(name, arm.model.name):
         model = build_model(arm.model, count, models, pretrained=False)
     load_weights(model, path)
     if arm.outputs == "probabilities":
@@ -254,12 +253,12 @@ def check_forward(
 ) -> None:
     """`check_answer` of a model in eval mode and prepared pixels `[1, C, H, W]`, on the model's device (meta too)."""
     try:
-        with torch.no_grad(), naming_memory(name, pixels.shape[0]):
+        with torch.no_grad(), explain_out_of_memory(name, pixels.shape[0]):
             answer = model(pixels)
     except LimbeckError:
         raise
     except Exception as error:
-        raise does_not_take(name, model, pixels.shape[1:], error, model_name) from error
+        raise wrong_image_size(name, model, pixels.shape[1:], error, model_name) from error
     check_logits(name, answer, len(class_names), class_names)
 
 

@@ -13,8 +13,8 @@ from limbeck.building.assemble import make_learner, view_planner
 from limbeck.recipes.recipe import Arm
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import CohortDirectory
-from limbeck.training.distributed import unsynchronised
-from limbeck.training.loop import Answers
+from limbeck.training.distributed import count_unsynchronised_batch_norms
+from limbeck.training.loop import TeacherLike
 from limbeck.training.teacher import Teacher
 from limbeck.views.plan import ViewPlanner
 
@@ -73,10 +73,10 @@ def run_cohort(
     planner = view_planner(images, cohort.views, cohort.view_seed)
     for line in batches_larger_than_data([cohort.views], len(images.train)):
         watcher.say(line)
-    if not context.processes.alone and any(unsynchronised(learner.model) for learner in learners):
+    if not context.processes.is_single and any(count_unsynchronised_batch_norms(learner.model) for learner in learners):
         watcher.say(
-            f"batch statistics: each of {context.processes.count} processes takes those of its own part of a batch; "
-            "BatchNorm is synchronised on CUDA alone"
+            f"batch statistics: each of {context.processes.world_size} processes takes those of its own part of a "
+            "batch; BatchNorm is synchronised on CUDA alone"
         )
     checkpoint_policy = CheckpointPolicy(
         files, identity, _computed_with(context, plans),
@@ -106,7 +106,7 @@ def run_cohort(
     measured = []
     for plan, learner in zip(plans, learners, strict=True):
         stop.check()
-        if context.processes.first:
+        if context.processes.is_first:
             measured.append(measure_learner(context, plan, learner, references, watcher) | took)
     measuring = [clock, clock + time.monotonic() - began]
     return {"arms": [*measured, *lost], "spans": [*spans, measuring]}
@@ -145,7 +145,7 @@ def _weights(context: RunContext, arm: str) -> dict[str, str]:
 
 def _computed_with(context: RunContext, plans: Sequence[LearnerPlan]) -> dict[str, Any]:
     own = {"random_numbers": "by seed and name"} if any(plan.role == "teacher" for plan in plans) else {}
-    return computed_with(context.device, context.processes.count) | own
+    return computed_with(context.device, context.processes.world_size) | own
 
 
 @contextlib.contextmanager
@@ -156,7 +156,7 @@ def _answering(
     names: Sequence[str],
     planner: ViewPlanner,
     say: Say,
-) -> Iterator[tuple[Mapping[str, Answers], bool]]:
+) -> Iterator[tuple[Mapping[str, TeacherLike], bool]]:
     """A cohort's teachers as the loop asks them, and whether banks will answer in all of them's place."""
     if context.recipe.outputs_bank is None or not names:
         yield {name: load(name) for name in names}, False

@@ -81,7 +81,7 @@ def _work_on(
 ) -> dict[str, Any] | None:
     """The cohort's results, taught now or before; None while another process is at it."""
     files = context.directory.cohort(cohort.key)
-    if not context.processes.alone:
+    if not context.processes.is_single:
         return _work_on_together(context, cohort, files, make_watcher, stop)
     if (before := files.finished()) is not None:
         return before
@@ -109,13 +109,13 @@ def _work_on_together(
 ) -> dict[str, Any]:
     """`_work_on` for processes that teach together: the first one writes, and its word counts for all."""
     processes = context.processes
-    (finished,) = processes.first_says([processes.first and files.finished() is not None])
+    (finished,) = processes.broadcast_from_first([processes.is_first and files.finished() is not None])
     if not finished:
-        with files.claimed() if processes.first else contextlib.nullcontext():
+        with files.claimed() if processes.is_first else contextlib.nullcontext():
             found = run_cohort(context, cohort, files, _watcher(cohort, make_watcher), stop)
-            if processes.first:
+            if processes.is_first:
                 files.finish(found)
-        processes.wait()
+        processes.barrier()
     return files.finished() or {}
 
 

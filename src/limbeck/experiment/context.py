@@ -9,7 +9,7 @@ import torch
 from limbeck.building.data import Images
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.storage.run_directory import RunDirectory
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.types import Split
 
 
@@ -27,5 +27,5 @@ class RunContext:
     directory: RunDirectory
     losses: CustomFunctions
     models: CustomFunctions
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     earlier: tuple[Recipe, ...] = ()

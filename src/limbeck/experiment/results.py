@@ -15,8 +15,7 @@ from limbeck.evaluation.correctness import packed
 from limbeck.evaluation.efficiency import measure
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.training.learner import Learner
-from limbeck.training.model_errors import naming_model
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_model_errors, explain_out_of_memory
 from limbeck.training.predictor import predictor
 
 from .context import RunContext
@@ -70,7 +69,7 @@ def _measured(
         channels, height, width = images.shape
         shape = (channels, form.resolution or height, form.resolution or width)
         batch = recipe.evaluation.latency_batch
-        with naming_memory(arm_name, batch), naming_model(arm_name, (batch, *shape), "timing"):
+        with explain_out_of_memory(arm_name, batch), explain_model_errors(arm_name, (batch, *shape), "timing"):
             found["efficiency"] = measure(model, shape, batch_size=batch).to_dict()
     return found
 

@@ -108,28 +108,28 @@ def run(
     with (
         process_group(recipe.device) as (processes, device),
         GracefulShutdown(processes) as stop,
-        directory.locked() if processes.first else contextlib.nullcontext(),
+        directory.locked() if processes.is_first else contextlib.nullcontext(),
     ):
-        if processes.first:
+        if processes.is_first:
             if fresh:
                 directory.empty()
             _claim(directory, recipe, make_watcher, extend=extend)
             must_be_as_begun(directory.root, losses, models, trained=directory.has_trained())
-        (finished,) = processes.first_says([processes.first and directory.result.exists()])
+        (finished,) = processes.broadcast_from_first([processes.is_first and directory.result.exists()])
         if not finished:
             if recipe.threads:
                 torch.set_num_threads(recipe.threads)
             context = _bench(recipe, directory, device, processes, losses, models)
             stop.check()
-            if processes.first:
+            if processes.is_first:
                 check_before_training(recipe, context.images, models, losses=losses)
                 if not directory.has_trained():
                     check_ready_arms(recipe, context.images, device, models, say_of_files(recipe, make_watcher))
-            processes.wait()
+            processes.barrier()
             context = dataclasses.replace(context, earlier=earlier_recipes(directory))
             plan = plan_of(directory, recipe)
-            done = train_cohorts(context, plan, make_watcher if processes.first else None, stop)
-            if processes.first:
+            done = train_cohorts(context, plan, make_watcher if processes.is_first else None, stop)
+            if processes.is_first:
                 result = results(context, plan, done)
                 if added := extensions(directory):
                     result["extended"] = added
@@ -138,7 +138,7 @@ def run(
                 result["command"] = command or python_call("run", given, overrides, call)
                 write_report(directory.root, result, curves(context, plan))
                 write_json(directory.result, result)
-            processes.wait()
+            processes.barrier()
         return Run(directory.root, read_json(directory.result), report, was_finished=bool(finished))
 
 
@@ -163,22 +163,22 @@ def _bench(
     models: CustomFunctions,
 ) -> RunContext:
     """What all cohorts share. With several processes: after seeing that they can teach together."""
-    if not processes.alone:
+    if not processes.is_single:
         if recipe.outputs_bank is not None:
             raise LimbeckError("outputs_bank: is written and read by one process; leave it out under torchrun")
         if not directory.recipe.exists():
             raise LimbeckError(f"{directory.root}: is not seen by process {processes.rank}; all need a common --folder")
         must_match_main_process(processes, "the recipe", json.dumps(recipe.to_dict()))
-    if not processes.first:
-        processes.wait()  # the first decodes and stores; the others find it in the cache
+    if not processes.is_first:
+        processes.barrier()  # the first decodes and stores; the others find it in the cache
     images = load_images(recipe.data)
-    if processes.first:
-        processes.wait()
+    if processes.is_first:
+        processes.barrier()
     must_match_main_process(processes, "data", images.fingerprint)
     for arm in recipe.arms().values():
         size = min((arm.views or recipe.views).batch_size, len(images.train))
-        if size < processes.count:
-            raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.count} processes")
+        if size < processes.world_size:
+            raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.world_size} processes")
     train = images.train.to(device)
     return RunContext(recipe, images, train, device, directory, losses, models, processes)
 
@@ -207,8 +207,8 @@ def results(context: RunContext, plan: Plan, done: Mapping[str, Mapping[str, Any
     ready = [measure_pretrained(context, name) for name in plan.ready]
     return {
         "recipe": context.recipe.to_dict(),
-        "environment": environment(context.device, context.processes.count),
-        **times(of_cohorts, processes=context.processes.count),
+        "environment": environment(context.device, context.processes.world_size),
+        **times(of_cohorts, processes=context.processes.world_size),
         "class_names": list(context.images.class_names),
         "images": {s: len(getattr(context.images, s)) for s in ("train", "validation", "test")},
         "data_notes": list(context.images.notes),

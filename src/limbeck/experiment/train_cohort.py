@@ -15,7 +15,7 @@ from limbeck.evaluation.evaluate import evaluate
 from limbeck.storage import checkpoint
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.learner import Learner
-from limbeck.training.loop import Answers, EpochEnded, Position, train
+from limbeck.training.loop import EpochEnded, Position, TeacherLike, train
 from limbeck.training.predictor import predictor
 from limbeck.training.snapshot import pack, unpack
 from limbeck.types import Split
@@ -75,7 +75,7 @@ class CheckpointPolicy:
 
 def train_cohort(
     learners: Sequence[Learner],
-    teachers: Mapping[str, Answers],
+    teachers: Mapping[str, TeacherLike],
     images: Images,
     planner: ViewPlanner,
     *,
@@ -109,7 +109,7 @@ def train_cohort(
 
     def save() -> None:
         nonlocal saved, kept
-        if checkpoint_policy and position != kept and processes.first:
+        if checkpoint_policy and position != kept and processes.is_first:
             checkpoint_policy.directory.must_still_be_ours()
             kept = position
             _save(learners, checkpoint_policy, position, steps, spans())
@@ -133,7 +133,7 @@ def train_cohort(
                 if learner.name in event.rows:
                     row = _validate(learner, event.rows[learner.name], images, evaluation_batch)
                     row["seconds"] = round(time.monotonic() - epoch_began, 3)
-                    if checkpoint_policy and processes.first:
+                    if checkpoint_policy and processes.is_first:
                         checkpoint_policy.directory.metrics(learner.name).append(row)
                     rows[learner.name] = row
             if prune:
@@ -146,22 +146,24 @@ def train_cohort(
         tell(watcher.step, position.epoch + position.step / steps, longest)
         if checkpoint_policy and time.monotonic() - saved >= checkpoint_policy.seconds:
             save()
-        if stop and (processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0):
+        if stop and (processes.is_single or position.step % STEPS_BETWEEN_QUESTIONS == 0):
             stop.check(save)
     save()
     return spans()
 
 
 def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:
-    predict = predictor(learner.answering, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name)
+    predict = predictor(
+        learner.evaluated_model, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name
+    )
     if learner.ended:
         return {"epoch": learner.failure.epoch if learner.failure else learner.epochs_done, **row}
     measured = [0.0, 0.0]
-    if learner.processes.first:
+    if learner.processes.is_first:
         found = evaluate(predict, images.validation, num_classes=len(images.class_names), batch_size=batch)
         measured = [found.loss, found.top1]
-    loss, accuracy = learner.processes.first_says(measured)
-    learner.judge(loss, accuracy)
+    loss, accuracy = learner.processes.broadcast_from_first(measured)
+    learner.record_validation(loss, accuracy)
     return {"epoch": learner.epochs_done, **row, "validation_loss": loss, "validation_accuracy": accuracy}
 
 
@@ -196,7 +198,7 @@ def _resume(
     found = checkpoint.newest(checkpoint_policy.directory.checkpoints)
     if found is None:
         for learner in learners:
-            if learner.processes.first:
+            if learner.processes.is_first:
                 checkpoint_policy.directory.metrics(learner.name).cut(0)
         return Position(), []
     for complaint in found.passed_over:
@@ -217,7 +219,7 @@ def _resume(
                 f"{found.path}: does not fit {learner.name} ({one_line(error)}); --fresh starts anew, --name NAME "
                 "(from Python: another save_to) keeps both"
             ) from error
-        if learner.processes.first:
+        if learner.processes.is_first:
             checkpoint_policy.directory.metrics(learner.name).cut(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     behind = min((one.epochs_done for one in learners if one.ended is None), default=position.epoch)

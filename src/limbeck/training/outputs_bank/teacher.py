@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.training.teacher import Pixels, Teacher
+from limbeck.training.teacher import PreparePixels, Teacher
 from limbeck.types import Outputs
 from limbeck.views.plan import ViewPlanner
 
@@ -36,7 +36,7 @@ class BankedTeacher:
         self._writer: EpochWriter | None = None
         self._storing = True
 
-    def answer(self, pixels: Pixels, *, epoch: int, step: int) -> Outputs:
+    def outputs(self, pixels: PreparePixels, *, epoch: int, step: int) -> Outputs:
         """Float32 logits `[B, K]` that float16 holds. While an epoch is stored, each step waits for the device.
 
         Raises LimbeckError naming the teacher where logits are not finite, or too large for float16.
