@@ -17,7 +17,7 @@ LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(BACKEND) -c constraints.txt
 
-.PHONY: quickstart test test-middle test-slow faults chaos check format bench wheel lock clean help
+.PHONY: quickstart test test-middle test-slow faults chaos check docs format bench wheel lock clean help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,7 +25,7 @@ help:
 quickstart: $(VENV)/.run ## set up, train and distil on the digits, print where the report is
 	$(BIN)/limbeck run quickstart
 
-test: $(VENV)/.test ## the fast tests (8 to 9 minutes on 2 quiet cores)
+test: $(VENV)/.test ## the fast tests (under 8 minutes on 2 quiet cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-middle: $(VENV)/.test ## kills, clusters, benchmarks, whole runs: over 10 seconds each (CI too)
@@ -46,6 +46,9 @@ check: $(VENV)/.check ## formatting, lint, types, import rules
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.docs ## build the documentation site: docs/_build/html/index.html
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --nitpicky --quiet -b html docs docs/_build/html
+
 format: $(VENV)/.check ## rewrite the formatting
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -59,7 +62,7 @@ wheel: $(VENV)/.uv ## build dist/limbeck-VERSION-py3-none-any.whl
 	$(BIN)/uv build --quiet --wheel --out-dir dist
 	@ls dist/*.whl
 
-lock: $(VENV)/.check ## write the versions that are installed to constraints.txt
+lock: $(VENV)/.check $(VENV)/.docs ## write the versions that are installed to constraints.txt
 	@echo '# Exact versions that the Makefile installs; the ranges are in pyproject.toml. `make lock` renews this file.' > constraints.txt
 	$(BIN)/uv pip freeze --python $(BIN)/python | grep -v '^-e' | sed 's/+cpu//' >> constraints.txt
 
@@ -85,4 +88,9 @@ $(VENV)/.test: $(VENV)/.run
 $(VENV)/.check: $(VENV)/.test
 	@echo "setting up: what checks need"
 	$(INSTALL) -e '.[check]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.run
+	@echo "setting up: what the documentation needs"
+	$(INSTALL) -e '.[docs]'
 	touch $@

@@ -63,7 +63,7 @@ def compare(options: argparse.Namespace) -> None:
     import torch
 
     from limbeck.models import lightweight_cnn, strided_resnet
-    from limbeck.teaching.precision import compute_dtype
+    from limbeck.training.precision import compute_dtype
     from step_floor import FloorSteps, prepared
     from step_limbeck import LimbeckSteps
     from step_plain_loop import PlainImages, PlainSteps
@@ -107,7 +107,7 @@ def load(images: str) -> tuple[Dataset, Split]:
     """The training images, 32 pixels a side."""
     import torch
 
-    from limbeck.data import digits, parquet
+    from limbeck.data.sources import digits, parquet
     from limbeck.types import Split
 
     dataset = digits.build() if images == "digits" else parquet.build(images)
@@ -140,7 +140,7 @@ def processor() -> str:
     """The processor's name, and whether bfloat16 is in its hardware."""
     import torch
 
-    from limbeck.teaching.precision import has_fast_bfloat16
+    from limbeck.training.precision import has_fast_bfloat16
 
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")

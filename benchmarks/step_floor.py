@@ -59,23 +59,23 @@ class FloorSteps:
             self.taken += 1
             start = time.perf_counter()
             with torch.inference_mode():
-                answer = self.teacher(pixels).logits.float()
-            answer = answer.clone()  # an ordinary tensor, which a backward pass may keep
+                outputs = self.teacher(pixels).logits.float()
+            outputs = outputs.clone()  # an ordinary tensor, which a backward pass may keep
             middle = time.perf_counter()
-            self._teach(pixels, labels, answer)
+            self._train_step(pixels, labels, outputs)
             end = time.perf_counter()
             spent["teacher"] += middle - start
             spent["student"] += end - middle
         return spent
 
-    def _teach(self, pixels: Tensor, labels: Tensor, answer: Tensor) -> None:
+    def _train_step(self, pixels: Tensor, labels: Tensor, outputs: Tensor) -> None:
         half = self.dtype != torch.float32
         with torch.autocast("cpu", dtype=self.dtype) if half else contextlib.nullcontext():
             logits = self.student(pixels).logits
         logits = logits.float()
         soft = functional.kl_div(
             functional.log_softmax(logits / TEMPERATURE, dim=1),
-            functional.softmax(answer / TEMPERATURE, dim=1),
+            functional.softmax(outputs / TEMPERATURE, dim=1),
             reduction="batchmean",
         )
         loss = LABELS_WEIGHT * functional.cross_entropy(logits, labels) + TEACHER_WEIGHT * TEMPERATURE**2 * soft

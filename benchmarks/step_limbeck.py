@@ -1,4 +1,4 @@
-"""Limbeck's own distillation step: `teach()` as a run drives it, and the parts it consists of."""
+"""Limbeck's own distillation step: `train()` as a run calls it, and the parts it consists of."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import nn
 
 from limbeck.losses import cross_entropy, soft_targets
 from limbeck.models.folding import fold_batch_norms
-from limbeck.teaching.learner import Learner, Training
-from limbeck.teaching.loop import Stepped, teach
-from limbeck.teaching.objective import Objective, Term
-from limbeck.teaching.optimizers import adam
-from limbeck.teaching.schedules import step as step_schedule
-from limbeck.teaching.teacher import Teacher
+from limbeck.recipes.optimization import Adam, Step
+from limbeck.recipes.views import Crop, Views
+from limbeck.training.learner import Learner, Training
+from limbeck.training.loop import Stepped, train
+from limbeck.training.objective import Objective, Term
+from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
-from limbeck.views.ahead import epoch_of_views
 from limbeck.views.apply import View
-from limbeck.views.plan import ViewPlanner, ViewRecipe
-from limbeck.views.prepare import InputFormat, prepare
+from limbeck.views.epoch import epoch_of_views
+from limbeck.views.plan import ViewPlanner
+from limbeck.views.preprocess import InputFormat, prepare
 
 EPOCHS = 10**6
 SIDE = 32
@@ -48,10 +48,10 @@ class LimbeckSteps:
         normalisation: Normalisation,
         batch_size: int,
         dtype: torch.dtype,
-        views: ViewRecipe | None = None,
+        views: Views | None = None,
     ) -> None:
         device = torch.device("cpu")
-        views = views or ViewRecipe(batch_size, padding=4, flip=True)
+        views = views or Views(batch_size=batch_size, crop=Crop(padding=4), flip=True)
         self.split, self.form = split, InputFormat(normalisation)
         self.teacher = Teacher("teacher", teacher, self.form, device=device, dtype=dtype, fold=fold_batch_norms)
         self.learner = Learner(
@@ -65,9 +65,9 @@ class LimbeckSteps:
                 teacher_weights=[1.0],
             ),
             Training(
-                lambda parameters: adam(parameters, lr=1e-3, weight_decay=1e-4),
+                Adam(lr=1e-3, weight_decay=1e-4),
                 epochs=EPOCHS,
-                schedule=step_schedule(every_epochs=5, factor=0.5),
+                schedule=Step(every_epochs=5, factor=0.5),
                 teachers=("teacher",),
             ),
             form=self.form,
@@ -75,7 +75,7 @@ class LimbeckSteps:
             dtype=dtype,
         )
         self.planner = ViewPlanner("benchmark", len(split), views, 0, (SIDE, SIDE), normalisation)
-        self.events = teach([self.learner], {"teacher": self.teacher}, split, self.planner)
+        self.events = train([self.learner], {"teacher": self.teacher}, split, self.planner)
         self.views = endless_views(split, self.planner)
 
     def run(self, steps: int) -> float:
@@ -99,11 +99,11 @@ class LimbeckSteps:
         for _ in range(steps):
             at, view = timed("view", lambda: next(self.views))
             pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
-            answer = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
+            outputs = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
             timed(
                 "student",
-                lambda pixels=pixels, view=view, answer=answer, at=at: learner.step(
-                    pixels, view.targets, [answer], epoch=0, step=at, steps=planner.steps_per_epoch
+                lambda pixels=pixels, view=view, outputs=outputs, at=at: learner.step(
+                    pixels, view.targets, [outputs], epoch=0, step=at, steps=planner.steps_per_epoch
                 ),
             )
         return spent

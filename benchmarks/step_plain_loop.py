@@ -75,11 +75,11 @@ class PlainSteps:
 
     def _step(self, pixels: Tensor, labels: Tensor) -> None:
         with torch.no_grad():
-            answer = self.teacher(pixels).logits
+            teacher_logits = self.teacher(pixels).logits
         logits = self.student(pixels).logits
         soft = functional.kl_div(
             functional.log_softmax(logits / TEMPERATURE, dim=1),
-            functional.softmax(answer / TEMPERATURE, dim=1),
+            functional.softmax(teacher_logits / TEMPERATURE, dim=1),
             reduction="batchmean",
         )
         loss = TEACHER_WEIGHT * TEMPERATURE * TEMPERATURE * soft

@@ -1,11 +1,11 @@
-"""A sweep of twelve settings: one cohort against twelve runs, and against replaying the teacher's stored answers.
+"""A sweep of twelve trials: one cohort against twelve runs, and against replaying the teacher's stored outputs.
 
     python benchmarks/sweep.py [--images FOLDER|digits] [--threads N] [--steps N] [--repeats N]
 
-Twelve settings of (temperature, weight) for one pair whose teacher is expensive (speed_cnn, 1.97M parameters, beside a
+Twelve trials of (temperature, weight) for one pair whose teacher is expensive (speed_cnn, 1.97M parameters, beside a
 CNN of 107K; the ratio of their forward passes is printed), batch 128, crop and flip, Adam, all with the same views. An
-epoch of `steps` steps is taught in turn: twelve times with one student each, once with all twelve, once with all
-twelve and the teacher's answers read from an outputs bank, and as bare arithmetic (one teacher's pass and twelve
+epoch of `steps` steps is trained in turn: twelve times with one student each, once with all twelve, once with all
+twelve and the teacher outputs read from an outputs bank, and as bare arithmetic (one teacher's pass and twelve
 students' steps on tensors that already lie there). A ratio is the median of the ratios within each turn.
 """
 
@@ -43,11 +43,12 @@ def compare(options: argparse.Namespace, cache: str) -> None:
 
     from limbeck.models import lightweight_cnn, speed_cnn
     from limbeck.models.folding import fold_batch_norms
-    from limbeck.teaching.precision import compute_dtype
-    from limbeck.teaching.teacher import Teacher
+    from limbeck.recipes.views import Crop, Views
+    from limbeck.training.precision import compute_dtype
+    from limbeck.training.teacher import Teacher
     from limbeck.types import Split
-    from limbeck.views.plan import ViewPlanner, ViewRecipe
-    from limbeck.views.prepare import InputFormat
+    from limbeck.views.plan import ViewPlanner
+    from limbeck.views.preprocess import InputFormat
     from step_floor import FloorSteps, prepared
 
     dataset, whole = load(options.images)
@@ -56,7 +57,9 @@ def compare(options: argparse.Namespace, cache: str) -> None:
     dtype, device = compute_dtype(options.precision, torch.device("cpu")), torch.device("cpu")
     size = min(options.batch_size, len(whole))
     split = Split(whole.images[: size * options.steps], whole.labels[: size * options.steps])
-    planner = ViewPlanner("benchmark", len(split), ViewRecipe(size, padding=4, flip=True), 0, (32, 32), norm)
+    planner = ViewPlanner(
+        "benchmark", len(split), Views(batch_size=size, crop=Crop(padding=4), flip=True), 0, (32, 32), norm
+    )
     torch.manual_seed(0)
     form, model = InputFormat(norm), speed_cnn.build(classes)
     teacher = Teacher("teacher", model, form, device=device, dtype=dtype, fold=fold_batch_norms)
@@ -65,35 +68,35 @@ def compare(options: argparse.Namespace, cache: str) -> None:
         torch.manual_seed(1)
         return lightweight_cnn.build(classes)
 
-    def learners(settings: list[tuple[float, float]]) -> list[Any]:
-        return [_learner(student(), t, w, form, dtype) for t, w in settings]
+    def learners(trials: list[tuple[float, float]]) -> list[Any]:
+        return [_learner(student(), t, w, form, dtype) for t, w in trials]
 
-    settings = [(t, w) for t in TEMPERATURES for w in WEIGHTS]
+    trials = [(t, w) for t in TEMPERATURES for w in WEIGHTS]
     print(header(options, dataset, whole, dtype), flush=True)
     passes = _passes(teacher, student(), split, form, dtype)
     print(f"an epoch of {planner.steps_per_epoch} steps; forward passes: {passes}", flush=True)
     batches = prepared(split.images, split.labels, norm.mean, norm.sd, size=size, dtype=dtype)
-    floors = [FloorSteps(batches, model, student(), dtype=dtype) for _ in settings]
+    floors = [FloorSteps(batches, model, student(), dtype=dtype) for _ in trials]
 
     def floor() -> None:
         for step in range(planner.steps_per_epoch):
             pixels, labels = batches[step % len(batches)]
             with torch.inference_mode():
-                answer = floors[0].teacher(pixels).logits.float()
-            answer = answer.clone()
+                outputs = floors[0].teacher(pixels).logits.float()
+            outputs = outputs.clone()
             for one in floors:
-                one._teach(pixels, labels, answer)
+                one._train_step(pixels, labels, outputs)
 
     def separate() -> None:
-        for setting in settings:
-            _teach(learners([setting]), {"teacher": teacher}, split, planner)
+        for trial in trials:
+            _train_epoch(learners([trial]), {"teacher": teacher}, split, planner)
 
     def replayed() -> None:
-        _teach(learners(settings), {"teacher": _banked(teacher, planner, split, classes)}, split, planner)
+        _train_epoch(learners(trials), {"teacher": _banked(teacher, planner, split, classes)}, split, planner)
 
     ways: dict[str, Callable[[], None]] = {
         "twelve runs": separate,
-        "one cohort": lambda: _teach(learners(settings), {"teacher": teacher}, split, planner),
+        "one cohort": lambda: _train_epoch(learners(trials), {"teacher": teacher}, split, planner),
         "from the bank": replayed,
         "floor": floor,
     }
@@ -116,27 +119,25 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
     import torch
 
     from limbeck.losses import cross_entropy, soft_targets
-    from limbeck.teaching.learner import Learner, Training
-    from limbeck.teaching.objective import Objective, Term
-    from limbeck.teaching.optimizers import adam
+    from limbeck.recipes.optimization import Adam
+    from limbeck.training.learner import Learner, Training
+    from limbeck.training.objective import Objective, Term
 
     terms = [
         Term("soft_targets", soft_targets, weight, {"temperature": temperature}),
         Term("cross_entropy", cross_entropy, 1 - weight),
     ]
-    training = Training(
-        lambda parameters: adam(parameters, lr=1e-3, weight_decay=1e-4), epochs=1, teachers=("teacher",)
-    )
+    training = Training(Adam(lr=1e-3, weight_decay=1e-4), epochs=1, teachers=("teacher",))
     objective = Objective(terms, teacher_weights=[1.0])
     return Learner(
         f"{temperature} {weight}", student, objective, training, form=form, device=torch.device("cpu"), dtype=dtype
     )
 
 
-def _teach(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner: Any) -> None:
-    from limbeck.teaching.loop import EpochEnded, teach
+def _train_epoch(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner: Any) -> None:
+    from limbeck.training.loop import EpochEnded, train
 
-    for event in teach(learners, teachers, split, planner):
+    for event in train(learners, teachers, split, planner):
         if isinstance(event, EpochEnded):
             break
     for teacher in teachers.values():
@@ -145,9 +146,9 @@ def _teach(learners: list[Any], teachers: Mapping[str, Any], split: Any, planner
 
 
 def _banked(teacher: Any, planner: Any, split: Any, classes: int) -> Any:
-    from limbeck.teaching.banked_teacher import BankedTeacher
-    from limbeck.teaching.made_of import made_of, shape
-    from limbeck.teaching.outputs_bank import OutputsBank
+    from limbeck.training.outputs_bank.bank import OutputsBank
+    from limbeck.training.outputs_bank.key import made_of, shape
+    from limbeck.training.outputs_bank.teacher import BankedTeacher
 
     key = made_of(teacher, {"model": {"name": "speed_cnn"}}, planner, split, classes)
     bank = OutputsBank(key, shape(planner, classes))
@@ -159,8 +160,8 @@ def _passes(teacher: Any, student: torch.nn.Module, split: Any, form: Any, dtype
     import torch
 
     from limbeck.models.folding import fold_batch_norms
-    from limbeck.teaching.teacher import Teacher
-    from limbeck.views.prepare import prepare
+    from limbeck.training.teacher import Teacher
+    from limbeck.views.preprocess import prepare
 
     other = Teacher("student", student, form, device=torch.device("cpu"), dtype=dtype, fold=fold_batch_norms)
     pixels = prepare(split.images[:128], form, dtype)

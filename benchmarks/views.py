@@ -35,11 +35,9 @@ def compare(options: argparse.Namespace) -> None:
     import torch
 
     from limbeck.models import lightweight_cnn, resnet, strided_resnet, wide_resnet
-    from limbeck.teaching.precision import compute_dtype
-    from limbeck.views.erasing import Erasing
-    from limbeck.views.mixing import Mixing
-    from limbeck.views.plan import ViewPlanner, ViewRecipe
-    from limbeck.views.policies import AutoAugment
+    from limbeck.recipes.views import AutoAugment, Crop, Erasing, Mixing, Views
+    from limbeck.training.precision import compute_dtype
+    from limbeck.views.plan import ViewPlanner
     from step_limbeck import SIDE, LimbeckSteps, endless_views
     from views_per_image import PerImage
 
@@ -47,12 +45,12 @@ def compare(options: argparse.Namespace) -> None:
     classes, normalisation = len(dataset.class_names), dataset.normalisation
     dtype = compute_dtype(options.precision, torch.device("cpu"))
     size = min(options.batch_size, len(split))
-    everything = ViewRecipe(
-        size,
-        padding=4,
+    everything = Views(
+        batch_size=size,
+        crop=Crop(padding=4),
         flip=True,
-        policy=AutoAugment("cifar10"),
-        erasing=Erasing(0.25, (0.02, 0.2)),
+        policy=AutoAugment(table="cifar10"),
+        erasing=Erasing(probability=0.25, area=(0.02, 0.2)),
         mixing=Mixing(mixup=0.8, cutmix=1.0),
     )
     print(header(options, dataset, split, dtype), flush=True)

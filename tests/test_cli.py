@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from PIL import Image
 
 from limbeck.cli import app, commands
+from limbeck.recipes.load import load_recipe
 
 QUICK = ["seeds=[0]", "teachers.resnet.epochs=1", "students.defaults.epochs=1", "evaluation.latency_batch=0"]
 
@@ -83,7 +86,6 @@ def test_predict_names_the_likeliest(home: Path) -> None:
     assert sum(shares) <= 100.1
 
 
-@pytest.mark.middle
 def test_evaluate_agrees_with_the_run(home: Path) -> None:
     import json
 
@@ -116,13 +118,35 @@ def test_lists(home: Path, room: str) -> None:
     assert expected[room] in done.stdout
 
 
-@pytest.mark.parametrize("command", [command for command in commands() if command != "doctor"])
+@pytest.mark.parametrize("command", commands())
 def test_every_help_gives_examples(command: str) -> None:
     from typer.testing import CliRunner
 
     done = CliRunner().invoke(app, [command, "--help"], prog_name="limbeck", env={"COLUMNS": "100"})
     assert done.exit_code == 0
     assert f"Example: limbeck {command}" in done.output
+
+
+def examples() -> list[list[str]]:
+    """The words of every example in the help of every command."""
+    found = [line for command in app.registered_commands for line in (command.epilog or "").splitlines()]
+    return [shlex.split(line.removeprefix("Example: limbeck ")) for line in found if line.startswith("Example")]
+
+
+def test_every_command_has_an_example() -> None:
+    assert {words[0] for words in examples()} == set(commands())
+
+
+@pytest.mark.parametrize("words", examples(), ids=" ".join)
+def test_every_example_is_a_valid_command_line(words: list[str]) -> None:
+    if ">" in words:
+        words = words[: words.index(">")]  # the shell's part
+    group = typer.main.get_command(app)
+    command = group.commands[words[0]]  # pyright: ignore[reportAttributeAccessIssue]
+    context = command.make_context(words[0], words[1:])
+    assert context.args == []
+    if words[0] in ("run", "sweep", "views") and words[1] != "my.yaml":
+        load_recipe(words[1], context.params["overrides"] or ())
 
 
 def test_doctor(home: Path) -> None:
@@ -137,7 +161,7 @@ def test_new_copies_and_never_overwrites(home: Path) -> None:
     text = (home / "mine.yaml").read_text(encoding="utf-8")
     again = limbeck(home, "new", "quickstart", "--to", "mine.yaml")
     assert again.returncode == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
     assert (home / "mine.yaml").read_text(encoding="utf-8") == text
     assert limbeck(home, "run", "mine.yaml", "--dry-run").returncode == 0
 
@@ -167,15 +191,15 @@ def test_cache(home: Path) -> None:
         (["predict", "runs/quickstart/models/distilled-seed0", "x.png"], "x.png"),
         (["predict", "runs/quickstart/models/distilled-seed0", "runs/quickstart/report.md"], "report.md"),
         (["evaluate", "runs/quickstart/models/distilled-seed0", "digit"], "did you mean 'digits'?"),
-        (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' must serve as a folder"),
+        (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' is not a valid folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
-        (["swep"], "no command 'swep'; did you mean 'sweep'?"),
-        (["frob", "--fresh"], "there is cache, check, doctor, evaluate"),
-        (["list", "model"], "takes losses, models, data, recipes; got 'model'; did you mean 'models'?"),
-        (["list"], "Missing argument 'room'; `limbeck list --help` says what it takes"),
+        (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
+        (["frob", "--fresh"], "expected one of cache, check, doctor, evaluate"),
+        (["list", "model"], "expected losses, models, data or recipes; got 'model'; did you mean 'models'?"),
+        (["list"], "Missing argument 'category'; see `limbeck list --help`"),
         (["evaluate", "--splt", "test"], "No such option: --splt (Possible options: --split)"),
         (["views", "quickstart", "--count", "many"], "--count"),
-        (["--nope"], "No such option: --nope; `limbeck --help` says what it takes"),
+        (["--nope"], "No such option: --nope; see `limbeck --help`"),
         (["views", "quickstart", "--arm", "resnt"], "did you mean 'resnet'?"),
         (["views", "quickstart", "--out", "nowhere/sheet.png"], "nowhere/sheet.png"),
         (["import", "nothing.pth"], "nothing.pth"),
@@ -197,7 +221,7 @@ def test_help_needs_no_torch() -> None:
 
 def test_a_defect_of_its_own_is_one_line_too(home: Path) -> None:
     broken = (
-        "import sys, limbeck.runs.recipe_file as file, limbeck.__main__ as process\n"
+        "import sys, limbeck.recipes.load as file, limbeck.__main__ as process\n"
         "def broken(*a, **k): raise RuntimeError('lost\\nits way')\n"
         "file.load_recipe = broken\n"
         "sys.argv = ['limbeck', 'run', 'quickstart', *sys.argv[1:]]\n"

@@ -39,12 +39,12 @@ def test_the_house_as_it_stands(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("losses/soft_targets.py", "from limbeck.teaching import loop"),  # from below to above
+        ("losses/soft_targets.py", "from limbeck.training import loop"),  # from below to above
         ("views/apply.py", "from limbeck import models"),  # to a room on the same floor
-        ("runs/recipe.py", "import torch"),  # torch where there is to be none
+        ("recipes/recipe.py", "import torch"),  # torch where there is to be none
         ("experiment/run.py", "import timm"),  # past the one door
-        ("experiment/choose.py", "import optuna"),
-        ("experiment/work.py", "import ray"),
+        ("sweeps/selection.py", "import optuna"),
+        ("experiment/cohorts.py", "import ray"),
     ],
 )
 def test_a_violation_is_caught(copy: Path, file: str, line: str) -> None:

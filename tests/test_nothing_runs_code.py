@@ -8,7 +8,7 @@ from pathlib import Path
 import limbeck
 
 SOURCE = Path(limbeck.__file__).parent
-ONE_DOOR = SOURCE / "models" / "foreign_weights_reader.py"
+ONE_DOOR = SOURCE / "weights" / "checkpoint_reader.py"
 """The only file that may call `torch.load`: it runs in a limited subprocess."""
 
 BANNED_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}

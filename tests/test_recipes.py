@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
-from limbeck.experiment.assemble import (
-    input_format,
-    load_ready_teacher,
-    make_learner,
-    make_teacher,
-    view_planner,
-    view_recipe,
-)
-from limbeck.experiment.images import Images
+from limbeck.building.data import Images, view_planner
+from limbeck.building.learners import make_learner
+from limbeck.building.models import input_format
+from limbeck.building.teachers import load_teacher_from_file, make_teacher
 from limbeck.experiment.plan import make_plan
-from limbeck.experiment.search import first_settings
-from limbeck.experiment.settings import Source, combine
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_file import NONE, load_recipe, shipped
-from limbeck.teaching.loop import Position, Stepped, teach
+from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
+from limbeck.recipes.recipe import Recipe
+from limbeck.sweeps.search import first_trials
+from limbeck.sweeps.trials import RecipeSource, merge_trials
+from limbeck.training.loop import Position, Stepped, train
 from limbeck.types import Normalisation, Split
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tinyimagenet": 200}
@@ -72,21 +65,30 @@ def test_two_steps_of_four_images(name: str) -> None:
             continue
         learners = [
             make_learner(
-                arms[plan.arm], plan, images, device=device, precision=recipe.precision, losses=NONE, models=NONE
+                plan.name,
+                arms[plan.arm],
+                images,
+                arm_name=plan.arm,
+                seed=plan.randomness,
+                teachers=plan.teacher_weights,
+                device=device,
+                precision=recipe.precision,
+                losses=NO_FUNCTIONS,
+                models=NO_FUNCTIONS,
             )
             for plan in cohort.learners
         ]
         teachers = {}
         for teacher in cohort.teachers:
-            arm = arms[teacher.rpartition("-seed")[0] or teacher]
-            model = models.get(teacher) or load_ready_teacher(teacher, arm, images, NONE)
+            arm, name = arms[teacher.arm], str(teacher)
+            model = models.get(name) or load_teacher_from_file(name, arm, images, NO_FUNCTIONS)
             form = input_format(arm, images)
-            teachers[teacher] = make_teacher(teacher, model, form, device=device, precision=recipe.precision)
+            teachers[name] = make_teacher(name, model, form, device=device, precision=recipe.precision)
         before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}
-        views = dataclasses.replace(view_recipe(cohort.views), batch_size=4)
+        views = cohort.views.model_copy(update={"batch_size": 4})
         planner = view_planner(images, views, cohort.view_seed)
         events = []
-        for event in teach(learners, teachers, images.train, planner, Position()):
+        for event in train(learners, teachers, images.train, planner, Position()):
             if not isinstance(event, Stepped):
                 break  # one epoch is two steps
             events.append(event.position.step)
@@ -110,11 +112,11 @@ def test_the_header_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in shipped() if load_recipe(name).sweep])
 def test_the_settings_of_a_sweep_are_recipes(name: str) -> None:
-    source = Source(name)
+    source = RecipeSource(name)
     asked = load_recipe(name).sweep
     assert asked is not None
-    settings = first_settings(source, asked)
-    combined = combine(source, asked, settings)
+    settings = first_trials(source, asked)
+    combined = merge_trials(source, asked, settings)
     assert len(combined.variants) == len(settings) >= 25
     for arm in combined.swept():
         for setting, variant in zip(settings, combined.variants, strict=True):

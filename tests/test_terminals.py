@@ -63,7 +63,7 @@ def test_an_error_says_what_it_can_of_a_name(tmp_path: Path) -> None:
 
 def test_dashes_become_dashes_and_letters_are_written_out(tmp_path: Path) -> None:
     code = (
-        "import sys; from limbeck.runs.terminal_text import show_what_can_be_shown as show\n"
+        "import sys; from limbeck.console.terminal import replace_unencodable as show\n"
         "show((sys.stdout, sys.stderr, None)); print('−3.1 ± 2 … café 8×8 \\udcff')"
     )
     done = subprocess.run(

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from limbeck import losses
-    from limbeck.data.arrays import Dataset
+    from limbeck.api.distill import Distilled, distill, evaluate
+    from limbeck.building.saved_model import LoadedModel, load
+    from limbeck.data.in_memory import Dataset
+    from limbeck.errors import LimbeckError
     from limbeck.evaluation.evaluate import Evaluation
-    from limbeck.experiment.distill import Distilled, distill, evaluate
-    from limbeck.experiment.follow import Watcher
     from limbeck.experiment.run import Run, run
-    from limbeck.experiment.saved_model import LoadedModel, load
-    from limbeck.experiment.sweep import Swept, sweep
-    from limbeck.runs.errors import LimbeckError
+    from limbeck.experiment.train_cohort import Watcher
+    from limbeck.sweeps.sweep import Swept, sweep
     from limbeck.types import Normalisation, Outputs, Split, Targets
+
+    from . import losses
 
 __all__ = [
     "Dataset", "Distilled", "Evaluation", "LimbeckError", "LoadedModel", "Normalisation", "Outputs", "Run", "Split",
@@ -25,23 +26,23 @@ __all__ = [
 ]  # fmt: skip
 
 _HOME = {
-    "Dataset": "limbeck.data.arrays",
-    "Distilled": "limbeck.experiment.distill",
+    "Dataset": "limbeck.data.in_memory",
+    "Distilled": "limbeck.api.distill",
     "Evaluation": "limbeck.evaluation.evaluate",
-    "LimbeckError": "limbeck.runs.errors",
-    "LoadedModel": "limbeck.experiment.saved_model",
+    "LimbeckError": "limbeck.errors",
+    "LoadedModel": "limbeck.building.saved_model",
     "Normalisation": "limbeck.types",
     "Outputs": "limbeck.types",
     "Run": "limbeck.experiment.run",
     "Split": "limbeck.types",
-    "Swept": "limbeck.experiment.sweep",
+    "Swept": "limbeck.sweeps.sweep",
     "Targets": "limbeck.types",
-    "Watcher": "limbeck.experiment.follow",
-    "distill": "limbeck.experiment.distill",
-    "evaluate": "limbeck.experiment.distill",
-    "load": "limbeck.experiment.saved_model",
+    "Watcher": "limbeck.experiment.train_cohort",
+    "distill": "limbeck.api.distill",
+    "evaluate": "limbeck.api.distill",
+    "load": "limbeck.building.saved_model",
     "run": "limbeck.experiment.run",
-    "sweep": "limbeck.experiment.sweep",
+    "sweep": "limbeck.sweeps.sweep",
 }
 
 

@@ -1,66 +1,60 @@
-"""`limbeck`, or `python -m limbeck`: the command line as a process, with its exit codes and errors for people."""
+"""The process: parse the command line, run one command, and turn errors into one line and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 from typer.exceptions import TyperException
 
 from limbeck.cli import app, commands
-from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
-from limbeck.runs.terminal_text import show_what_can_be_shown
-from limbeck.runs.wrapping import width_of, wrapped
+from limbeck.console.terminal import replace_unencodable, width_of, wrapped
+from limbeck.errors import LimbeckError, did_you_mean, one_line
 
 
 def main() -> None:
-    """The entry point.
+    """Run the command in `sys.argv`.
 
-    Exit codes: 0 done, or stopped by SIGTERM with all saved; 2 what a person can mend, told in one line; 3 a run
-    or a sweep that finished, but in which a learner failed (it diverged, or its teacher did), said last; 4 a
-    `predict` that passed over files that could not be read; 130 stopped by Ctrl-C with all saved; 137 a second
-    signal, at once; 1 a defect of Limbeck's own, or a reader of its output that went away. `--debug` shows the trace
-    of any error.
+    Exit codes:
+        0: done, or stopped by SIGTERM with all progress saved.
+        1: internal error, or the reader of the output closed the pipe.
+        2: user error, explained in one line.
+        3: a run or sweep finished, but a learner failed (it or its teacher diverged).
+        4: `predict` skipped files that it could not read.
+        130: stopped by Ctrl-C with all progress saved.
+        137: a second signal ended the process at once.
+
+    `--debug`, anywhere on the command line, shows the traceback of any error.
     """
-    show_what_can_be_shown((sys.stdout, sys.stderr))
+    replace_unencodable((sys.stdout, sys.stderr))
     debug = "--debug" in sys.argv
     sys.argv = [word for word in sys.argv if word != "--debug"]
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
-        sys.exit(_obey(sys.argv[1:]))
-    except LimbeckError as error:
-        if debug:
-            raise
-        lines = wrapped(f"limbeck: {error}".split("\n"), width_of(sys.stderr))
-        print("\n".join(lines), file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        if command is not None and command not in commands():
+            raise LimbeckError(f"unknown command {command!r}{did_you_mean(command, commands())}")
+        sys.exit(app(sys.argv[1:] or ["--help"], prog_name="limbeck", standalone_mode=False) or 0)
+    except BrokenPipeError:  # the reader of our output closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except KeyboardInterrupt:
-        print("limbeck: stopped", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:  # whatever else: a defect, of which a person gets one line and not a trace
+        _exit(130, "stopped")
+    except Exception as error:
         if debug:
             raise
-        said = in_a_line(error, 500)
-        print(
-            f"limbeck: a defect of its own, please report it with what --debug shows: {type(error).__name__}: {said}",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        if isinstance(error, LimbeckError):
+            _exit(2, str(error))
+        if isinstance(error, TyperException):
+            usage = " ".join(error.format_message().split()).removesuffix(".")
+            _exit(2, f"{usage}; see `{f'limbeck {command}' if command else 'limbeck'} --help`")
+        found = f"{type(error).__name__}: {one_line(error, 500)}"
+        _exit(1, f"internal error; please report it with the output of --debug: {found}")
 
 
-def _obey(words: list[str]) -> int:
-    """Run a command; returns the exit code. Raises LimbeckError where the words make none."""
-    first = next((word for word in words if not word.startswith("-")), None)
-    if first is not None and first not in commands():
-        raise LimbeckError(f"no command {first!r}{did_you_mean(first, commands())}")
-    try:
-        return app(words or ["--help"], prog_name="limbeck", standalone_mode=False) or 0
-    except TyperException as error:
-        command = f"limbeck {first}" if first else "limbeck"
-        said = " ".join(error.format_message().split()).removesuffix(".")
-        raise LimbeckError(f"{said}; `{command} --help` says what it takes") from error
+def _exit(code: int, message: str) -> NoReturn:
+    print("\n".join(wrapped(f"limbeck: {message}".split("\n"), width_of(sys.stderr))), file=sys.stderr)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: words to one call. Torch is imported inside the commands that need it."""
+"""The command line. Each command parses its arguments and calls one function; torch is imported only where needed."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from typing import Annotated, Any
 import typer
 
 app = typer.Typer(
-    help="Pour a big vision model into a small one, with honest numbers.",
+    help="Knowledge distillation of image classifiers, with honest numbers.",
+    epilog="Add --debug to any command to see the traceback of an error.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped recipe.")]
+Recipe = Annotated[
+    str, typer.Argument(help="Recipe file, or the name of a shipped recipe (see `limbeck list recipes`).")
+]
 EXIT_CODES = (
-    "Exit codes: 0 done, or stopped by SIGTERM with all saved; 2: what you can mend, in one line; "
-    "3: finished, but a learner failed (it diverged, or its teacher did); 130: stopped by Ctrl-C with all saved."
+    "Exit codes: 0: done, or stopped by SIGTERM with all progress saved; 2: user error, explained in one line; "
+    "3: finished, but a learner failed (it or its teacher diverged); 130: stopped by Ctrl-C with all progress saved."
 )
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="key=value …", help="Values to use instead, as in views.batch_size=64.")
+    list[str] | None,
+    typer.Argument(metavar="key=value …", help="Values that replace those of the recipe, such as views.batch_size=64."),
 ]
 
 
-def examples(*words: str) -> str:
-    """Commands to copy, for the foot of a command's help: a paragraph each."""
-    return "".join(f"Example: limbeck {line}\n\n" for line in words)
+def examples(*lines: str) -> str:
+    """Example commands for the end of a command's help, one paragraph each."""
+    return "".join(f"Example: limbeck {line}\n\n" for line in lines)
 
 
 def commands() -> list[str]:
@@ -38,10 +42,10 @@ def commands() -> list[str]:
 
 
 @app.callback(invoke_without_command=True)
-def top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    """Pour a big vision model into a small one, with honest numbers."""
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Knowledge distillation of image classifiers, with honest numbers."""
     if version:
-        from limbeck import __version__
+        from . import __version__
 
         print(__version__)
         raise typer.Exit
@@ -54,37 +58,42 @@ def top(version: Annotated[bool, typer.Option("--version", help="Print the versi
 def run(
     recipe: Recipe,
     overrides: Overrides = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run's directory (default: the recipe's).")] = None,
-    folder: Annotated[Path, typer.Option(help="Where run directories lie.")] = Path("runs"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what this run has so far and start anew.")] = False,
+    name: Annotated[str | None, typer.Option(help="Name of the run directory (default: the recipe's name).")] = None,
+    folder: Annotated[Path, typer.Option(help="Folder that holds the run directories.")] = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete this run's results and start over.")] = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Keep what is there and add the seeds, arms and epochs that are new.")
+        bool, typer.Option("--extend", help="Keep the existing results and add new seeds, arms and epochs.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and its cost, and train nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its estimated cost without training.")
+    ] = False,
 ) -> None:
-    """Train teachers, distil students, measure them and report. Run again to continue."""
-    from limbeck.runs.recipe_file import load_recipe
+    """Train teachers, distil students, evaluate them and write a report.
+
+    To continue an interrupted run, repeat the command.
+    """
+    from limbeck.recipes.load import load_recipe
 
     checked = load_recipe(recipe, overrides or ())
     if dry_run:
         from limbeck.experiment.estimate import describe_plan
         from limbeck.experiment.extend import describe_extension
-        from limbeck.runs.directory import RunDirectory
+        from limbeck.storage.run_directory import RunDirectory
 
         if extend:
             print("\n".join(describe_extension(RunDirectory(folder / (name or checked.name)), checked)))
         print("\n".join(describe_plan(checked)))
         return
-    from limbeck.experiment.joined import leave_together, speaks
-    from limbeck.experiment.progress import RunDisplay
-    from limbeck.experiment.run import failures
+    from limbeck.commands.progress import RunDisplay
+    from limbeck.experiment.results import failures
     from limbeck.experiment.run import run as run_recipe
-    from limbeck.experiment.stop import Stopped
+    from limbeck.experiment.signals import Stopped
+    from limbeck.experiment.torchrun import exit_without_teardown, is_main_process
     from limbeck.report.summary import summary_lines
 
     command = shlex.join(["limbeck", *sys.argv[1:]])
     try:
-        with RunDisplay() if speaks() else contextlib.nullcontext() as display:
+        with RunDisplay() if is_main_process() else contextlib.nullcontext() as display:
             done = run_recipe(
                 checked,
                 folder=folder,
@@ -95,44 +104,47 @@ def run(
                 command=command,
             )
     except Stopped as stopped:
-        code = _say_how_to_go_on(stopped) if speaks() else 0
-        leave_together(code)
+        code = _print_how_to_continue(stopped) if is_main_process() else 0
+        exit_without_teardown(code)
         raise typer.Exit(code) from None
-    if speaks():
+    if is_main_process():
         if done.was_finished:
-            print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
+            print(f"{done.folder}: already finished; use --fresh to rerun or --name NAME for a separate run\n")
         print("\n".join(summary_lines(done.result)))
-        _say_where_it_is(done.report, done.folder / "models", done.result)
-    code = _say_what_failed(failures(done.result)) if speaks() else 3 * bool(done.failed)
-    leave_together(code)
+        _print_report_path(done.report, done.folder / "models", done.result)
+    code = _print_failures(failures(done.result)) if is_main_process() else 3 * bool(done.failed)
+    exit_without_teardown(code)
     raise typer.Exit(code)
 
 
-@app.command(epilog=examples("sweep cifar10-grid-small --dry-run", "sweep my.yaml sweep.seeds=[0,1]") + EXIT_CODES)
+@app.command(epilog=examples("sweep cifar10-grid-small --dry-run", "sweep my.yaml 'sweep.seeds=[0, 1]'") + EXIT_CODES)
 def sweep(
     recipe: Recipe,
     overrides: Overrides = None,
-    name: Annotated[str | None, typer.Option(help="Name of the sweep's directory (default: the recipe's).")] = None,
-    folder: Annotated[Path, typer.Option(help="Where run directories lie.")] = Path("runs"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Delete what this sweep has so far and start anew.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the settings and their cohorts only.")] = False,
-    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster that does the work, or `local`.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sweep directory (default: the recipe's name).")] = None,
+    folder: Annotated[Path, typer.Option(help="Folder that holds the run directories.")] = Path("runs"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete this sweep's results and start over.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the settings and their cohorts without training.")
+    ] = False,
+    ray: Annotated[str | None, typer.Option(help="Train on a Ray cluster: its address, or `local`.")] = None,
 ) -> None:
-    """Try the settings of a recipe's `sweep:` section, choose on validation, test what was chosen.
+    """Try the settings of a recipe's `sweep` section, choose one on validation data and test it.
 
-    Run again to continue. Start it several times, on one directory, to share the work.
+    To continue an interrupted sweep, repeat the command.
+
+    Several processes that are started with the same directory share the work.
     """
-    from limbeck.experiment.sweep import describe_sweep
-    from limbeck.experiment.sweep import sweep as sweep_recipe
+    from limbeck.sweeps.sweep import describe_sweep
+    from limbeck.sweeps.sweep import sweep as sweep_recipe
 
     if dry_run:
         print("\n".join(describe_sweep(recipe, overrides or ())))
         return
-    from limbeck.experiment.progress import RunDisplay
-    from limbeck.experiment.run import failures
-    from limbeck.experiment.stop import Stopped
-    from limbeck.report.summary import summary_lines
-    from limbeck.report.sweep_page import summary_lines as sweep_lines
+    from limbeck.commands.progress import RunDisplay
+    from limbeck.experiment.results import failures
+    from limbeck.experiment.signals import Stopped
+    from limbeck.report.summary import summary_lines, sweep_summary_lines
 
     command = shlex.join(["limbeck", *sys.argv[1:]])
     try:
@@ -142,95 +154,95 @@ def sweep(
                 command=command, ray=ray,
             )  # fmt: skip
     except Stopped as stopped:
-        raise typer.Exit(_say_how_to_go_on(stopped)) from None
+        raise typer.Exit(_print_how_to_continue(stopped)) from None
     if done.was_finished:
-        print(f"{done.folder}: finished before; --fresh runs it anew, --name NAME runs it beside\n")
-    print("\n".join([*sweep_lines(done.result), "", *summary_lines(done.result["chosen"])]))
-    _say_where_it_is(done.report, done.folder / "chosen" / "models", done.result["chosen"])
-    raise typer.Exit(_say_what_failed(failures(done.result["chosen"])))
+        print(f"{done.folder}: already finished; use --fresh to rerun or --name NAME for a separate run\n")
+    print("\n".join([*sweep_summary_lines(done.result), "", *summary_lines(done.result["chosen"])]))
+    _print_report_path(done.report, done.folder / "chosen" / "models", done.result["chosen"])
+    raise typer.Exit(_print_failures(failures(done.result["chosen"])))
 
 
-def _say_where_it_is(report: Path, models: Path, result: dict[str, Any]) -> None:
-    """Say where the report lies, and what can be done with the best model."""
-    from limbeck.report.next_steps import next_steps
+def _print_report_path(report: Path, models: Path, result: dict[str, Any]) -> None:
+    """Print where the report is, and what to do with the best model."""
+    from limbeck.report.summary import next_steps
 
     print("\n".join(["", f"report: {report}", *next_steps(models, result)]))
 
 
-def _say_what_failed(failed: dict[str, str]) -> int:
-    """Say last which learners failed; returns the exit code."""
-    if failed:
-        sys.stdout.flush()
-        print(
-            f"limbeck: finished, but {'; '.join(f'{who} failed: {how}' for who, how in failed.items())}",
-            file=sys.stderr,
-        )
-    return 3 if failed else 0
+def _print_failures(failed: dict[str, str]) -> int:
+    """Print which learners failed, after everything else; return the exit code."""
+    if not failed:
+        return 0
+    sys.stdout.flush()
+    learners = "; ".join(f"{learner} failed: {reason}" for learner, reason in failed.items())
+    print(f"limbeck: finished, but {learners}", file=sys.stderr)
+    return 3
 
 
-def _say_how_to_go_on(stopped: Any) -> int:
-    """Print the command that continues; returns the exit code."""
+def _print_how_to_continue(stopped: Any) -> int:
+    """Print the command that continues the run; return the exit code."""
     again = shlex.join(["limbeck", *(word for word in sys.argv[1:] if word != "--fresh")])
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        again += ", under torchrun as before"
-    with contextlib.suppress(OSError):  # who reads our words may be gone
-        print(f"{stopped}; all is saved. To go on: {again}", file=sys.stderr)
+        again += " (under torchrun, as before)"
+    with contextlib.suppress(OSError):  # stderr may be closed
+        print(f"{stopped}; all progress is saved. To continue: {again}", file=sys.stderr)
     return 130 if stopped.signal_number == 2 else 0
 
 
 @app.command(
     epilog=examples(
         "evaluate runs/quickstart/models/distilled-seed0",
+        "evaluate runs/quickstart/models/distilled-seed0 --split validation",
+        "evaluate runs/quickstart/models/distilled-seed0 folder:photos",
         "evaluate runs/quickstart/models/distilled-seed0 --against runs/quickstart/models/baseline-seed0",
+        "evaluate my.yaml --arm teacher",
+        "evaluate teacher.safetensors folder:photos --model timm:resnet18 image_size=224",
     )
 )
 def evaluate(
     checkpoint: Annotated[
-        str, typer.Argument(help="A model's folder; with --arm a recipe, with --model a safetensors file.")
+        str, typer.Argument(help="Folder of a saved model; with --arm a recipe, with --model a safetensors file.")
     ],
     data: Annotated[
-        str | None, typer.Argument(help="A data source (default: the data that the model was trained on).")
+        str | None, typer.Argument(help="Data source (default: the data on which the model was trained).")
     ] = None,
-    options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the source.")] = None,
-    split: Annotated[str, typer.Option(help="test, validation or train.")] = "test",
-    against: Annotated[Path | None, typer.Option(help="Another model's folder, to compare image by image.")] = None,
-    arm: Annotated[
-        str | None, typer.Option(help="Of a recipe: the arm with `weights:` to measure on its data.")
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="key=value …", help="Options of the data source.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Whose weights a safetensors file holds, as in resnet20.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+    split: Annotated[str, typer.Option(help="Split to evaluate: test, validation or train.")] = "test",
+    against: Annotated[Path | None, typer.Option(help="Folder of another model, to compare image by image.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Arm of the recipe to evaluate; it must have `weights`.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model of the safetensors file, such as resnet20.")] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
 ) -> None:
-    """Measure a saved model, or a weights file, alone or against another saved model.
+    """Evaluate a saved model or a weights file, alone or against another saved model.
 
-    \b
-    limbeck evaluate runs/quickstart/models/distilled-seed0
-    limbeck evaluate runs/quickstart/models/distilled-seed0 --split validation
-    limbeck evaluate runs/mine/models/distilled-seed0 folder:photos
-    limbeck evaluate runs/mine/models/distilled-seed0 --against runs/mine/models/baseline-seed0
-    limbeck evaluate mine.yaml --arm teacher
-    limbeck evaluate teacher.safetensors folder:photos --model timm:resnet18 image_size=224
+    Images are decoded at the model's own size, and its training data are split as they were for training.
 
-    Images are decoded in the model's own size. Its training data are parted as they were in training, or refused.
-    Weights files take model.…, normalise.mean, normalise.sd, classes, resolution and interpolation as key=value.
+    For a weights file, these can be given as key=value:
+
+    model.OPTION, normalise.mean, normalise.sd, classes, resolution, interpolation.
     """
-    from limbeck.experiment.measure import measure_saved
+    from limbeck.commands.evaluate import measure_saved
 
     found = measure_saved(checkpoint, data, options or (), split, against=against, arm=arm, model=model, device=device)
     print("\n".join(f"{what:<28}{value}" for what, value in found))
 
 
-@app.command(epilog=examples("check folder:photos", "check folder:photos --out spoilt.txt", "check parquet:pets"))
+@app.command(epilog=examples("check folder:photos", "check folder:photos --out damaged.txt", "check parquet:pets"))
 def check(
-    source: Annotated[str, typer.Argument(help="A data source, as in folder:photos.")],
-    options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the source.")] = None,
-    out: Annotated[Path | None, typer.Option(help="A file for all spoilt images and their reasons.")] = None,
+    source: Annotated[str, typer.Argument(help="Data source, such as folder:photos.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="key=value …", help="Options of the data source.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write, listing every damaged image and the reason.")] = None,
 ) -> None:
-    """Look at every image of a data source: classes, sizes, duplicates, and all that is spoilt.
+    """Inspect every image of a data source: classes, sizes, duplicates and damaged images.
 
-    Exit code 2 where something is spoilt.
+    Exit code 2: something is wrong with the data.
     """
-    from limbeck.experiment.check_source import check_source
-    from limbeck.runs.wrapping import width_of
+    from limbeck.commands.check_data import check_source
+    from limbeck.console.terminal import width_of
 
     found = check_source(source, options or (), out, width=width_of(sys.stdout) or 100)
     print("\n".join(found.lines))
@@ -238,25 +250,29 @@ def check(
         raise typer.Exit(2)
 
 
-@app.command(epilog=examples("predict runs/quickstart/models/distilled-seed0 photo.png"))
+@app.command(
+    epilog=examples(
+        "predict runs/quickstart/models/distilled-seed0 photo.png",
+        "predict runs/quickstart/models/distilled-seed0 photos/ more/*.png --top 1 --csv",
+    )
+)
 def predict(
-    checkpoint: Annotated[Path, typer.Argument(help="A model's folder, as in runs/NAME/models/distilled-seed0.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to print for each image.")] = 5,
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder of a saved model, such as runs/NAME/models/distilled-seed0.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Image files, and folders of image files.")],
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print for each image.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print file,rank,class,probability.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: file, rank, class, probability.")] = False,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
 ) -> None:
-    """Name the likeliest classes of images, with probabilities.
+    """Print the most likely classes of images, with probabilities.
 
-    \b
-    limbeck predict runs/quickstart/models/distilled-seed0 photo.jpg
-    limbeck predict runs/mine/models/distilled-seed0 photos/ more/*.png --top 1 --csv
+    Folders are searched for images recursively. A file that cannot be read is reported on stderr and skipped.
 
-    Of a folder, all images in it and below are taken. A file that cannot be read is told on stderr and passed over.
-    Exit code 4: some files could not be read; 2: none could.
+    Exit codes: 4: some files could not be read; 2: none could be read.
     """
-    from limbeck.experiment.predict import print_predictions
+    from limbeck.commands.predict import print_predictions
 
     raise typer.Exit(print_predictions(checkpoint, images, top=top, as_json=as_json, as_csv=as_csv, device=device))
 
@@ -265,90 +281,98 @@ def predict(
 def views(
     recipe: Recipe,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(help="The PNG to write.")] = Path("views.png"),
-    arm: Annotated[str | None, typer.Option(help="Whose views, where arms have their own.")] = None,
-    count: Annotated[int, typer.Option(min=1, max=32, help="How many images of the batch.")] = 10,
-    epoch: Annotated[int, typer.Option(min=1, help="Which epoch.")] = 1,
-    step: Annotated[int, typer.Option(min=1, help="Which step of it.")] = 1,
+    out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("views.png"),
+    arm: Annotated[str | None, typer.Option(help="Arm whose views to draw, if arms have their own views.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=32, help="Number of images of the batch.")] = 10,
+    epoch: Annotated[int, typer.Option(min=1, help="Epoch, from 1.")] = 1,
+    step: Annotated[int, typer.Option(min=1, help="Step of the epoch, from 1.")] = 1,
 ) -> None:
-    """Draw a sheet of training images as models will see them: original, augmented, mixed."""
-    from limbeck.experiment.view_sheet import write_view_sheet
-    from limbeck.runs.recipe_file import load_recipe
+    """Draw training images as models see them: original, augmented and mixed."""
+    from limbeck.commands.view_sheet import write_view_sheet
+    from limbeck.recipes.load import load_recipe
 
     checked = load_recipe(recipe, overrides or ())
-    said = write_view_sheet(checked, out, arm=arm, count=count, epoch=epoch - 1, step=step - 1)
-    print("\n".join(said))
+    print("\n".join(write_view_sheet(checked, out, arm=arm, count=count, epoch=epoch - 1, step=step - 1)))
 
 
 @app.command(name="list", epilog=examples("list models", "list recipes"))
-def list_(room: Annotated[str, typer.Argument(help="losses, models, data or recipes.")]) -> None:
-    """List losses, models, data sources or recipes, with their options."""
-    from limbeck.runs.listing import listing
-    from limbeck.runs.wrapping import width_of
+def list_(category: Annotated[str, typer.Argument(help="One of losses, models, data, recipes.")]) -> None:
+    """List the available losses, models, data sources or recipes, with their options."""
+    from limbeck.commands.catalogue import listing
+    from limbeck.console.terminal import width_of
 
-    print("\n".join(listing(room, width_of(sys.stdout))))
+    print("\n".join(listing(category, width_of(sys.stdout))))
 
 
-@app.command()
+@app.command(epilog=examples("doctor"))
 def doctor() -> None:
-    """Say what there is on this machine: versions, device, precision, data, disk."""
-    from limbeck.experiment.doctor import examine
+    """Print what this machine offers: versions, device, precision, data and disk space."""
+    from limbeck.commands.doctor import examine
 
     print("\n".join(f"{what:<26}{value}" for what, value in examine()))
 
 
 @app.command(epilog=examples("new quickstart", "new quickstart --to my.yaml"))
 def new(
-    name: Annotated[str, typer.Argument(help="The name of a shipped recipe (see `limbeck list recipes`).")],
-    to: Annotated[Path | None, typer.Option(help="The file to write (default: NAME.yaml here).")] = None,
+    name: Annotated[str, typer.Argument(help="Name of a shipped recipe (see `limbeck list recipes`).")],
+    to: Annotated[Path | None, typer.Option(help="File to write (default: NAME.yaml in the current folder).")] = None,
 ) -> None:
-    """Copy a shipped recipe here, to edit."""
-    from limbeck.runs.recipe_file import copy_shipped
+    """Copy a shipped recipe, to edit it."""
+    from limbeck.commands.catalogue import copy_shipped
 
     print(copy_shipped(name, to))
 
 
 @app.command(epilog=examples("cache", "cache --clean"))
 def cache(
-    clean: Annotated[bool, typer.Option("--clean", help="Remove all decoded images and all stored answers.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Delete all decoded images and all cached teacher logits.")
+    ] = False,
 ) -> None:
-    """Say where decoded images and teachers' stored answers lie and how large they are."""
-    from limbeck.data import store
-    from limbeck.teaching import outputs_bank
+    """Print the location and size of the caches of decoded images and of teacher logits."""
+    from limbeck.data import cache
+    from limbeck.training.outputs_bank import bank as outputs_bank
 
     if clean:
-        for room in (store, outputs_bank):
-            print(f"{room.clean() / 2**20:,.1f} MB freed in {room.location()}")
+        for store in (cache, outputs_bank):
+            print(f"{store.clean() / 2**20:,.1f} MB freed in {store.location()}")
         return
-    print(f"{store.location()}: {store.size() / 2**20:,.1f} MB")
-    for entry in store.entries():
+    print(f"{cache.location()}: {cache.size() / 2**20:,.1f} MB")
+    for entry in cache.entries():
         print(f"  {entry.size / 2**20:>10,.1f} MB  {entry.images:>9,} images  {entry.source}")
     print(f"{outputs_bank.location()}: {outputs_bank.size() / 2**20:,.1f} MB")
     for bank in outputs_bank.entries():
         print(f"  {bank.size / 2**20:>10,.1f} MB  {bank.epochs:>9,} epochs  {bank.model}, {bank.fingerprint[:12]}")
 
 
-@app.command(name="import", epilog=examples("import resnet20.pth --model resnet20 --dry-run", "import resnet20.pth"))
+@app.command(
+    name="import",
+    epilog=examples(
+        "import resnet20.pth",
+        "import resnet20.pth --dry-run --model resnet20 --classes 100",
+        "import dino.pth --key teacher --out teacher.safetensors",
+    ),
+)
 def import_(
-    file: Annotated[Path, typer.Argument(help="A safetensors file, or a .pth/.pt/.bin of weights.")],
+    file: Annotated[Path, typer.Argument(help="Weights file: .safetensors, .pth, .pt or .bin.")],
     options: Annotated[list[str] | None, typer.Argument(metavar="key=value …", help="Options of the model.")] = None,
-    out: Annotated[Path | None, typer.Option(help="The file to write (default: FILE with .safetensors, here).")] = None,
-    key: Annotated[str | None, typer.Option(help="Where in the file the weights are, as in state_dict.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model that the weights must fit, as in resnet20.")] = None,
-    classes: Annotated[int | None, typer.Option(min=1, help="Its number of classes (default: the file's).")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is in it and fits, and write nothing.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write (default: FILE.safetensors in the current folder).")
+    ] = None,
+    key: Annotated[str | None, typer.Option(help="Key of the weights within the file, such as state_dict.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model that the weights must fit, such as resnet20.")] = None,
+    classes: Annotated[
+        int | None, typer.Option(min=1, help="Number of classes of that model (default: that of the file).")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the file holds and whether it fits, without writing.")
+    ] = False,
 ) -> None:
-    """Turn others' weights into safetensors, the one form that recipes read (`weights:`).
+    """Convert a weights file to safetensors, the only format that recipes read (`weights`)."""
+    from limbeck.commands.import_weights import import_file
 
-    \b
-    limbeck import checkpoint.pth
-    limbeck import checkpoint.pth --dry-run --model resnet20 --classes 100
-    limbeck import dino.pth --key teacher --out teacher.safetensors
-    """
-    from limbeck.experiment.import_file import import_file
-
-    said = import_file(file, out, key=key, model=model, options=options or (), classes=classes, dry_run=dry_run)
-    print("\n".join(said))
+    lines = import_file(file, out, key=key, model=model, options=options or (), classes=classes, dry_run=dry_run)
+    print("\n".join(lines))
 
 
 @app.command(epilog=examples("schema > limbeck.schema.json"))
@@ -356,6 +380,6 @@ def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     import json
 
-    from limbeck.runs.recipe_schema import json_schema
+    from limbeck.recipes.json_schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))

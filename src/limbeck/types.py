@@ -28,6 +28,22 @@ class Outputs(NamedTuple):
     features: tuple[Tensor, ...] = ()
 
 
+class Shapes(NamedTuple):
+    """Shapes of a model's `Outputs` for a batch of a few images.
+
+    logits: `(B, K)`.
+    features: of each stage, shallow to deep, `(B, C, H, W)`.
+    """
+
+    logits: tuple[int, ...]
+    features: tuple[tuple[int, ...], ...] = ()
+
+    @classmethod
+    def of(cls, outputs: Outputs) -> Shapes:
+        """The shapes of these outputs."""
+        return cls(tuple(outputs.logits.shape), tuple(tuple(feature.shape) for feature in outputs.features))
+
+
 class Targets(NamedTuple):
     """The labels of a view. An image that is not mixed has `share` 1 and its own label twice.
 

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from limbeck.data import tinyimagenet
-from limbeck.data.cifar_archive import Archive
+from limbeck.data.sources import tinyimagenet
+from limbeck.data.sources.cifar_archive import Archive
 
 REAL_IMAGES = Path(os.environ.get("LIMBECK_TEST_IMAGES", Path(__file__).parents[3] / "shared" / "data"))
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from data_samples import cifar_files, cifar_tar, small
 
-from limbeck.data import cifar10, cifar100, store
-from limbeck.data.cifar_archive import dataset
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.sources import cifar10, cifar100
+from limbeck.data.sources.cifar_archive import dataset
+from limbeck.errors import LimbeckError
 
 BOTH = [cifar10, cifar100]
 both = pytest.mark.parametrize("module", BOTH, ids=["cifar10", "cifar100"])
@@ -72,7 +73,7 @@ def test_another_archive_is_refused_before_it_is_read(module, path):
     small(module.ARCHIVE, path)
     with pytest.raises(LimbeckError, match=f"not the official file.*{module.ARCHIVE.sha256}.*nothing was read"):
         module.build(path=str(path))
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 @both
@@ -97,8 +98,11 @@ def odd_archive(path, change) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda f: f.pop("data_batch_3.bin"), "holds no cifar-10-batches-bin/data_batch_3.bin"),
-        (lambda f: f.update({"test_batch.bin": f["test_batch.bin"][:-1]}), "test_batch.bin is"),
+        (lambda f: f.pop("data_batch_3.bin"), "cifar-10-batches-bin/data_batch_3.bin: missing"),
+        (
+            lambda f: f.update({"test_batch.bin": f["test_batch.bin"][:-1]}),
+            "test_batch.bin: 30,729 bytes where 30,730 are expected",
+        ),
         (lambda f: f.update({"batches.meta.txt": b"cat\ndog\n"}), "2 class names where 10"),
         (lambda f: f.update({"batches.meta.txt": b"cat\n" * 10}), "10 class names where 10 different"),
         (lambda f: f.update({"test_batch.bin": b"\x0b" + f["test_batch.bin"][1:]}), "label 11"),
@@ -107,7 +111,7 @@ def odd_archive(path, change) -> None:
 def test_archives_with_odd_contents_are_refused(change, words, path):
     with pytest.raises(LimbeckError, match=words):
         odd_archive(path, change)
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 def test_a_link_in_place_of_a_file_is_not_followed(path):

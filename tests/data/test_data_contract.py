@@ -11,13 +11,14 @@ import pytest
 import torch
 from data_samples import class_folders, parquet_folder, small, small_tinyimagenet
 
-from limbeck.data import cifar10, cifar100, store, tinyimagenet
-from limbeck.data.cifar_archive import Archive, dataset
-from limbeck.data.split import hold_out
-from limbeck.runs import lookup
+from limbeck.data import cache
+from limbeck.data.sources import cifar10, cifar100, tinyimagenet
+from limbeck.data.sources.cifar_archive import Archive, dataset
+from limbeck.data.splits import stratified_split
+from limbeck.recipes import registry
 from limbeck.types import Dataset
 
-ENTRIES = lookup.entries("data")
+ENTRIES = registry.entries("data")
 
 
 def _cifar(archive: Archive, folder: Path) -> Callable[[], Dataset]:
@@ -33,18 +34,18 @@ def _tinyimagenet(folder: Path) -> Callable[[], Dataset]:
 
 def _digits(folder: Path) -> Callable[[], Dataset]:
     pytest.importorskip("sklearn")
-    return lookup.load(ENTRIES["digits"])
+    return registry.load(ENTRIES["digits"])
 
 
 def _parquet(folder: Path) -> Callable[[], Dataset]:
     pytest.importorskip("pyarrow")
     path = str(parquet_folder(folder / "parquet"))
-    return lambda: lookup.load(ENTRIES["parquet"])(path)
+    return lambda: registry.load(ENTRIES["parquet"])(path)
 
 
 def _folder(folder: Path) -> Callable[[], Dataset]:
     path = str(class_folders(folder / "photos", count=10))
-    return lambda: lookup.load(ENTRIES["folder"])(path)
+    return lambda: registry.load(ENTRIES["folder"])(path)
 
 
 MAKERS: dict[str, Callable[[Path], Callable[[], Dataset]]] = {
@@ -71,7 +72,7 @@ def test_the_sources_are_found():
 
 @every
 def test_options_are_keywords_with_defaults_and_the_first_line_describes(name):
-    build = lookup.load(ENTRIES[name])
+    build = registry.load(ENTRIES[name])
     for parameter in inspect.signature(build).parameters.values():
         if parameter.name == ENTRIES[name].argument:
             assert parameter.kind is parameter.POSITIONAL_OR_KEYWORD
@@ -107,8 +108,8 @@ def test_images_labels_and_names_are_as_the_types_say(load):
 @every
 def test_the_second_call_is_served_from_the_cache_and_equal(load):
     first = load()
-    (entry,) = store.entries()
-    images = store.location() / entry.key / "images.npy"
+    (entry,) = cache.entries()
+    images = cache.location() / entry.key / "images.npy"
     before = images.stat()
     again = load()
     assert (images.stat().st_ino, images.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -121,7 +122,7 @@ def test_the_second_call_is_served_from_the_cache_and_equal(load):
 @every
 def test_decoding_again_gives_the_same_fingerprint(load):
     first = load()
-    assert store.clean() > 0
+    assert cache.clean() > 0
     again = load()
     assert again.fingerprint == first.fingerprint
     assert torch.equal(again.train.images, first.train.images)
@@ -130,7 +131,7 @@ def test_decoding_again_gives_the_same_fingerprint(load):
 @every
 def test_a_validation_part_can_be_held_out(load):
     data = load()
-    kept, held = hold_out(data.train, 0.5, data.fingerprint)
+    kept, held = stratified_split(data.train, 0.5, data.fingerprint)
     assert len(kept) + len(held) == len(data.train)
     assert held.labels.unique().numel() == len(data.class_names)
 

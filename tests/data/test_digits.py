@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from limbeck.data import digits
+from limbeck.data.sources import digits
 
 load_digits = pytest.importorskip("sklearn.datasets").load_digits
 

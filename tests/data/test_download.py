@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from limbeck.data import download
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 DATA = bytes(range(256)) * 9000
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -9,9 +9,10 @@ import torch
 from data_samples import class_folders, encoded, pixels
 from PIL import Image
 
-from limbeck.data import folder, images, store
-from limbeck.experiment import images as images_of_runs
-from limbeck.runs.errors import LimbeckError
+from limbeck.building import data as images_of_runs
+from limbeck.data import cache, decode
+from limbeck.data.sources import folder
+from limbeck.errors import LimbeckError
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def refused(root, words: str, *, line: bool = True, **options) -> str:
     with pytest.raises(LimbeckError, match=words) as caught:
         folder.build(str(root), **options)
     assert ("\n" not in str(caught.value)) == line
-    assert store.entries() == []
+    assert cache.entries() == []
     return str(caught.value)
 
 
@@ -45,7 +46,7 @@ def test_every_image_is_there_once_with_its_label(root):
         for image, label in zip(part.images, part.labels, strict=True)
     )
     due = sorted(
-        (label, images.read(file).tobytes())
+        (label, decode.read(file).tobytes())
         for label, name in enumerate(("cat", "dog"))
         for file in (root / name).iterdir()
     )
@@ -67,7 +68,7 @@ def test_train_val_and_test_folders(root, name):
     assert data.validation is not None
     for part, start in ((data.train, 0), (data.validation, 10), (data.test, 20)):
         assert part.labels.tolist() == [0] * 4 + [1] * 4
-        first = images.read(next((root / "train").parent.glob(f"*/cat/{start:03d}.*")))
+        first = decode.read(next((root / "train").parent.glob(f"*/cat/{start:03d}.*")))
         np.testing.assert_array_equal(part.images[0].permute(1, 2, 0).numpy(), first)
 
 
@@ -88,7 +89,7 @@ def test_junk_is_passed_over(root):
     (root / "README.md").write_text("about these images")
     for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._000.png"):
         (root / "cat" / name).write_bytes(b"rubbish")
-    store.clean()
+    cache.clean()
     assert folder.build(str(root)).fingerprint == clean
 
 
@@ -185,7 +186,7 @@ def test_a_class_that_is_too_small_to_split_trains_with_all_of_it_and_that_is_sa
     assert data.train.labels.bincount().tolist() == [8, 8, 1, 2, 2]
     assert data.test.labels.bincount().tolist() == [2, 2, 0, 0, 1]
     assert data.notes == ("2 classes have too few images for the test split and train with all of them: 'eel', 'emu'",)
-    store.clean()
+    cache.clean()
     small = class_folders(root.parent / "small", count=2)
     assert "the largest has 2, and three are needed" in refused(small, "no class has enough")
 
@@ -240,13 +241,13 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(root):
     assert "\x1b" not in message
     assert message.count("\n") == 21
     assert message.endswith("and 8 more")
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 def test_spoilt_images_are_skipped_where_that_is_wanted_and_counted(root):
     class_folders(root, count=10)
     clean = folder.build(str(root))
-    store.clean()
+    cache.clean()
     (root / "cat" / "bad.png").write_bytes(b"rubbish")
     (root / "dog" / "worse.jpg").write_bytes(encoded(pixels(1), "JPEG")[:100])
     (root / "dog" / "gone.png").symlink_to(root / "nowhere.png")
@@ -256,7 +257,7 @@ def test_spoilt_images_are_skipped_where_that_is_wanted_and_counted(root):
     assert data.fingerprint == again.fingerprint == clean.fingerprint
     assert data.split_key == clean.split_key
     (said,) = data.notes
-    assert said.startswith("3 of 23 images are spoilt and were left out (data.spoilt: skip): ")
+    assert said.startswith("3 of 23 images are unreadable and were skipped (data.spoilt: skip): ")
     assert again.notes == data.notes
     with pytest.raises(LimbeckError, match="spoilt takes refuse or skip; got 'skipp'; did you mean 'skip'"):
         folder.build(str(root), spoilt="skipp")
@@ -272,7 +273,7 @@ def test_what_cannot_be_skipped_is_refused_nevertheless(root):
 
 
 def held_out(root, size: int | None) -> list[int]:
-    parted = images_of_runs.part(folder.build(str(root), image_size=size), 0.25)
+    parted = images_of_runs.split_dataset(folder.build(str(root), image_size=size), 0.25)
     assert parted.validation.rows is not None
     return parted.validation.rows.tolist()
 
@@ -285,7 +286,7 @@ def test_small_images_of_one_size_are_held_out_as_ever_whatever_size_is_stored(r
     data = folder.build(str(root))
     # As the first version held them out, and told of it: its runs go on, and numbers that were published stay.
     assert data.split_key == ""
-    assert images_of_runs.part(data, 0.25).fingerprint == (
+    assert images_of_runs.split_dataset(data, 0.25).fingerprint == (
         "77096272c7b86bdc16835c4e4af3ea8b9a2bdd0336639f5281b4350593a57489/validation=0.25"
     )
     assert held_out(root, None) == [6, 9, 10, 15, 16, 21, 24, 25]
@@ -301,7 +302,7 @@ def test_photos_are_held_out_by_their_names_whatever_size_is_stored(sides, root)
         shutil.copytree(part, root, dirs_exist_ok=True)
     assert [held_out(root, size) for size in (8, 12, 16)] == [held_out(root, None)] * 3
     data = folder.build(str(root), image_size=8)
-    assert f"/split={data.split_key[:16]}" in images_of_runs.part(data).fingerprint
+    assert f"/split={data.split_key[:16]}" in images_of_runs.split_dataset(data).fingerprint
     elsewhere = root.parent / "elsewhere"
     shutil.copytree(root, elsewhere)
     assert folder.build(str(elsewhere), image_size=12).split_key == data.split_key
@@ -330,7 +331,7 @@ def test_a_bad_image_is_refused_with_its_path_and_nothing_is_kept(data, root):
     (root / "dog" / "bad.png").write_bytes(data)
     assert str(root / "dog" / "bad.png") in refused(root, r"bad\.png: ")
     assert str(root / "dog" / "bad.png") in refused(root, r"bad\.png: ", image_size=16)
-    assert [path.name for path in store.location().glob("*")] == []
+    assert [path.name for path in cache.location().glob("*")] == []
 
 
 def test_places_that_are_no_folder_of_classes_are_refused(root):
@@ -359,7 +360,7 @@ def test_links_are_followed_but_not_in_a_circle(root, tmp_path):
     class_folders(tmp_path / "far", ("eel",), start=50)
     (root / "eel").symlink_to(tmp_path / "far" / "eel")
     assert folder.build(str(root)).class_names == ("cat", "dog", "eel")
-    store.clean()
+    cache.clean()
     (root / "cat" / "again").symlink_to(root)
     assert "again" in refused(root, "a link back to a folder that holds it")
 

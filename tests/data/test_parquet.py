@@ -8,8 +8,9 @@ import torch
 from data_samples import encoded, parquet_file, parquet_folder, pixels, real
 from PIL import Image
 
-from limbeck.data import parquet, store
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache
+from limbeck.data.sources import parquet
+from limbeck.errors import LimbeckError
 
 pytest.importorskip("pyarrow")
 
@@ -44,7 +45,7 @@ def test_one_file_is_split_stratified_and_always_alike(tmp_path):
     data = parquet.build(str(file), test=0.3)
     assert data.train.labels.bincount().tolist() == [7, 7]
     assert data.test.labels.bincount().tolist() == [3, 3]
-    store.clean()
+    cache.clean()
     assert parquet.build(str(file.parent), test=0.3).fingerprint == data.fingerprint
     assert parquet.build(str(file), test=0.4).fingerprint != data.fingerprint
 
@@ -176,7 +177,7 @@ def test_spoilt_rows_are_told_together_or_skipped(split, tmp_path):
     data = parquet.build(path, spoilt="skip")
     assert len(data.train) + len(data.test) == 17
     (said,) = data.notes
-    assert said.startswith("3 of 20 images are spoilt and were left out")
+    assert said.startswith("3 of 20 images are unreadable and were skipped")
     seen = torch.cat([data.train.images, data.test.images]).permute(0, 2, 3, 1).numpy()
     due = {pixels(i).tobytes(): i % 2 for i in range(20) if i not in (3, 7, 12)}
     labels = torch.cat([data.train.labels, data.test.labels]).tolist()
@@ -196,7 +197,7 @@ def test_a_bad_image_is_named_by_file_and_row(bad, words, tmp_path):
     file = parquet_file(tmp_path / "a.parquet", [*TWENTY[:7], bad, *TWENTY[8:]], {"label": IN_TURN}, NAMES)
     with pytest.raises(LimbeckError, match=rf"a\.parquet: {words}"):
         parquet.build(str(file))
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_files_that_are_not_what_they_should_be_are_refused(tmp_path):
     with pytest.raises(LimbeckError, match=r"a\.parquet: not a readable parquet file"):
         parquet.build(str(tmp_path / "a.parquet"))
     parquet_file(tmp_path / "train-x.parquet", TWENTY, {"label": IN_TURN}, NAMES)
-    with pytest.raises(LimbeckError, match="tells no split"):
+    with pytest.raises(LimbeckError, match="says no split"):
         parquet.build(str(tmp_path))
 
 
@@ -253,7 +254,7 @@ def test_a_damaged_page_is_refused_with_its_file(tmp_path):
     file.write_bytes(data)
     with pytest.raises(LimbeckError, match=r"a\.parquet: "):
         parquet.build(str(file))
-    assert store.entries() == []
+    assert cache.entries() == []
 
 
 def test_the_real_cifar10_test_images_are_read():

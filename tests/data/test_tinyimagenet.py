@@ -18,9 +18,10 @@ import torch
 from data_samples import encoded, pixels, real, small_tinyimagenet, tinyimagenet_files, zip_file
 from PIL import Image
 
-from limbeck.data import images, members, official_archive, parquet, store, tinyimagenet
-from limbeck.data.tinyimagenet import ARCHIVE, dataset
-from limbeck.runs.errors import LimbeckError
+from limbeck.data import cache, decode
+from limbeck.data.sources import official_archive, parquet, tinyimagenet
+from limbeck.data.sources.tinyimagenet import ARCHIVE, dataset
+from limbeck.errors import LimbeckError
 
 FOLDER = ARCHIVE.folder
 SMALL = dataclasses.replace(ARCHIVE, classes=4, train=3, validation=2)
@@ -50,7 +51,7 @@ def refused(path, archive, *words: str) -> str:
     assert str(path) in message
     for word in words:
         assert word in message, message
-    assert [found.name for found in store.location().glob("*")] == []
+    assert [found.name for found in cache.location().glob("*")] == []
     return message
 
 
@@ -72,7 +73,7 @@ def test_images_and_labels_in_the_order_of_the_layout(path):
 def test_images_are_counted_and_not_sorted_by_their_names(path):
     archive, files = small_tinyimagenet(path, train=12)
     data = dataset(archive, str(path))
-    eleventh = images.decode(files[f"train/{WNIDS[0]}/images/{WNIDS[0]}_10.JPEG"])
+    eleventh = decode.decode(files[f"train/{WNIDS[0]}/images/{WNIDS[0]}_10.JPEG"])
     np.testing.assert_array_equal(data.train.images[10].permute(1, 2, 0).numpy(), eleventh)
 
 
@@ -138,7 +139,7 @@ def test_links_in_a_folder_are_followed_and_broken_ones_told(tmp_path):
     (folder / IMAGE).rename(tmp_path / "image")
     (folder / IMAGE).symlink_to(tmp_path / "image")
     assert dataset(SMALL, str(folder)).fingerprint == whole
-    store.clean()
+    cache.clean()
     (tmp_path / "image").unlink()
     refused(folder, SMALL, str(folder / IMAGE), "cannot be read")
     os.mkfifo(tmp_path / "image")
@@ -320,7 +321,7 @@ def test_names_that_lead_out_of_the_archive_are_refused(name, path, tmp_path):
 def test_members_outside_the_archives_folder_are_refused_and_junk_is_passed_over(path):
     junk = odd_zip(path, lambda odd: odd.writestr("__MACOSX/._x", b"x"))
     assert len(dataset(junk, str(path)).train) == 12
-    store.clean()
+    cache.clean()
     refused(path, odd_zip(path, lambda odd: odd.writestr("other/x.txt", b"x")), "other/x.txt: unexpected")
     refused(path, odd_zip(path, lambda odd: odd.writestr("\x1b[2J/x.txt", b"x")), r"\x1b[2J/x.txt: unexpected")
 
@@ -420,7 +421,7 @@ def test_what_is_no_zip_is_refused(path):
 
 def test_too_many_members_are_refused(path, monkeypatch):
     archive, _ = small_tinyimagenet(path)
-    monkeypatch.setattr(members, "MOST", 20)
+    monkeypatch.setattr(official_archive, "MAX_MEMBERS", 20)
     refused(path, archive, " members; at most 20 are read")
 
 
@@ -475,7 +476,7 @@ def test_real_images_in_the_official_layout(real_images, path):
 
 def test_the_real_images_are_far_below_the_readers_limits(real_images):
     train, validation, wnids, words = real_images
-    assert max(len(data) for data, _ in train + validation) < tinyimagenet.IMAGE / 10
+    assert max(len(data) for data, _ in train + validation) < tinyimagenet.MAX_IMAGE / 10
     assert all(tinyimagenet.WNID.fullmatch(wnid) for wnid in wnids)
     assert len(set(wnids)) == len({of.split(",")[0] for of in words}) == ARCHIVE.classes
 

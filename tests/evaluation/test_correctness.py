@@ -7,10 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limbeck.errors import LimbeckError
 from limbeck.evaluation import metrics
 from limbeck.evaluation.correctness import packed, paired_difference_of
 from limbeck.evaluation.paired import paired_difference
-from limbeck.runs.errors import LimbeckError
 
 
 @given(st.integers(1, 40), st.integers(0, 99))

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from limbeck.errors import LimbeckError
 from limbeck.evaluation import comparison, efficiency
-from limbeck.runs.errors import LimbeckError
 
 
 def net() -> nn.Module:

@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
+from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import evaluate, logits_of
-from limbeck.runs.errors import LimbeckError
 from limbeck.types import Split
 
 CLASSES = 7

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from limbeck.errors import LimbeckError
 from limbeck.evaluation.paired import paired_difference
-from limbeck.runs.errors import LimbeckError
 
 FEW = st.integers(0, 30)
 

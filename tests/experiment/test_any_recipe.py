@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import limbeck
-from limbeck.experiment.stop import Stopped
-from limbeck.runs.errors import LimbeckError
-from limbeck.teaching import loop
+from limbeck.errors import LimbeckError
+from limbeck.experiment.signals import Stopped
+from limbeck.training import loop
 
 # No depthwise convolutions: in half precision a processor takes a hundred times as long for them.
 SMALL = {"name": "resnet", "depth": 8, "stem": 4, "widths": [4, 8, 8]}

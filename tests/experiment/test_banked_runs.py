@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml_recipe
-from final_weights import weights
 
 import limbeck
+import yaml_recipe
+from final_weights import weights
 from limbeck import cli
-from limbeck.experiment import banks
-from limbeck.experiment.banks import amount
+from limbeck.errors import LimbeckError, RecipeError
+from limbeck.experiment import outputs_banks
 from limbeck.experiment.estimate import describe_plan
-from limbeck.experiment.follow import Watcher
-from limbeck.runs.errors import LimbeckError, RecipeError
-from limbeck.runs.recipe_file import load_recipe
-from limbeck.teaching import outputs_bank
-from limbeck.teaching.outputs_bank import LOGITS
-from limbeck.teaching.teacher import Teacher
+from limbeck.experiment.outputs_banks import amount
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.recipes.load import load_recipe
+from limbeck.training.outputs_bank import bank as outputs_bank
+from limbeck.training.outputs_bank.bank import LOGITS
+from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs, Targets
 
 EPOCHS = 3
@@ -106,7 +106,7 @@ def test_a_later_run_asks_nobody_and_ends_the_same(written: Path, asked: list[st
     ]
 
 
-def test_the_answers_are_rounded(written: Path, asked: list[str], tmp_path: Path) -> None:
+def test_the_answers_are_to_float16(written: Path, asked: list[str], tmp_path: Path) -> None:
     plain = limbeck.run(recipe(outputs_bank=None), folder=tmp_path)
     assert set(asked) == {"wide-seed0"}
     theirs, ours = students_of(plain.folder), students_of(written)
@@ -196,7 +196,7 @@ def test_a_damaged_file_is_named_and_made_anew(written: Path, asked: list[str], 
     done = limbeck.run(recipe(), folder=tmp_path, make_watcher=lambda key, names: Watcher(say=said.append))
     assert weights(done.folder) == weights(written)
     assert [line for line in said if "damaged" in line] == [
-        f"{path.parent}: damaged (its checksum does not fit); thrown away, and the teacher is asked again"
+        f"{path.parent}: damaged (its checksum does not match); deleted; the teacher computes the outputs again"
     ]
     assert "wide-seed0: its answers to 3 of 3 epochs of views are stored" in said
     assert len(asked) == 4, "one epoch"
@@ -392,7 +392,9 @@ def test_a_disk_without_room_is_said_before_anything_is_trained(
     written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(banks.shutil, "disk_usage", lambda path: usage._replace(free=banks.KEEP_FREE + 100))
+    monkeypatch.setattr(
+        outputs_banks.shutil, "disk_usage", lambda path: usage._replace(free=outputs_banks.KEEP_FREE + 100)
+    )
     tree = recipe(views={**recipe()["views"], "batch_size": 32}, data={"source": "digits"})
     with pytest.raises(LimbeckError, match=r"256 MB are free, and outputs_bank needs .* KB more; make room, set LIMB"):
         limbeck.run(tree, folder=tmp_path)
@@ -431,16 +433,15 @@ def test_sizes_in_words() -> None:
 
 def test_stored_logits_are_those_of_the_saved_teacher(written: Path) -> None:
     """Read by other means: the model as it was saved, on views that are made here."""
-    from limbeck.experiment.assemble import view_planner, view_recipe
-    from limbeck.experiment.images import load_images
+    from limbeck.building.data import load_images, view_planner
     from limbeck.views.apply import make_view
 
     checked = load_recipe(recipe())
     images = load_images(checked.data)
-    planner = view_planner(images, view_recipe(checked.views), 5)
+    planner = view_planner(images, checked.views, 5)
     model = limbeck.load(written / "models" / "wide-seed0")
     (path,) = outputs_bank.location().glob(f"*/epoch-000002/{LOGITS}")
     stored = np.load(path)
     for step in range(planner.steps_per_epoch):
-        view = make_view(images.train, planner.plan(2, step), planner.recipe, planner.normalisation)
+        view = make_view(images.train, planner.plan(2, step), planner.views, planner.normalisation)
         np.testing.assert_allclose(stored[step], model(view.images).numpy(), rtol=2e-3, atol=2e-3)

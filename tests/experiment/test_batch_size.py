@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from limbeck.experiment.estimate import describe_plan
-from limbeck.experiment.follow import Watcher
 from limbeck.experiment.run import run
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.recipes.load import load_recipe
 
 TREE = {
     "name": "large-batch",

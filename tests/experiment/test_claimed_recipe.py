@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml_recipe
 
 import limbeck
-from limbeck.experiment.follow import Watcher
-from limbeck.experiment.settings import Source
-from limbeck.experiment.sweep import sweep
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.sweep_directory import SweepDirectory
+import yaml_recipe
+from limbeck.errors import LimbeckError
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.storage.sweep_directory import SweepDirectory
+from limbeck.sweeps.sweep import sweep
+from limbeck.sweeps.trials import RecipeSource
 
 TEMPERATURE = "students.*.loss.0.temperature"
 
@@ -71,7 +71,7 @@ def test_a_sweep_whose_dict_is_changed_while_it_runs(tmp_path: Path) -> None:
 def test_a_file_that_goes_away_is_not_missed(tmp_path: Path) -> None:
     path = tmp_path / "claimed.yaml"
     path.write_text(yaml_recipe.text(recipe(1)))
-    source = Source(path)
+    source = RecipeSource(path)
     first = source.read()
     path.unlink()
     assert source.read() == first
@@ -83,15 +83,15 @@ def test_what_joins_a_sweep_that_has_trained_nothing_yet_must_have_its_recipe(tm
     """While the first process is at work nobody rewrites its recipe, though nothing is trained so far."""
     directory, other = SweepDirectory(tmp_path / "s"), SweepDirectory(tmp_path / "s")
     one, two = ({"name": "s", "seeds": [seed]} for seed in (0, 1))
-    with directory.shared(one):
-        with other.shared(one):
+    with directory.join(one):
+        with other.join(one):
             pass
-        with pytest.raises(LimbeckError, match=r"another recipe:\n +seeds.0: 0 -> 1"), other.shared(two):
+        with pytest.raises(LimbeckError, match=r"another recipe:\n +seeds.0: 0 -> 1"), other.join(two):
             pass
         assert json.loads(directory.recipe.read_text()) == one
-        with pytest.raises(LimbeckError, match="in use"), other.shared(two, fresh=True):
+        with pytest.raises(LimbeckError, match="in use"), other.join(two, fresh=True):
             pass
-    with other.shared(two):  # the first has left, and nothing was trained: nobody is bound
+    with other.join(two):  # the first has left, and nothing was trained: nobody is bound
         assert json.loads(directory.recipe.read_text()) == two
 
 

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import limbeck
-from limbeck.experiment.follow import Watcher
-from limbeck.experiment.stop import Stopped
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.experiment.signals import Stopped
+from limbeck.experiment.train_cohort import Watcher
 
 STUDENT = {
     "model": "lightweight_cnn",

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from final_weights import weights
 
 import limbeck
-from limbeck.experiment.view_sheet import write_view_sheet
-from limbeck.runs.recipe_file import load_recipe
+from final_weights import weights
+from limbeck.commands.view_sheet import write_view_sheet
+from limbeck.recipes.load import load_recipe
 
 EPOCHS = 4
 VIEWS = {"batch_size": 64, "crop": {"padding": 1}, "flip": True, "mixing": {"mixup": 0.2}}
@@ -59,6 +59,6 @@ def test_an_arm_may_have_a_period_of_its_own() -> None:
 
 def test_the_sheet_says_which_views_come_again(tmp_path: Path) -> None:
     (said,) = write_view_sheet(load_recipe(recipe(distinct_epochs=3)), tmp_path / "a.png", count=2, epoch=7)
-    assert "epoch 8 (the views of epoch 2 again), step 1" in said
+    assert "epoch 8 (reuses the views of epoch 2), step 1" in said
     (said,) = write_view_sheet(load_recipe(recipe(distinct_epochs=3)), tmp_path / "a.png", count=2, epoch=2)
     assert "epoch 3, step 1" in said

@@ -17,10 +17,10 @@ import torch
 from test_continuing import STUDENT, recipe, stop_after
 
 import limbeck
-from limbeck.experiment.follow import Watcher
-from limbeck.runs import checkpoint, directory
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.storage import checkpoint, run_directory
+from limbeck.storage.run_directory import RunDirectory
 
 
 @pytest.mark.middle
@@ -39,9 +39,9 @@ def test_a_killed_fresh_never_shows_old_numbers_under_a_new_recipe(
         flushes += 1
 
     with monkeypatch.context() as patch:
-        patch.setattr(directory, "flush_folder", killed)
+        patch.setattr(run_directory, "flush", killed)
         try:
-            RunDirectory(tmp_path / "own").empty()
+            RunDirectory(tmp_path / "own").clear()
         except KeyboardInterrupt:
             assert not (tmp_path / "own" / "result.json").exists(), "what says finished goes first"
     told, done = "", None
@@ -65,14 +65,14 @@ def test_a_run_whose_recipe_is_gone_is_nobodys(tmp_path: Path) -> None:
 def test_no_save_takes_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replaced, a good checkpoint is away for a moment, and a kill then loses what was acknowledged."""
     asides: list[Path] = []
-    set_aside, written = checkpoint._set_aside, checkpoint._write_beside
+    set_aside, atomic_folder = checkpoint.set_aside, checkpoint.atomic_folder
 
-    def write_beside(final: Path, files) -> None:
-        assert not final.exists(), f"{final.name} is replaced"
-        written(final, files)
+    def write_beside(path: Path, **options):
+        assert not path.exists(), f"{path.name} is replaced"
+        return atomic_folder(path, **options)
 
-    monkeypatch.setattr(checkpoint, "_write_beside", write_beside)
-    monkeypatch.setattr(checkpoint, "_set_aside", lambda path: (asides.append(path), set_aside(path))[1])
+    monkeypatch.setattr(checkpoint, "atomic_folder", write_beside)
+    monkeypatch.setattr(checkpoint, "set_aside", lambda path: (asides.append(path), set_aside(path))[1])
     often = recipe(save_every_seconds=0, keep_checkpoints=1)
     for steps in (5, 20, 1):
         stop_after(often, tmp_path, steps)
@@ -125,7 +125,7 @@ def test_a_folder_that_is_removed_under_a_run_is_noticed(tmp_path: Path) -> None
 
 def test_distilling_into_one_folder_is_for_one(tmp_path: Path) -> None:
     teacher, student = (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 10)) for _ in range(2))
-    with directory.CohortDirectory(tmp_path / "kept").claimed() as ours:
+    with run_directory.CohortDirectory(tmp_path / "kept").try_lock() as ours:
         assert ours
         with pytest.raises(LimbeckError, match="is in use by another process"):
             limbeck.distill(student, teacher, data="digits", epochs=1, save_to=tmp_path / "kept")
@@ -150,13 +150,13 @@ def test_a_folder_that_cannot_be_listed_is_not_empty(tmp_path: Path, monkeypatch
 
 TWICE = """
 import os, signal, sys, time
-from limbeck.experiment.stop import PoliteStop
-with PoliteStop() as stop:
+from limbeck.experiment.signals import GracefulShutdown
+with GracefulShutdown() as stop:
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(float(sys.argv[1]))
     os.kill(os.getpid(), signal.SIGTERM)
     print("still here", flush=True)
-    stop.obey()
+    stop.check()
 """
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml_recipe
 
 import limbeck
-from limbeck.experiment.sweep import sweep
+import yaml_recipe
+from limbeck.sweeps.sweep import sweep
 
 ARM: dict[str, Any] = {
     "model": "lightweight_cnn",

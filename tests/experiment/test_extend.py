@@ -12,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml_recipe
-from final_weights import weights
 
 import limbeck
+import yaml_recipe
+from final_weights import weights
+from limbeck.errors import LimbeckError
 from limbeck.experiment.extend import describe_extension
-from limbeck.experiment.follow import Watcher
 from limbeck.experiment.run import run
-from limbeck.experiment.stop import Stopped
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.experiment.signals import Stopped
+from limbeck.experiment.train_cohort import Watcher
+from limbeck.recipes.load import load_recipe
+from limbeck.storage.run_directory import RunDirectory
 
 ARM: dict[str, Any] = {
     "model": {"name": "lightweight_cnn", "dropout": 0.1},
@@ -70,7 +70,7 @@ def at_once(tmp_path_factory: pytest.TempPathFactory) -> limbeck.Run:
     return limbeck.run(recipe(4), folder=tmp_path_factory.mktemp("at-once"))
 
 
-def must_be_alike(one: limbeck.Run, other: limbeck.Run) -> None:
+def must_match_main_process(one: limbeck.Run, other: limbeck.Run) -> None:
     assert weights(one.folder) == weights(other.folder)
     assert measured(one) == measured(other)
     for learner in ("kd-seed0", "slow-seed0"):
@@ -91,7 +91,7 @@ def test_more_epochs_are_those_that_it_would_have_had(at_once: limbeck.Run, tmp_
     )
     assert "extended: students.kd.epochs: 2 -> 4" in said
     assert [line for line in said if line.startswith("measuring")] == ["measuring kd-seed0", "measuring slow-seed0"]
-    must_be_alike(done, at_once)
+    must_match_main_process(done, at_once)
     assert (short.folder / "cohorts/wide-seed0/done.json").read_bytes() == teacher, "it was not measured again"
     (extended,) = done.result["extended"]
     assert extended["changes"] == ["students.kd.epochs: 2 -> 4"] and extended["when"]
@@ -114,7 +114,7 @@ def test_in_two_steps_and_stopped_on_the_way(at_once: limbeck.Run, tmp_path: Pat
         limbeck.run(recipe(4), folder=tmp_path, extend=True, make_watcher=stopping)
     assert not (tmp_path / "more" / "result.json").exists()
     done = limbeck.run(recipe(4), folder=tmp_path)
-    must_be_alike(done, at_once)
+    must_match_main_process(done, at_once)
     assert [one["changes"] for one in done.result["extended"]] == [
         ["students.kd.epochs: 2 -> 3"],
         ["students.kd.epochs: 3 -> 4"],
@@ -156,14 +156,16 @@ def test_a_stopped_run_is_extended(at_once: limbeck.Run, tmp_path: Path) -> None
 
     with pytest.raises(Stopped):
         limbeck.run(recipe(), folder=tmp_path, make_watcher=stopping)
-    must_be_alike(limbeck.run(recipe(4), folder=tmp_path, extend=True), at_once)
+    must_match_main_process(limbeck.run(recipe(4), folder=tmp_path, extend=True), at_once)
 
 
 def test_what_cannot_be_changed_is_named_and_nothing_is_touched(tmp_path: Path) -> None:
     done = limbeck.run(recipe(), folder=tmp_path)
     before = {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
     other = recipe(views={"batch_size": 20, "flip": True})
-    with pytest.raises(LimbeckError, match=r"--extend: views.batch_size: 25 -> 20: what is there was trained with"):
+    with pytest.raises(
+        LimbeckError, match=r"--extend: views.batch_size: 25 -> 20: the existing models were trained with"
+    ):
         limbeck.run(other, folder=tmp_path, extend=True)
     with pytest.raises(LimbeckError, match="was made by another recipe") as caught:
         limbeck.run(other, folder=tmp_path)
@@ -174,7 +176,6 @@ def test_what_cannot_be_changed_is_named_and_nothing_is_touched(tmp_path: Path) 
     assert after == before
 
 
-@pytest.mark.middle
 def test_what_would_be_added_is_shown_and_asked_for(limbeck, tmp_path: Path) -> None:
     path = tmp_path / "more.yaml"
     path.write_text(yaml_recipe.text(recipe(teachers={}, students={"a": {**ARM, "epochs": 1}})))

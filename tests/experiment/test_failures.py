@@ -70,7 +70,7 @@ def test_the_teacher_is_as_it_was_after_a_run(tmp_path: Path) -> None:
     recipe = {"name": "frozen", **QUIET, "teachers": {"t": ARM}, "students": {"kd": kd}}
     done = limbeck.run(recipe, folder=tmp_path)
     saved = done.folder / "models" / "t-seed0"
-    from limbeck.runs.files import read_json
+    from limbeck.storage.atomic import read_json
 
     limbeck.load(saved)  # its checksum still fits
     assert read_json(saved / "model.json")["class_names"] == done.result["class_names"]

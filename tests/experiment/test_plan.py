@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from limbeck.experiment.plan import baseline_of, make_plan
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.recipes.load import load_recipe
+from limbeck.storage.run_directory import LearnerId
 
 TRAINED: dict[str, Any] = {
     "model": "lightweight_cnn",
@@ -29,13 +30,13 @@ def test_arms_of_a_seed_share_a_cohort_and_teachers_come_first() -> None:
     names = [[learner.name for learner in cohort.learners] for cohort in plan.cohorts]
     assert names == [["t-seed0"], ["t-seed1"], ["baseline-seed0", "kd-seed0"], ["baseline-seed1", "kd-seed1"]]
     assert [cohort.view_seed for cohort in plan.cohorts] == [0, 1, 0, 1]
-    assert plan.cohorts[3].teachers == ("t-seed1",)
+    assert plan.cohorts[3].teachers == (LearnerId("t", 1),)
 
 
 def test_one_teacher_for_all_seeds() -> None:
     plan = plan_of({"kd": taught("t")}, {"t": TRAINED}, seeds=[0, 1], teacher_seed=5)
     assert [cohort.key for cohort in plan.cohorts if "t-" in cohort.key] == ["t-seed5"]
-    assert {cohort.teachers for cohort in plan.cohorts[1:]} == {("t-seed5",)}
+    assert {cohort.teachers for cohort in plan.cohorts[1:]} == {(LearnerId("t", 5),)}
 
 
 def test_fixed_views_put_all_seeds_into_one_cohort() -> None:
@@ -61,7 +62,7 @@ def test_other_views_are_another_cohort() -> None:
 def test_several_teachers_keep_their_weights() -> None:
     voices = [{"name": "a", "weight": 3}, {"name": "b"}]
     plan = plan_of({"kd": taught(voices)}, {"a": TRAINED, "b": TRAINED})
-    assert plan.cohorts[-1].learners[0].voices == (("a-seed0", 3.0), ("b-seed0", 1.0))
+    assert plan.cohorts[-1].learners[0].teachers == ((LearnerId("a", 0), 3.0), (LearnerId("b", 0), 1.0))
 
 
 def test_the_baseline_is_found() -> None:

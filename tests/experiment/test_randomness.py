@@ -9,18 +9,18 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from limbeck.experiment.assemble import make_learner
-from limbeck.experiment.cohort_run import checkpoint_settings
-from limbeck.experiment.distill import distill
-from limbeck.experiment.images import Images, load_images
+from limbeck.api.distill import distill
+from limbeck.building.data import Images, load_images
+from limbeck.building.learners import make_learner
+from limbeck.errors import LimbeckError, RecipeError
+from limbeck.experiment.cohorts import checkpoint_settings
 from limbeck.experiment.plan import LearnerPlan, make_plan
 from limbeck.experiment.run import run
-from limbeck.experiment.settings import Source, combine
 from limbeck.models.lightweight_cnn import build
-from limbeck.runs.errors import LimbeckError, RecipeError
-from limbeck.runs.recipe import Data, Recipe
-from limbeck.runs.recipe_file import load_recipe
-from limbeck.teaching.teacher import fingerprint
+from limbeck.recipes.load import load_recipe
+from limbeck.recipes.recipe import Data, Recipe
+from limbeck.sweeps.trials import RecipeSource, merge_trials
+from limbeck.training.teacher import fingerprint
 
 CNN = {"name": "lightweight_cnn", "dropout": 0.1}
 TRAINED: dict[str, Any] = {
@@ -51,9 +51,12 @@ def weights_of(tree: dict[str, Any], images: Images) -> dict[str, str]:
     return {
         name: fingerprint(
             make_learner(
+                plan.name,
                 recipe.arms()[plan.arm],
-                plan,
                 images,
+                arm_name=plan.arm,
+                seed=plan.randomness,
+                teachers=plan.teacher_weights,
                 device=torch.device("cpu"),
                 precision="fp32",
                 losses={},
@@ -99,10 +102,10 @@ def test_a_checkpoint_knows_an_arms_seed_and_one_from_before_is_continued() -> N
 def test_a_sweeps_variant_of_a_teacher_begins_as_the_teacher_itself(images: Images) -> None:
     tree = recipe_of({"kd": TRAINED | {"teacher": "a", "loss": [{"name": "soft_targets"}]}}, {"a": TRAINED})
     tree["sweep"] = {"axes": {"teachers.a.optimizer.lr": [0.1, 0.2]}}
-    source = Source(tree)
+    source = RecipeSource(tree)
     sweep = source.read().sweep
     assert sweep is not None
-    combined = combine(source, sweep, [{"teachers.a.optimizer.lr": lr} for lr in (0.1, 0.2)]).recipe
+    combined = merge_trials(source, sweep, [{"teachers.a.optimizer.lr": lr} for lr in (0.1, 0.2)]).recipe
     assert set(combined.teachers) == {"a.000", "a.001"}
     alone = plans_of(source.read(["sweep=null"]))["a-seed0"].randomness
     of_variants = {plan.randomness for plan in plans_of(combined).values() if plan.role == "teacher"}

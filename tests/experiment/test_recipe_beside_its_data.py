@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from limbeck.experiment.follow import Watcher
 from limbeck.experiment.run import run
+from limbeck.experiment.train_cohort import Watcher
 from limbeck.models import lightweight_cnn
 
 TEXT = """name: beside

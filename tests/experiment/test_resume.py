@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from final_weights import weights
 
 pytestmark = pytest.mark.middle
@@ -94,7 +95,7 @@ def test_again_it_says_that_it_is_finished(never_killed: Path, recipe: Path, lim
     before = weights(never_killed)
     done = limbeck("run", recipe, "--name", "whole", cwd=never_killed.parents[1])
     assert done.returncode == 0
-    assert "finished before" in done.stdout
+    assert "already finished" in done.stdout
     assert weights(never_killed) == before
 
 

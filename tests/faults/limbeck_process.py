@@ -53,7 +53,7 @@ class Observer:
 
     def attach(self) -> None:
         """To be called in the forked process: `take_step` is what it was, and then writes the page."""
-        from limbeck.teaching import loop
+        from limbeck.training import loop
 
         take_step = loop.take_step
         steps, began, last, longest, before = 0, 0.0, 0.0, 0.0, (0, -1)
@@ -211,8 +211,8 @@ def import_everything() -> None:
     import torch
 
     import limbeck.__main__
-    import limbeck.data.digits
-    import limbeck.experiment.progress
+    import limbeck.commands.progress
+    import limbeck.data.sources.digits
     import limbeck.experiment.run
     import limbeck.models.lightweight_cnn
     import limbeck.report.summary  # noqa: F401

@@ -9,7 +9,7 @@ from pathlib import Path
 from rows import Trials
 from the_run import TheRun, must_end_alike
 
-from limbeck.runs import checkpoint
+from limbeck.storage import checkpoint
 
 NAME = "damage"
 HOLDS = "flipped, truncated, swapped bytes in checkpoints: all noticed, named, the one before is used"
@@ -39,14 +39,14 @@ def prepare(place: Path) -> Trials:
             found = checkpoint.newest(stopped.checkpoints())
             assert found is not None and found.path == before.path, f"{what} in {path.name}: not noticed"
             assert found.files == before.files
-            (told,) = found.passed_over
+            (told,) = found.skipped
             named = path.name in told or "manifest.json" in told
             assert named and str(newest.path) in told and "\n" not in told, told
             if number % RESUMED_TO_THE_END == 0:
                 run = stopped.copied_to(place / "resumed")
                 process = run.start()
                 assert process.wait() == 0, process.err
-                assert f"passed over: runs/run/cohorts/{run.checkpoints().parent.name}" in process.err
+                assert f"skipped: runs/run/cohorts/{run.checkpoints().parent.name}" in process.err
                 must_end_alike(run, reference)
         finally:
             path.write_bytes(content)

@@ -11,7 +11,7 @@ from limbeck_process import Limbeck, Observer
 from rows import Trials
 from the_run import TheRun, must_end_alike
 
-from limbeck.runs import checkpoint
+from limbeck.storage import checkpoint
 
 NAME = "kills"
 HOLDS = "SIGKILL at random times: bitwise equal in the end, work lost <= one save interval, no torn load"
@@ -47,7 +47,7 @@ def prepare(place: Path) -> Trials:
                     assert process.code == 0, process.err
                     continue
                 kills += 1
-                assert "passed over" not in process.err, process.err
+                assert "skipped: " not in process.err, process.err
                 lost.append(_lost(run, observer))
             must_end_alike(run, reference)
         return f"{runs} runs, {started} starts; most work lost {max(lost):.2f} s, saved every {whole.save_every} s"

@@ -32,11 +32,6 @@ def prepare(place: Path) -> Trials:
     import pyarrow.parquet  # noqa: F401
     from PIL import Image
 
-    import limbeck.data.cifar10
-    import limbeck.data.folder
-    import limbeck.data.parquet
-    import limbeck.data.store  # noqa: F401
-
     Image.init()
     samples = place / "samples"
     samples.mkdir()
@@ -60,7 +55,7 @@ def _write_samples(folder: Path) -> dict[str, object]:
     from PIL import Image
     from sklearn.datasets import load_sample_image
 
-    from limbeck.data import cifar10
+    from limbeck.data.sources import cifar10
 
     photo = Image.fromarray(load_sample_image("flower.jpg")).crop((200, 100, 296, 196))
     for kind, name in IMAGES.items():
@@ -122,7 +117,7 @@ def _with_checksums(content: bytearray) -> bytearray:
 
 def _read(kind: str, content: bytes, place: Path, samples: Path) -> dict[str, object]:
     """What comes of reading it, in a process that measures itself."""
-    from limbeck.runs.errors import LimbeckError
+    from limbeck.errors import LimbeckError
 
     shutil.rmtree(place, ignore_errors=True)
     os.environ["LIMBECK_CACHE"] = str(place / "cache")
@@ -153,8 +148,8 @@ def _read(kind: str, content: bytes, place: Path, samples: Path) -> dict[str, ob
 
 
 def _placed(kind: str, content: bytes, place: Path, samples: Path) -> tuple[Path, Callable[[], object]]:
-    from limbeck.data import cifar10, folder, parquet
-    from limbeck.data.cifar_archive import dataset
+    from limbeck.data.sources import cifar10, folder, parquet
+    from limbeck.data.sources.cifar_archive import dataset
 
     if kind in IMAGES:
         for name in ("cat", "dog"):

@@ -18,7 +18,7 @@ from limbeck_process import Prepare, asking
 from rows import Trials
 from the_run import STUDENTS, TheRun, differences
 
-from limbeck.runs.checkpoint import Checkpoint
+from limbeck.storage.checkpoint import Checkpoint
 
 NAME = "omissions"
 HOLDS = "resume with one component left out of the checkpoint: every omission is seen; with none, bitwise equal"
@@ -154,10 +154,10 @@ def prepare(place: Path) -> Trials:
         if (turn, scene.name) not in stopped:
             run = TheRun(place / f"stopped {scene.name} {turn}", **scene.run).write()
             at = scene.at(random.Random(f"{scene.name}/{turn}"), reference(scene)[1])
-            process = run.start(prepare=[asking("teaching.loop", "take_step", at, signal.SIGTERM), *_own_loss(scene)])
-            assert process.wait() == 0 and "To go on" in process.err, process.err
+            process = run.start(prepare=[asking("training.loop", "take_step", at, signal.SIGTERM), *_own_loss(scene)])
+            assert process.wait() == 0 and "To continue" in process.err, process.err
             if scene.killed_after:
-                struck = asking("teaching.loop", "take_step", scene.killed_after, signal.SIGKILL)
+                struck = asking("training.loop", "take_step", scene.killed_after, signal.SIGKILL)
                 assert run.start(prepare=[struck]).wait() == -signal.SIGKILL
             stopped[turn, scene.name] = run
         return stopped[turn, scene.name]
@@ -197,7 +197,7 @@ def _without(whose: str, component: str) -> Prepare:
 
 
 def _forget_component(whose: str, component: str) -> None:
-    from limbeck.teaching.learner import Learner
+    from limbeck.training.learner import Learner
 
     restore = Learner.restore
 
@@ -218,8 +218,8 @@ def _forget_component(whose: str, component: str) -> None:
 
 
 def _forget_position(component: str) -> None:
-    from limbeck.experiment import follow
-    from limbeck.runs import checkpoint
+    from limbeck.experiment import train_cohort
+    from limbeck.storage import checkpoint
 
     newest = checkpoint.newest
 
@@ -233,7 +233,7 @@ def _forget_position(component: str) -> None:
             known = {path.stem: path.stat().st_size for path in metrics.iterdir()}
         return dataclasses.replace(found, info={**found.info, component: known})
 
-    follow.checkpoint.newest = incomplete
+    train_cohort.checkpoint.newest = incomplete
 
 
 def _own_loss(scene: Scene) -> list[Prepare]:
@@ -245,9 +245,9 @@ def _own_loss(scene: Scene) -> list[Prepare]:
         import torch
         from torch import nn
 
-        from limbeck.experiment import assemble
+        from limbeck.building import learners
         from limbeck.losses.cross_entropy import cross_entropy
-        from limbeck.teaching.objective import Objective
+        from limbeck.training.objective import Objective
         from limbeck.types import Outputs
 
         class Scale(nn.Module):
@@ -258,13 +258,13 @@ def _own_loss(scene: Scene) -> list[Prepare]:
         def scaled(student: Outputs, teacher: Any, targets: Any, *, state: Scale, **options: Any) -> torch.Tensor:
             return cross_entropy(Outputs(student.logits * state.logarithm.exp()), teacher, targets, **options)
 
-        make = assemble.make_objective
+        make = learners.make_objective
 
-        def with_scale(*args: Any) -> Objective:
-            plain = make(*args)
+        def with_scale(*args: Any, **words: Any) -> Objective:
+            plain = make(*args, **words)
             terms = [dataclasses.replace(t, function=scaled) if t.name == "cross_entropy" else t for t in plain.terms]
             return Objective(terms, teacher_weights=plain.teacher_weights, states={"cross_entropy": Scale()})
 
-        assemble.make_objective = with_scale
+        learners.make_objective = with_scale
 
     return [prepare]

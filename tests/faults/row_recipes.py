@@ -50,7 +50,7 @@ RUNS_CODE = {
 
 def prepare(place: Path) -> Trials:
     """Recipes that ship, to spoil."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "runs"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
     import test_recipe_space  # noqa: F401
 
     import limbeck
@@ -140,9 +140,9 @@ class _Watch:
 
     def load(self, path: Path) -> str:
         """`valid` or `refused`; an AssertionError for anything else."""
+        from limbeck.errors import RecipeError
         from limbeck.experiment.plan import make_plan
-        from limbeck.runs.errors import RecipeError
-        from limbeck.runs.recipe_file import load_recipe
+        from limbeck.recipes.load import load_recipe
 
         self.listening = True
         try:

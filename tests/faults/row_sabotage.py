@@ -41,66 +41,67 @@ def _locks_nothing() -> None:
 
 
 def _checks_no_sums() -> None:
-    from limbeck.runs import checkpoint
+    from limbeck.storage import checkpoint
 
-    checkpoint._verified = lambda path, expected: path.read_bytes()
+    checkpoint._verify = lambda path, expected: None
 
 
 def _writes_in_place() -> None:
-    from limbeck.runs import checkpoint
+    from limbeck.storage import checkpoint
 
-    def in_place(final: Path, files: dict[str, bytes]) -> None:
-        final.mkdir(exist_ok=True)
-        for name, data in files.items():
-            (final / name).write_bytes(data)
+    @contextlib.contextmanager
+    def in_place(path: Path, **options: Any) -> Iterator[Path]:
+        path.mkdir(exist_ok=True)
+        yield path
 
-    checkpoint._write_beside = in_place
+    checkpoint.atomic_folder = in_place
 
 
 def _explains_no_errors() -> None:
-    from limbeck.runs import checkpoint, directory, files
+    from limbeck.storage import atomic, checkpoint, lock, run_directory
 
     @contextlib.contextmanager
     def silent(path: Path) -> Iterator[None]:
         yield
 
-    for module in (checkpoint, directory, files):
-        module.saying_where = silent
+    modules: tuple[Any, ...] = (checkpoint, run_directory, atomic, lock)
+    for module in modules:
+        module.explain_os_errors = silent
 
 
 def _stops_without_saving() -> None:
-    from limbeck.experiment.stop import PoliteStop
+    from limbeck.experiment.signals import GracefulShutdown
 
-    obey = PoliteStop.obey
-    PoliteStop.obey = lambda self, save=None: obey(self)
+    check = GracefulShutdown.check
+    GracefulShutdown.check = lambda self, save=None: check(self)
 
 
 def _forgets_momenta() -> None:
-    from limbeck.teaching import learner
+    from limbeck.training import learner
 
     learner.restore = lambda optimizer, state: None
 
 
 def _keeps_every_step() -> None:
-    from limbeck.teaching import loop
+    from limbeck.training import loop
 
     take_step, kept = loop.take_step, []
 
     def hoarding(*args: Any, **keywords: Any) -> Any:
-        kept.append(bytearray(os.urandom(10_000)))
+        kept.append(bytearray(os.urandom(30_000)))
         return take_step(*args, **keywords)
 
     loop.take_step = hoarding
 
 
 def _gives_images_up_otherwise() -> None:
-    from limbeck.data.spoilt import SpoiltError
+    from limbeck.data.unreadable import UnreadableError
 
-    SpoiltError.__str__ = lambda self: "an image cannot be read"
+    UnreadableError.__str__ = lambda self: "an image cannot be read"
 
 
 def _runs_what_it_reads() -> None:
-    from limbeck.runs import recipe_file
+    from limbeck.recipes import load as recipe_file
 
     load = recipe_file.load_recipe
 
@@ -114,8 +115,8 @@ def _runs_what_it_reads() -> None:
 
 SABOTAGES: tuple[tuple[str, Callable[[], None], int], ...] = (
     ("kills", _forgets_momenta, 1),
-    ("system-calls", _flushes_again, 270),
-    ("system-calls", _writes_in_place, 270),
+    ("system-calls", _flushes_again, 414),
+    ("system-calls", _writes_in_place, 414),
     ("power-cuts", _flushes_nothing, 20),
     ("full-disks", _explains_no_errors, 4),
     ("damage", _checks_no_sums, 50),
@@ -127,7 +128,7 @@ SABOTAGES: tuple[tuple[str, Callable[[], None], int], ...] = (
     ("memory", _keeps_every_step, 1),
 )
 """The row, what is done to Limbeck, and within how many trials the row must have noticed."""
-SHORTER = {"kills": {"EACH": 4}, "memory": {"STEPS": 1_000}}
+SHORTER = {"kills": {"EACH": 4}, "memory": {"STEPS": 500}}
 """Constants of rows whose single trial takes minutes: what is broken shows after far less."""
 
 

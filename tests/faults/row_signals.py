@@ -29,17 +29,17 @@ class Phase:
 
 
 PHASES = (
-    Phase("images are loaded", "experiment.run", "load_images", range(1, 2)),
-    Phase("a model is made", "experiment.cohort_run", "make_learner", range(1, 4)),
-    Phase("the first step", "teaching.loop", "take_step", range(1, 2)),
-    Phase("a step of the teacher", "teaching.loop", "take_step", range(2, 41)),
-    Phase("a step of the students", "teaching.loop", "take_step", range(42, 100)),
-    Phase("validation", "experiment.follow", "evaluate", range(1, 8)),
-    Phase("a learner's state is packed", "experiment.follow", "pack", range(1, 8)),
-    Phase("a save begins", "runs.checkpoint", "make_folder", range(1, 4)),
-    Phase("a file is written", "runs.checkpoint", "write_durably", range(1, 12)),
-    Phase("a save is flushed", "runs.checkpoint", "flush_folder", range(1, 6)),
-    Phase("a learner is measured", "experiment.cohort_run", "measure_learner", range(1, 4)),
+    Phase("images are loaded", "experiment.context", "load_images", range(1, 2)),
+    Phase("a model is made", "experiment.cohorts", "make_learner", range(1, 4)),
+    Phase("the first step", "training.loop", "take_step", range(1, 2)),
+    Phase("a step of the teacher", "training.loop", "take_step", range(2, 41)),
+    Phase("a step of the students", "training.loop", "take_step", range(42, 100)),
+    Phase("validation", "experiment.train_cohort", "evaluate", range(1, 8)),
+    Phase("a learner's state is packed", "experiment.train_cohort", "pack", range(1, 8)),
+    Phase("a save begins", "storage.checkpoint", "make_folder", range(1, 4)),
+    Phase("a file is written", "storage.checkpoint", "write_new", range(1, 12)),
+    Phase("a save is flushed", "storage.atomic", "flush", range(1, 6)),
+    Phase("a learner is measured", "experiment.results", "measure_learner", range(1, 4)),
     Phase("the report is written", "experiment.run", "write_report", range(1, 2)),
 )
 
@@ -66,10 +66,10 @@ def prepare(place: Path) -> Trials:
             assert phase.name == "the report is written", f"it went on to the end: {process.err}"
         else:
             assert code == (0 if asked == signal.SIGTERM else 130), f"{code}: {process.err}"
-            assert process.err.rstrip().endswith(f"To go on: {shlex.join(['limbeck', *process.words])}"), process.err
+            assert process.err.rstrip().endswith(f"To continue: {shlex.join(['limbeck', *process.words])}"), process.err
             again = run.start(prepare=[after.attach])
             assert again.wait() == 0, again.err
-            assert "passed over" not in again.err, again.err
+            assert "skipped: " not in again.err, again.err
         taken = before.read().steps, after.read().steps
         assert sum(taken) == steps, f"{taken[0]} and {taken[1]} steps were taken, undisturbed {steps}"
         must_end_alike(run, reference)

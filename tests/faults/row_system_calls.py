@@ -15,7 +15,7 @@ from the_run import TheRun, must_end_alike
 
 NAME = "system-calls"
 HOLDS = "kill, ENOSPC, EIO at every system call of one save: the old state or the new, a clear error"
-CI, CHAOS = 267, 1_335
+CI, CHAOS = 414, 2_070
 """All calls of one save with each fault; in chaos five times. More or fewer where Python makes other calls."""
 FAULTS = {"kill": "signal=SIGKILL", "ENOSPC": "error=ENOSPC", "EIO": "error=EIO"}
 SHIFTS = (0, 1, -1, 0, 2, -2) * 2

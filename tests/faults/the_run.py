@@ -12,7 +12,7 @@ from pathlib import Path
 from limbeck_process import Limbeck, Observer, Prepare
 from safetensors.numpy import load_file
 
-from limbeck.runs import checkpoint
+from limbeck.storage import checkpoint
 
 RECIPE = """\
 name: run
@@ -128,7 +128,7 @@ class TheRun:
         """The newest checkpoint of a cohort, which must be there and whole, as must be all that look like one."""
         found = checkpoint.newest(self.checkpoints(cohort))
         assert found is not None, f"{self.checkpoints(cohort)}: no checkpoint"
-        assert not found.passed_over, f"torn: {found.passed_over}"
+        assert not found.skipped, f"torn: {found.skipped}"
         return found
 
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
+from limbeck.errors import LimbeckError
 from limbeck.losses import dkd, soft_targets
-from limbeck.runs.errors import LimbeckError
 from limbeck.types import Outputs, Targets, UnmixedTargets
 
 weights = st.floats(0.0, 16.0)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 import limbeck.losses
-from limbeck.runs import lookup
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
+from limbeck.recipes import registry
 from limbeck.types import Outputs, Targets
 
-ENTRIES = lookup.entries("losses")
+ENTRIES = registry.entries("losses")
 HEAR_A_TEACHER = sorted(name for name, entry in ENTRIES.items() if entry.needs_teacher)
 BATCH, CLASSES = 12, 7
 HALF = (torch.float16, torch.bfloat16)
@@ -26,7 +26,7 @@ every_dtype = pytest.mark.parametrize("dtype", [torch.float32, *HALF, torch.floa
 
 
 def load(name: str) -> Callable[..., Tensor]:
-    return lookup.load(ENTRIES[name])
+    return registry.load(ENTRIES[name])
 
 
 def outputs(seed: int, *, largest: float = 4.0, dtype: torch.dtype = torch.float32, grad: bool = False) -> Outputs:

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from limbeck.errors import LimbeckError
 from limbeck.models.torchvision_operators import OPERATORS, declare_missing_operators
-from limbeck.models.weights import load_weights
-from limbeck.runs.errors import LimbeckError
+from limbeck.weights.load import load_weights
 
 declare_missing_operators()
 timm = pytest.importorskip("timm")

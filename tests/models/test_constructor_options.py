@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from limbeck.commands.catalogue import listing
+from limbeck.errors import LimbeckError
 from limbeck.models.torchvision_operators import declare_missing_operators
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.listing import listing
-from limbeck.runs.lookup import check_options, find
-from limbeck.runs.recipe_file import load_recipe
+from limbeck.recipes.load import load_recipe
+from limbeck.recipes.registry import check_options, find
 
 declare_missing_operators()
 pytest.importorskip("timm")
@@ -98,10 +98,10 @@ def test_a_recipe_may_name_them_and_numbers_are_finite() -> None:
     tree["teachers"]["resnet"]["model"] = {"name": "timm:vit_tiny_patch16_224", "patch_size": 4}
     assert load_recipe(tree).teachers["resnet"].model.options == {"patch_size": 4}
     entry = find("models", "timm:vit_tiny_patch16_224")
-    assert check_options(entry, {"init_values": float("nan")}) == [("init_values", "takes finite numbers; got nan")]
-    assert check_options(entry, {"num_classes": 3}) == [("num_classes", "follows from the data; leave it out")]
-    assert check_options(entry, {"drop_rate": "x"})[0][1].startswith("takes a number")
+    assert check_options(entry, {"init_values": float("nan")}) == [("init_values", "expected finite numbers; got nan")]
+    assert check_options(entry, {"num_classes": 3}) == [("num_classes", "is set from the data; remove it")]
+    assert check_options(entry, {"drop_rate": "x"})[0][1].startswith("expected a number")
 
 
 def test_the_list_says_that_further_options_are_taken() -> None:
-    assert sum("whatever else its constructor takes" in line for line in listing("models")) == 2
+    assert sum("all other options of its constructor" in line for line in listing("models")) == 2

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from limbeck.errors import LimbeckError
 from limbeck.models import mobilenetv2, mobilenetv3_small, shufflenetv2, vgg
 from limbeck.models.folding import fold_batch_norms
 from limbeck.models.inverted_residual import InvertedResidual, SqueezeExcitation, rounded
 from limbeck.models.shufflenetv2 import interleave
 from limbeck.models.torchvision_operators import declare_missing_operators
-from limbeck.runs.errors import LimbeckError
 
 declare_missing_operators()
 

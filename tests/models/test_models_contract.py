@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from limbeck.models.folding import fold_batch_norms
-from limbeck.runs import lookup
+from limbeck.recipes import registry
 from limbeck.types import Outputs
 
 ADAPTED = {"timm": "mobilenetv3_small_050", "torchvision": "shufflenet_v2_x0_5"}
 LARGE = {"wrn_28_10", "resnet32x4", "resnet110", "wrn_40_2", "resnet56", "resnet44", "wrn_40_1"}
-ENTRIES = lookup.entries("models")
+ENTRIES = registry.entries("models")
 RUN = sorted(set(ENTRIES) - LARGE)  # a named size differs from its family's plain name by numbers alone
 
 
@@ -24,10 +24,10 @@ def make(name: str, num_classes: int = 7, seed: int = 0) -> nn.Module:
     entry = ENTRIES[name]
     torch.manual_seed(seed)
     if entry.argument is None:
-        return lookup.load(entry)(num_classes)
+        return registry.load(entry)(num_classes)
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} is not installed")
-    return lookup.load(entry)(num_classes, ADAPTED[name])
+    return registry.load(entry)(num_classes, ADAPTED[name])
 
 
 def images(number: int, seed: int = 1) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from limbeck.evaluation import efficiency
 from limbeck.models import lightweight_cnn, speed_cnn, strided_resnet
-from limbeck.runs import lookup
+from limbeck.recipes import registry
 
 # millions of parameters and of multiply-adds as printed, at 100 classes and 32 pixels
 PRINTED = {
@@ -76,7 +76,7 @@ def test_speed_cnn() -> None:
 
 def without_storage(name: str, **options: Any) -> torch.nn.Module:
     with torch.device("meta"):
-        return lookup.load(lookup.find("models", name))(100, **options)
+        return registry.load(registry.find("models", name))(100, **options)
 
 
 def rounds_to(value: float, printed: str) -> bool:
@@ -104,4 +104,4 @@ def test_mobilenetv3_small_is_also_printed_without_its_biases() -> None:
 
 
 def test_all_named_sizes_are_checked() -> None:
-    assert {name for name, entry in lookup.entries("models").items() if entry.preset} == set(PRINTED)
+    assert {name for name, entry in registry.entries("models").items() if entry.preset} == set(PRINTED)

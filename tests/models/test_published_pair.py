@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from limbeck.errors import LimbeckError
 from limbeck.models import lightweight_cnn, resnet, strided_resnet, wide_resnet
-from limbeck.runs.errors import LimbeckError
 
 
 def test_teacher_halves_the_image_where_published() -> None:

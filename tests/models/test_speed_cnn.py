@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional
 
+from limbeck.errors import LimbeckError
 from limbeck.models import speed_cnn
 from limbeck.models.speed_cnn import SMALLEST_VARIANCE, patch_covariance
-from limbeck.runs.errors import LimbeckError
 
 
 def correlated_images(number: int = 600) -> torch.Tensor:

@@ -7,8 +7,8 @@ import importlib.util
 import pytest
 import torch
 
+from limbeck.errors import LimbeckError
 from limbeck.models import timm, torchvision
-from limbeck.runs.errors import LimbeckError
 
 MODELS = [
     (timm, "resnet18", 4),

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from limbeck.errors import LimbeckError
 from limbeck.models import vgg
-from limbeck.runs.errors import LimbeckError
 
 
 @pytest.mark.parametrize("depth", [8, 11, 13, 16, 19])

@@ -13,9 +13,9 @@ def test_it_is_said_whose_latencies_are_too_long() -> None:
     arms[4]["efficiency"] |= {"disturbed": True, "load": 7.25, "cores": 2, "cpu_share": 0.31}
     arms[5]["efficiency"] |= {"disturbed": False, "load": 0.1, "cores": 2, "cpu_share": 1.0}
     result = result_of(arms)
-    said = next(line for line in notes(result, arms_of(result)).splitlines() if "busy machine" in line)
-    assert "baseline (seed 1)." in said
-    assert "load of up to 7.2 on 2 core(s)" in said
+    said = next(line for line in notes(result, arms_of(result)).splitlines() if "machine was busy" in line)
+    assert ": baseline (seed 1)." in said
+    assert "load up to 7.2 on 2 cores" in said
     assert "31%" in said
 
 

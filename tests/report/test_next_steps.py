@@ -1,11 +1,11 @@
-"""At the end of a run it is said what can be done with its best student."""
+"""A finished run proposes commands for its best student."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from limbeck.report.next_steps import best_student, next_steps
+from limbeck.report.summary import best_student, next_steps
 
 
 def row(arm: str, seed: int, top1: float | None, **more: Any) -> dict[str, Any]:
@@ -23,9 +23,9 @@ def test_the_best_student_is_chosen_by_mean_on_validation() -> None:
     assert best is not None
     assert (best["arm"], best["seed"]) == ("b", 1)
     lines = next_steps(Path("runs/my run/models"), {"arms": arms})
-    assert lines[0] == "best on validation: b, seed 1"
+    assert lines[0] == "best on the validation set: b, seed 1"
     assert lines[1].endswith("limbeck evaluate 'runs/my run/models/b-seed1'")
 
 
-def test_where_no_student_ended_well_nothing_is_proposed() -> None:
+def test_without_a_finished_student_nothing_is_proposed() -> None:
     assert next_steps(Path("x"), {"arms": [row("a", 0, 0.1, failure={"epoch": 1}), row("b", 0, None)]}) == []

@@ -13,15 +13,14 @@ import pytest
 from PIL import Image
 from sample_results import BASELINE, curve, evaluation, learner, result_of, three_arms, two_teachers
 
+from limbeck.errors import LimbeckError
 from limbeck.report.arms import arms_of
-from limbeck.report.bars import draw_bars
-from limbeck.report.curves import draw
-from limbeck.report.diagram import wiring
-from limbeck.report.drawing import looks
+from limbeck.report.figures.bars import draw_bars
+from limbeck.report.figures.curves import draw_curves
+from limbeck.report.figures.style import arm_styles
+from limbeck.report.figures.teacher_graph import teacher_graph
 from limbeck.report.page import write_report
-from limbeck.report.summary import summary_lines
-from limbeck.report.sweep_page import summary_lines as sweep_lines
-from limbeck.runs.errors import LimbeckError
+from limbeck.report.summary import summary_lines, sweep_summary_lines
 
 Curves = dict[tuple[str, int], list[dict[str, Any]]]
 
@@ -44,7 +43,7 @@ def test_the_facts_are_there(tmp_path: Path, curves: Curves) -> None:
         "43.7",
         "87.12",
         "2.13.0",
-        "test split was read once",
+        "test set was evaluated once",
     ):
         assert fact in text, fact
     assert "it gains 1.20 points" in text
@@ -80,10 +79,10 @@ def test_bars_show_every_arm_and_what_it_keeps() -> None:
 def test_the_last_epochs_begin_in_the_shortest_arms_last_quarter() -> None:
     arms = arms_of(result_of([learner("short", 0, 0.8), learner("long", 0, 0.8)]))
     curves = {("short", 0): curve(0.8, epochs=20), ("long", 0): curve(0.8, epochs=30)}
-    words = words_of(draw(arms, curves, "a title")["last-epochs.svg"])
+    words = words_of(draw_curves(arms, curves, "a title")["last-epochs.svg"])
     assert "16" in words
     assert "14" not in words
-    assert "last-epochs.svg" not in draw(arms, {key: rows[:7] for key, rows in curves.items()}, "a title")
+    assert "last-epochs.svg" not in draw_curves(arms, {key: rows[:7] for key, rows in curves.items()}, "a title")
 
 
 def test_who_teaches_whom() -> None:
@@ -100,18 +99,18 @@ def test_who_teaches_whom() -> None:
             "taught": {"model": {"name": "cnn"}, "loss": [told, labels], "teacher": [{"name": "at-64", "weight": 1.0}]},
         },
     }
-    chart = wiring(recipe).splitlines()
+    chart = teacher_graph(recipe).splitlines()
     assert chart[:2] == ["```mermaid", "flowchart LR"]
-    assert '    view --> t0["at-64<br>resnet20, sees 64 px<br>0.1 cross_entropy"]' in chart
+    assert '    view --> t0["at-64<br>resnet20, 64 px input<br>0.1 cross_entropy"]' in chart
     assert '    s1["taught<br>cnn<br>1 dkd, temperature 4.0, non_target_weight 8.0<br>0.1 cross_entropy"]' in chart
     assert "    t0 --> s1" in chart
     assert "    view --> s0" in chart
     (line,) = [line for line in chart if "t1[" in line]
     assert line.count('"') == 2, "a name cannot end its label"
     assert "<script" not in line
-    assert "given, not trained" in line
-    assert wiring({"students": {f"s{n}": recipe["students"]["plain"] for n in range(25)}}) == ""
-    assert wiring({}) == ""
+    assert "pretrained, not trained here" in line
+    assert teacher_graph({"students": {f"s{n}": recipe["students"]["plain"] for n in range(25)}}) == ""
+    assert teacher_graph({}) == ""
 
 
 def test_how_much_of_a_better_teacher_arrives(tmp_path: Path) -> None:
@@ -119,7 +118,7 @@ def test_how_much_of_a_better_teacher_arrives(tmp_path: Path) -> None:
     better = learner("at-64", 0, 0.8439, role="teacher")
     v2 = learner("v2", 0, 0.7619, teacher="at-32")
     text = page(tmp_path, result_of([usual, better, v2, learner("v4", 0, 0.7793, teacher="at-64", baseline="v2")]))
-    assert "Transfer %" in text
+    assert "Transfer (%)" in text
     assert re.search(r"\| v4 .*\| +22\.5 \|", text), "(77.93 - 76.19) / (84.39 - 76.65)"
     same = page(tmp_path, result_of([usual, v2, learner("v3", 0, 0.7, teacher="at-32", baseline="v2")]))
     assert "Transfer" not in same, "one teacher gains nothing over itself"
@@ -202,15 +201,15 @@ def test_trials_leave_the_test_split_unread(tmp_path: Path) -> None:
         del arm["test"]
     text = page(tmp_path, result)
     assert "83.71 ± 0.11 (n = 3)" in text, "validation stands in its place"
-    assert "Accuracy on the validation split" in text
-    assert "the test split was left unread" in text
+    assert "Accuracy on the validation set" in text
+    assert "the held-out test set was not evaluated" in text
     assert "test accuracy" not in text
-    assert summary_lines(result)[0].startswith("validation split")
+    assert summary_lines(result)[0].startswith("validation set")
 
 
 def test_how_the_views_and_the_answers_came_is_said(tmp_path: Path) -> None:
     result = result_of(three_arms())
-    told = "rounded to float16", "The views of 30 epochs were seen again and again"
+    told = "rounded to float16", "The views of 30 epochs were reused throughout training"
     assert not any(words in page(tmp_path, result) for words in told)
     result["recipe"] |= {"outputs_bank": {"limit_gb": 10.0}, "views": {"distinct_epochs": 30}}
     assert all(words in page(tmp_path, result) for words in told)
@@ -218,7 +217,7 @@ def test_how_the_views_and_the_answers_came_is_said(tmp_path: Path) -> None:
 
 def test_the_reference_of_an_ensemble_is_the_ensemble(tmp_path: Path) -> None:
     text = page(tmp_path, result_of(two_teachers()))
-    assert "retains 90.0 % of its 2 teachers' test accuracy: 79.20 (n = 1) percent against 88.00" in text
+    assert "retains 90.0 % of its 2 teachers' test accuracy: 79.20 % (n = 1), compared with 88.00 % (n = 1)" in text
     assert "81.0 % of the test images" in text
     assert "9,329,940" in text, "together they cost what both cost"
     (row,) = [line for line in text.splitlines() if line.startswith("| kd") and "a, b" in line]
@@ -253,7 +252,7 @@ def test_taught_teachers_and_students_of_students_are_drawn_as_taught() -> None:
         return {"model": {"name": "cnn"}, "loss": [], "teacher": [{"name": name, "weight": 1.0} for name in teachers]}
 
     recipe = {"teachers": {"a": arm(), "b": arm("a")}, "students": {"c": arm("d", "b"), "d": arm("b"), "e": arm()}}
-    edges = [line.strip() for line in wiring(recipe).splitlines() if "-->" in line]
+    edges = [line.strip() for line in teacher_graph(recipe).splitlines() if "-->" in line]
     found = {edge.split("[")[0] for edge in edges}
     assert found == {"view --> t0", "t0 --> t1", "s1 --> s0", "t1 --> s0", "t1 --> s1", "view --> s2"}
 
@@ -266,14 +265,14 @@ def test_arms_stand_as_the_recipe_has_them(tmp_path: Path) -> None:
 
 def test_an_arm_has_one_colour_in_all_figures(curves: Curves) -> None:
     arms = arms_of(result_of(three_arms()))
-    colours = [look.colour for look in looks(arms).values()]
+    colours = [style.colour for style in arm_styles(arms).values()]
     assert len(set(colours)) == len(arms)
     bars = draw_bars(arms, "t")["arms.svg"].decode()
     hatched = dict(re.findall(r'<pattern id="(\w+)".*?<rect [^>]*fill="(#[0-9a-f]{6})"', bars, flags=re.DOTALL))
     fills = re.findall(r'style="fill: (?:url\(#)?(#?\w+)\)?; opacity: 0.85', bars)
     drawn = [hatched.get(fill, fill) for fill in fills]
     assert drawn == [colour.lower() for colour in (*colours, colours[2])], "every arm, then the one with a teacher"
-    figures = draw(arms, curves, "t")
+    figures = draw_curves(arms, curves, "t")
     for name in ("accuracy.svg", "loss.svg", "last-epochs.svg"):
         lines = figures[name].decode()
         for arm, colour in zip(arms, colours, strict=True):
@@ -291,38 +290,40 @@ def test_two_seeds_have_no_interval_but_each_pair_has_one_over_images(tmp_path: 
         if arm["arm"] == "distilled":
             arm["against_baseline"] = against(0.003, 0.021 + 0.01 * arm["seed"])
     text = page(tmp_path, result_of(arms))
-    assert "n = 2 does not show whether another seed would say the same, which takes 3 seeds at least" in text
+    assert (
+        "n = 2 does not show whether other random seeds would give the same result; that takes at least 3 seeds" in text
+    )
     assert "+0.30 to +2.10 points with seed 0 and +0.30 to +3.10 points with seed 1" in text
     assert "it gains" not in text
     assert "| +1.25 (n = 2) |" in re.sub(" +", " ", text), "no bounds in the table either"
     assert "[" not in "".join(line for line in summary_lines(result_of(arms)))
     trials = result_of(arms)
     trials["recipe"]["evaluation"] = {"test": False}
-    assert "like those of the validation split is −50.00 to" in page(tmp_path, trials)
+    assert "over validation images is −50.00 to" in page(tmp_path, trials)
 
 
 def test_two_models_at_chance_are_no_success(tmp_path: Path) -> None:
     arms = [learner("t", 0, 0.108, role="teacher"), learner("kd", 0, 0.09, teacher=["t"])]
     text = page(tmp_path, result_of(arms))
-    assert "**kd** and **t** are not clearly better than guessing (10.0 % of 10 classes)" in text
-    assert "83" not in re.sub(r"\d\d:\d\d|0\.83", "", text.split("## What it costs")[0])
+    assert "**kd** and **t** are not clearly better than chance (10.0 % for 10 classes)" in text
+    assert "83" not in re.sub(r"\d\d:\d\d|0\.83", "", text.split("## Size and latency")[0])
     weak = [learner("t", 0, 0.16, role="teacher"), learner("kd", 0, 0.15, teacher=["t"])]
-    assert "guessing" not in page(tmp_path, result_of(weak)), "150 of 1,000 is more than chance gives"
+    assert "better than chance" not in page(tmp_path, result_of(weak)), "150 of 1,000 is more than chance gives"
     constant = [learner("t", 0, 0.8, role="teacher"), learner("kd", 0, 0.7, teacher=["t"])]
     constant[1]["test"] = evaluation(0.7, balanced_accuracy=0.1)
-    assert "**kd** is not clearly better than guessing" in page(tmp_path, result_of(constant))
+    assert "**kd** is not clearly better than chance" in page(tmp_path, result_of(constant))
 
 
 @pytest.mark.parametrize(
     ("train", "validation", "test", "words"),
     [
         (0.99, 0.985, 0.80, "trained on the whole training split"),
-        (0.99, 0.80, 0.98, "do not rely"),
-        (0.99, 0.80, 0.81, "no sign of either"),
-        (0.81, 0.80, 0.79, "no sign of either"),
-        (0.99, 0.90, 0.80, "no sign of either"),
+        (0.99, 0.80, 0.98, "Do not rely"),
+        (0.99, 0.80, 0.81, "no sign of leakage"),
+        (0.81, 0.80, 0.79, "no sign of leakage"),
+        (0.99, 0.90, 0.80, "no sign of leakage"),
         (None, 0.99, 0.80, "trained on the whole training split"),
-        (None, 0.80, 0.81, "not known here"),
+        (None, 0.80, 0.81, "Its training images are unknown"),
     ],
 )
 def test_a_teacher_from_a_file_is_not_trusted(
@@ -332,10 +333,10 @@ def test_a_teacher_from_a_file_is_not_trusted(
     if train is not None:
         mine["train_sample"] = evaluation(train)
     text = page(tmp_path, result_of([mine, learner("kd", 0, 0.7, teacher=["mine"])]))
-    (paragraph,) = re.findall(r"\*\*mine\*\* comes from a file.*", text)
-    assert "nor whether the test images were among them" in paragraph
+    (paragraph,) = re.findall(r"\*\*mine\*\* was loaded from a file.*", text)
+    assert "they may include images of the held-out test set" in paragraph
     assert words in paragraph
-    signs = ("trained on the whole training split", "do not rely", "no sign of either")
+    signs = ("trained on the whole training split", "Do not rely", "no sign of leakage")
     assert sum(sign in paragraph for sign in signs) == (words in signs), paragraph
 
 
@@ -345,13 +346,13 @@ def test_the_most_confused_pairs(tmp_path: Path) -> None:
         matrix = evaluation(0.8)["confusion"]
         matrix[3][3], matrix[3][5], matrix[3][7] = 60, 30 + 2 * arm["seed"], 10 - 2 * arm["seed"]
         arm["test"]["confusion"] = matrix
-    table = page(tmp_path, result_of(arms)).split("## What is taken for what")[1].split("##")[0]
+    table = page(tmp_path, result_of(arms)).split("## Most frequent confusions")[1].split("##")[0]
     rows = [re.sub(" +", " ", line) for line in table.splitlines() if line.startswith("| class")]
     assert rows == ["| class-3 | class-5 | 31.0 | 31.0 |", "| class-3 | class-7 | 9.0 | 9.0 |"]
     assert "**distilled**" in table
     many = three_arms(seeds=1, classes=201)
     many[-1]["test"]["confusion"] = [[0, 0, 90], [0, 200, 10]]
-    assert "class-200" in page(tmp_path, result_of(many, 201)).split("## What is taken for what")[1].split("##")[0]
+    assert "class-200" in page(tmp_path, result_of(many, 201)).split("## Most frequent confusions")[1].split("##")[0]
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 100])
@@ -369,6 +370,6 @@ def test_a_sweeps_summary_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     axes = ["students.*.loss.0.temperature", "students.*.optimizer.lr"]
     result = {"swept": ["distilled"], "best": {"distilled": 0}, "settings": [dict.fromkeys(axes, 0.5)], "axes": axes}
-    lines = sweep_lines(result | {"validation": {"distilled": [[0.8, 0.81]]}})
+    lines = sweep_summary_lines(result | {"validation": {"distilled": [[0.8, 0.81]]}})
     assert max(map(len, lines)) <= 60
     assert " ".join(line.strip() for line in lines).endswith("top-1 80.50 ± 0.71 (n = 2) %")

@@ -9,14 +9,14 @@ import pytest
 import torch
 from sample_results import learner, two_teachers
 
+from limbeck.building.data import load_images
+from limbeck.building.saved_model import load
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import agreement
 from limbeck.evaluation.paired import paired_difference
-from limbeck.experiment.images import load_images
 from limbeck.experiment.run import Run
-from limbeck.experiment.saved_model import load
-from limbeck.runs.recipe import Data
-from limbeck.teaching.objective import ensemble
+from limbeck.recipes.recipe import Data
+from limbeck.training.objective import ensemble
 from limbeck.types import Outputs
 
 ARMS = ["large", "other", "heir", "chained", "distilled", "baseline"]
@@ -102,10 +102,10 @@ def test_the_page_of_a_run(finished: Run) -> None:
     assert f"{abs(low):.2f} to" in text
     for edge in ("t0 --> t2", "s1 --> s0", "t0 --> s1", "t1 --> s1", "view --> s2"):
         assert f"    {edge}\n" in text
-    accuracy = text.split("## Accuracy on the test split")[1].split("##")[0]
+    accuracy = text.split("## Accuracy on the held-out test set")[1].split("##")[0]
     rows = [line.split("|")[1].strip() for line in accuracy.splitlines() if line.startswith("| ")][2:]
     assert rows == [*ARMS[:3], "0.75 large + 0.25 other", *ARMS[3:]]
     assert re.search(r"\| baseline +\| +0 \|.*learners? \|", text), "how long the cohort took"
-    for section in ("Teachers together", "What is taken for what"):
+    for section in ("Teacher ensembles", "Most frequent confusions"):
         assert f"## {section}\n" in text
-    assert "Models from files" not in text
+    assert "Pretrained models" not in text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.report import statistics
+from limbeck.report import formatting, statistics
 
 stats = pytest.importorskip("scipy.stats")
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
@@ -41,17 +41,17 @@ def test_one_seed_is_no_finding() -> None:
     found = statistics.paired_interval([3.0])
     assert (found.low, found.high) == (None, None)
     assert found.includes_zero
-    assert statistics.format_interval(found) == "+3.00 (n = 1)"
-    assert statistics.format_spread([84.614]) == "84.61 (n = 1)"
+    assert formatting.format_interval(found) == "+3.00 (n = 1)"
+    assert formatting.format_spread([84.614]) == "84.61 (n = 1)"
 
 
 def test_numbers_in_words() -> None:
-    assert statistics.format_spread([84.0, 85.0, 86.0]) == "85.00 ± 1.00 (n = 3)"
-    assert statistics.format_spread([84.0, math.nan]) == "84.00 (n = 1)"
-    assert statistics.format_spread([]) == "–"
-    assert statistics.format_number(-0.001) == "0.00", "no negative zero"
-    assert statistics.format_signed(-1.5) == "−1.50"
-    assert statistics.format_interval(statistics.Interval(1.5, 1.0, 2.0, 3)) == "+1.50 [+1.00, +2.00] (n = 3)"
+    assert formatting.format_spread([84.0, 85.0, 86.0]) == "85.00 ± 1.00 (n = 3)"
+    assert formatting.format_spread([84.0, math.nan]) == "84.00 (n = 1)"
+    assert formatting.format_spread([]) == "–"
+    assert formatting.format_number(-0.001) == "0.00", "no negative zero"
+    assert formatting.format_signed(-1.5) == "−1.50"
+    assert formatting.format_interval(statistics.Interval(1.5, 1.0, 2.0, 3)) == "+1.50 [+1.00, +2.00] (n = 3)"
 
 
 @given(st.integers(1, 400), st.floats(0.01, 0.9), st.floats(0, 1))

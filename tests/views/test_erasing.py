@@ -10,7 +10,8 @@ from real_images import cifar
 from torch import Tensor
 
 from limbeck.models.torchvision_operators import declare_missing_operators
-from limbeck.views.erasing import Boxes, Erasing, draw, erase
+from limbeck.recipes.views import Erasing
+from limbeck.views.erasing import Boxes, draw, erase
 
 declare_missing_operators()
 from torchvision.transforms import v2  # noqa: E402
@@ -49,7 +50,7 @@ def check(images: Tensor, boxes: Boxes, fill: str) -> None:
 
 @given(st.integers(1, 8), sides, sides, seeds, st.sampled_from(["mean", "black"]))
 def test_as_torchvision_paints_the_same_box(b: int, h: int, w: int, seed: int, fill: str) -> None:
-    check(noise(b, h, w), drawn(Erasing(1.0), b, h, w, seed), fill)
+    check(noise(b, h, w), drawn(Erasing(probability=1.0), b, h, w, seed), fill)
 
 
 @pytest.mark.parametrize("fill", ["mean", "black"])
@@ -61,7 +62,7 @@ def test_as_torchvision_paints_real_images(fill: str, probability: float) -> Non
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (12, 30), (5, 5)])
 def test_boxes_are_drawn_as_torchvision_draws_them(height: int, width: int) -> None:
     """The same distributions of sides and corners, where several tries are needed and where boxes have no pixel."""
-    ours = drawn(Erasing(1.0), 4000, height, width, 0).corners.double()
+    ours = drawn(Erasing(probability=1.0), 4000, height, width, 0).corners.double()
     torch.manual_seed(0)
     image, draws = torch.zeros(3, height, width), v2.RandomErasing(p=1.0, scale=(0.02, 0.33), ratio=(0.3, 3.3))
     made = [draws.make_params([image]) for _ in range(4000)]
@@ -81,7 +82,8 @@ def furthest(sample: Tensor) -> float:
 def test_areas_are_uniform_and_aspects_log_uniform() -> None:
     """Where every first try fits; in an image so large that the rounding of sides is not seen."""
     side = 100_000
-    corners = drawn(Erasing(1.0, area=(0.05, 0.2), aspect=(0.5, 2.0)), 10_000, side, side, 0).corners.double()
+    erasing = Erasing(probability=1.0, area=(0.05, 0.2), aspect=(0.5, 2.0))
+    corners = drawn(erasing, 10_000, side, side, 0).corners.double()
     top, left, tall, wide = corners.unbind(1)
     assert furthest((tall * wide / side**2 - 0.05) / 0.15) < 1.9
     assert furthest((tall / wide).log2() / 2 + 0.5) < 1.9
@@ -90,7 +92,7 @@ def test_areas_are_uniform_and_aspects_log_uniform() -> None:
 
 
 def test_areas_and_aspects_are_in_their_ranges() -> None:
-    corners = drawn(Erasing(1.0, area=(0.05, 0.2), aspect=(0.5, 2.0)), 20_000, 224, 224, 0).corners.double()
+    corners = drawn(Erasing(probability=1.0, area=(0.05, 0.2), aspect=(0.5, 2.0)), 20_000, 224, 224, 0).corners.double()
     tall, wide = corners[:, 2], corners[:, 3]
     share, aspect = tall * wide / 224**2, tall / wide
     assert share.min() > 0.047 and share.max() < 0.204, "up to the rounding of sides"
@@ -100,13 +102,13 @@ def test_areas_and_aspects_are_in_their_ranges() -> None:
 
 
 def test_images_are_chosen_as_often_as_told() -> None:
-    boxes = drawn(Erasing(0.25, area=(0.02, 0.2)), 20_000, 32, 32, 1)
+    boxes = drawn(Erasing(probability=0.25, area=(0.02, 0.2)), 20_000, 32, 32, 1)
     assert (boxes.corners[:, 2] > 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
-    assert not drawn(Erasing(0.0), 100, 32, 32, 1).corners.any()
+    assert not drawn(Erasing(probability=0.0), 100, 32, 32, 1).corners.any()
 
 
 def test_noise_has_the_datas_mean_and_deviation() -> None:
-    erasing = Erasing(1.0, area=(0.5, 0.9), fill="noise")
+    erasing = Erasing(probability=1.0, area=(0.5, 0.9), fill="noise")
     boxes, images = drawn(erasing, 400, 32, 32, 2), torch.zeros(400, 32, 32, 3, dtype=torch.uint8)
     erased = erase(images, boxes, erasing, (0.5, 0.5, 0.5), (0.1, 0.1, 0.1))
     top, left, _, wide = boxes.corners[0].tolist()
@@ -118,7 +120,7 @@ def test_noise_has_the_datas_mean_and_deviation() -> None:
 
 
 def test_noise_is_drawn_for_erased_pixels_alone_and_clipped() -> None:
-    erasing = Erasing(0.5, fill="noise")
+    erasing = Erasing(probability=0.5, fill="noise")
     boxes, images = drawn(erasing, 40, 20, 30, 7), torch.full((40, 20, 30, 3), 77, dtype=torch.uint8)
     assert boxes.noise is not None
     assert boxes.noise.shape == (int((boxes.corners[:, 2] * boxes.corners[:, 3]).sum()), 3)
@@ -131,7 +133,7 @@ def test_noise_is_drawn_for_erased_pixels_alone_and_clipped() -> None:
     assert (torch.cat(rows) - exact.clamp(0, 255)).abs().max() <= 0.51
     assert (exact < 0).any() and (exact > 255).any()
     assert int((erased != 77).any(dim=3).sum()) <= len(boxes.noise), "nothing outside the boxes"
-    nothing = drawn(Erasing(0.0, fill="noise"), 4, 9, 9, 0)
+    nothing = drawn(Erasing(probability=0.0, fill="noise"), 4, 9, 9, 0)
     assert nothing.noise is not None and len(nothing.noise) == 0
     assert torch.equal(erase(images[:4], nothing, erasing, MEAN, SD), images[:4])
 
@@ -149,7 +151,7 @@ def test_equal_generators_draw_equally(fill: str) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("fill", ["mean", "black", "noise"])
 def test_the_device_does_not_matter(fill: str) -> None:
-    erasing = Erasing(0.5, fill=fill)
+    erasing = Erasing(probability=0.5, fill=fill)
     images, boxes = noise(50, 20, 30), drawn(erasing, 50, 20, 30, 0)
     there = erase(images.cuda(), boxes, erasing, MEAN, SD).cpu()
     apart = (there.int() - erase(images, boxes, erasing, MEAN, SD).int()).abs().max()
@@ -160,5 +162,5 @@ def test_the_device_does_not_matter(fill: str) -> None:
 def test_what_is_given_is_not_changed(seed: int) -> None:
     images = noise(4, 16, 16)
     before = images.clone()
-    erase(images, drawn(Erasing(1.0), 4, 16, 16, seed), Erasing(1.0), MEAN, SD)
+    erase(images, drawn(Erasing(probability=1.0), 4, 16, 16, seed), Erasing(probability=1.0), MEAN, SD)
     assert torch.equal(images, before)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from limbeck.losses import cross_entropy
 from limbeck.models.torchvision_operators import declare_missing_operators
+from limbeck.recipes.views import Mixing
 from limbeck.types import Outputs, Targets
-from limbeck.views.mixing import Mix, Mixing, draw, mix, symmetric_beta
+from limbeck.views.mixing import Mix, draw, mix, symmetric_beta
 
 declare_missing_operators()
 from torchvision.transforms import v2  # noqa: E402

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limbeck.models.torchvision_operators import declare_missing_operators
+from limbeck.recipes.views import AutoAugment, Policy, RandAugment, TrivialAugment
 from limbeck.views import operations, policies
 from limbeck.views.operations import KINDS, NAMES
-from limbeck.views.policies import AutoAugment, Policy, RandAugment, TrivialAugment
 
 declare_missing_operators()
 from torchvision.transforms import v2  # noqa: E402
@@ -22,7 +22,13 @@ WORDS = {
     "Sharpness": "sharpness", "Posterize": "posterize", "Solarize": "solarize", "Invert": "invert",
     "AutoContrast": "auto_contrast", "Equalize": "equalize", "Identity": "identity",
 }  # fmt: skip
-EVERY = [AutoAugment("cifar10"), AutoAugment("imagenet"), AutoAugment("svhn"), RandAugment(3, 12), TrivialAugment()]
+EVERY = [
+    AutoAugment(table="cifar10"),
+    AutoAugment(table="imagenet"),
+    AutoAugment(table="svhn"),
+    RandAugment(operations=3, magnitude=12),
+    TrivialAugment(),
+]
 ids = [str(policy) for policy in EVERY]
 
 
@@ -70,7 +76,7 @@ def test_equal_generators_draw_equally_and_images_stay_images(policy: Policy) ->
 
 def test_autoaugment_draws_pairs_evenly_and_applies_as_often_as_told() -> None:
     count = 200_000
-    first, second = policies.draw(AutoAugment("cifar10"), count, 32, 32, torch.Generator().manual_seed(0))
+    first, second = policies.draw(AutoAugment(table="cifar10"), count, 32, 32, torch.Generator().manual_seed(0))
     kinds, chances, _ = policies._pairs("cifar10")
     for r, drawn in enumerate((first, second)):
         for name, kind in KINDS.items():
@@ -96,7 +102,8 @@ def test_trivialaugment_draws_everything_evenly() -> None:
 
 @given(st.integers(1, 5), st.integers(0, 30), st.integers(1, 9))
 def test_randaugment_does_as_many_as_told_at_one_magnitude(count: int, magnitude: int, batch: int) -> None:
-    rounds = policies.draw(RandAugment(count, magnitude), batch, 32, 32, torch.Generator().manual_seed(1))
+    policy = RandAugment(operations=count, magnitude=magnitude)
+    rounds = policies.draw(policy, batch, 32, 32, torch.Generator().manual_seed(1))
     strengths = policies._strengths(31, 32, 32, wide=False)
     assert len(rounds) == count
     for drawn in rounds:

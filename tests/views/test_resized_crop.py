@@ -12,7 +12,8 @@ from real_images import cifar
 from torch import Tensor
 
 from limbeck.models.torchvision_operators import declare_missing_operators
-from limbeck.views.resized_crop import ResizedCrop, apply, draw
+from limbeck.recipes.views import ResizedCrop
+from limbeck.views.resized_crop import apply, draw
 
 declare_missing_operators()
 from torchvision.transforms import InterpolationMode, v2  # noqa: E402

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import urllib.error
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from limbeck.runs.errors import LimbeckError
-
-from . import progress, temporary
-from .checksum import check
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError
+from limbeck.storage.atomic import is_at, publish
+from limbeck.storage.lock import wait_for_lock
 
 CHUNK = 1 << 20
 LIMIT = 1 << 30  # bytes: no server fills the disk
@@ -68,13 +69,11 @@ def stream(opener: urllib.request.OpenerDirector, url: str, target: Path, *, sha
                 ) from error
             file.seek(0)
             try:
-                check(file, sha256, url)
+                check_sha256(file, sha256, url)
             except LimbeckError:
                 part.unlink()  # going on from wrong bytes would never end well
                 raise
-            os.fsync(file.fileno())
-            part.replace(target)
-        temporary.settle(target.parent)
+            publish(part, target)
     except OSError as error:
         raise LimbeckError(
             f"{target.parent}: cannot be written: {error.strerror or error}; set LIMBECK_DATA to another folder"
@@ -86,8 +85,8 @@ def _locked(part: Path, target: Path, message: str) -> Iterator[IO[bytes]]:
     """What is there of the file, held by this process alone; anything once `target` is there."""
     while True:
         with part.open("a+b") as file:
-            temporary.lock_file(file, message)
-            if target.is_file() or temporary.is_there(part, file.fileno()):
+            wait_for_lock(file, lambda: progress_bar.notice(message))
+            if target.is_file() or is_at(part, file.fileno()):
                 yield file
                 return
         # While we waited, its holder removed it because its bytes were wrong.
@@ -112,7 +111,7 @@ def _receive(opener: urllib.request.OpenerDirector, url: str, file: IO[bytes]) -
             start = 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else 0
-        with progress.bar(f"fetching {url.rpartition('/')[2]}", total) as advance:
+        with progress_bar.bar(f"fetching {url.rpartition('/')[2]}", total) as advance:
             advance(start)
             received = start
             while data := response.read(CHUNK):
@@ -132,3 +131,12 @@ def _write(file: IO[bytes], data: bytes, url: str) -> None:
         file.flush()
     except OSError as error:  # the disk's fault, not the network's
         raise LimbeckError(f"{url}: cannot be kept: {error.strerror}; set LIMBECK_DATA to another folder") from error
+
+
+def check_sha256(file: IO[bytes], expected: str, where: Path | str) -> None:
+    """Read an open file to its end. Raises LimbeckError that names both checksums if they differ."""
+    actual = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]
+    if actual != expected:
+        raise LimbeckError(
+            f"{where}: not the official file: its SHA-256 is {actual}, the official one is {expected}; nothing was read"
+        )

@@ -9,11 +9,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError, in_a_line, shown
+from limbeck.console import progress_bar
+from limbeck.errors import LimbeckError, one_line, short_repr
 
-from . import progress
-
-READ_TWICE = 3
+IMAGES_READ_TWICE = 3
 """Images that are read again, to see that a dataset gives the same ones each time."""
 
 
@@ -34,12 +33,12 @@ def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str
     try:
         count = len(dataset)
     except Exception as error:
-        raise LimbeckError(f"{where}: the dataset has no length ({in_a_line(error)})") from error
+        raise LimbeckError(f"{where}: the dataset has no length ({one_line(error)})") from error
     if count == 0:
         raise LimbeckError(f"{where}: the dataset is empty")
     images: np.ndarray | None = None
     labels: list[Any] = []
-    with progress.bar(f"reading {where}", count) as advance:
+    with progress_bar.bar(f"reading {where}", count) as advance:
         for place in range(count):
             image, label = _item(dataset, place, where)
             if images is None:
@@ -49,7 +48,7 @@ def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str
                     f"{where}: image {place} is {list(image.shape)} {image.dtype}, image 0 {list(images.shape[1:])} "
                     f"{images.dtype} (H, W, C); bring all to one size"
                 )
-            if place < READ_TWICE and not np.array_equal(_item(dataset, place, where)[0], image):
+            if place < IMAGES_READ_TWICE and not np.array_equal(_item(dataset, place, where)[0], image):
                 raise LimbeckError(
                     f"{where}: image {place} is another each time it is read; give the dataset without random "
                     "transforms: Limbeck makes its views itself (`views=`)"
@@ -68,7 +67,7 @@ def _item(dataset: Any, place: int, where: str) -> tuple[np.ndarray, int]:
         item = dataset[place]
     except Exception as error:
         raise LimbeckError(
-            f"{where}: item {place} of {type(dataset).__name__} raised {type(error).__name__}: {in_a_line(error)}"
+            f"{where}: item {place} of {type(dataset).__name__} raised {type(error).__name__}: {one_line(error)}"
         ) from error
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise LimbeckError(f"{where}: items must be (image, label); item {place} is a {type(item).__name__}")
@@ -79,7 +78,7 @@ def _item(dataset: Any, place: int, where: str) -> tuple[np.ndarray, int]:
     except (TypeError, ValueError, RuntimeError, OverflowError):
         number, whole = 0, False
     if not whole:
-        raise LimbeckError(f"{where}: labels must be integers from 0; item {place} has {shown(label)}")
+        raise LimbeckError(f"{where}: labels must be integers from 0; item {place} has {short_repr(label)}")
     return _image(item[0], place, where), number
 
 

@@ -7,7 +7,7 @@ import base64
 import numpy as np
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 from .paired import bonett_price
 

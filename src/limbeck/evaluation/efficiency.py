@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 LEAST_SHARE = 0.9
 """Of the time of its calls that an undisturbed process runs."""

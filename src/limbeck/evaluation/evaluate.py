@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 from limbeck.types import Predict, Split
 
 from . import metrics

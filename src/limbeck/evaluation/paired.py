@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 from . import metrics
 

@@ -1,17 +1,20 @@
-"""What a number was measured on."""
+"""How a result was made: versions, hardware, and the call."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from limbeck.teaching.precision import compute_dtype
+from limbeck.training.device import choose_device
+from limbeck.training.precision import compute_dtype
 
-from .device import choose_device
+DEFAULT_ARGUMENTS = {"folder": "runs", "name": None, "fresh": False, "extend": False, "ray": None}
 
 
 def environment(device: torch.device | None = None, processes: int = 1) -> dict[str, object]:
@@ -48,3 +51,18 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def python_call(function: str, recipe: Any, overrides: Sequence[str], options: Mapping[str, Any] | None) -> str | None:
+    """`python: limbeck.run('quickstart', ['seeds=[0]'])`; None where that call would not repeat the run.
+
+    options: None where functions or modules were handed over.
+    """
+    if options is None or not isinstance(recipe, str | Path):
+        return None
+    arguments = [repr(str(recipe)), *([repr(list(overrides))] if overrides else [])]
+    for name, value in options.items():
+        value = str(value) if isinstance(value, Path) else value
+        if value != DEFAULT_ARGUMENTS[name]:
+            arguments.append(f"{name}={value!r}")
+    return f"python: limbeck.{function}({', '.join(arguments)})"

@@ -11,27 +11,24 @@ from typing import Any
 import torch
 from torch import nn
 
+from limbeck.building.checks.before_training import check_before_training
+from limbeck.building.checks.pretrained import check_arms_from_files
+from limbeck.building.data import Images
+from limbeck.building.models import build_model, check_output, input_format
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.recipe import Arm, Functions, Recipe
-from limbeck.runs.recipe_file import NONE
-from limbeck.teaching.memory import naming_memory
-from limbeck.teaching.model_errors import naming_build, naming_model
-from limbeck.teaching.precision import autocast, compute_dtype
-from limbeck.teaching.teacher import as_outputs
+from limbeck.recipes.load import NO_FUNCTIONS
+from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
+from limbeck.storage.run_directory import RunDirectory
+from limbeck.training.model_errors import naming_build, naming_model
+from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.precision import autocast, compute_dtype
+from limbeck.training.teacher import as_outputs
 
-from .assemble import build_model, check_answer, input_format
-from .banks import describe_banks
-from .batch_size import batches_larger_than_data
-from .bench import Bench
-from .device import choose_device
-from .images import Images, load_images
-from .plan import make_plan
-from .preflight import check_before_training
-from .ready_check import check_ready_arms
+from .context import open_context
+from .outputs_banks import describe_banks
+from .plan import batches_larger_than_data, make_plan
 
 IMAGES_TO_TIME = 16
-OPTIMIZER_STATES = {"sgd": 1, "adam": 2, "adamw": 2, "muon": 2, None: 0}
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,12 @@ def _starting_points(recipe: Recipe) -> list[str]:
 
 
 def describe_plan(
-    recipe: Recipe, *, models: Functions = NONE, timed: bool = True, folder: Path | None = None
+    recipe: Recipe,
+    *,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    models: CustomFunctions = NO_FUNCTIONS,
+    timed: bool = True,
+    folder: Path | None = None,
 ) -> list[str]:
     """The plan of a recipe in lines for a person: data, models, cohorts, steps, outputs banks, estimated time, memory.
 
@@ -66,11 +68,9 @@ def describe_plan(
     timed: run each model on a few random images to estimate; without it only counts are given.
     Times are estimates from a batch of 16 on a machine as busy as it is now.
     """
-    if recipe.threads:
-        torch.set_num_threads(recipe.threads)
-    images = load_images(recipe.data)
-    check_before_training(recipe, images, models, published=False)
-    device = choose_device(recipe.device)
+    context = open_context(recipe, RunDirectory(folder or Path("runs") / recipe.name), losses=losses, models=models)
+    images, device = context.images, context.device
+    states = check_before_training(recipe, images, models, losses=losses, published=False)
     plan = make_plan(recipe)
     costs = {name: arm_cost(arm, name, images, device, recipe, models, timed) for name, arm in recipe.arms().items()}
     dtype = str(compute_dtype(recipe.precision, device)).removeprefix("torch.")
@@ -90,9 +90,12 @@ def describe_plan(
             f"{name:<{wide}}{arm.model.name:<28}{costs[name].parameters:>12,}"
             f"{costs[name].multiply_adds / 1e6:>13.1f} M{epochs:>8}"
         )
+    for name, of_losses in states.items():
+        own = ", ".join(f"{loss} {parameters:,}" for loss, parameters in of_losses.items())
+        lines.append(f"{name} also trains parameters of its losses, not part of the model: {own}")
     lines += _starting_points(recipe)
     measured: list[str] = []
-    check_ready_arms(recipe, images, device, models, measured.append)
+    check_arms_from_files(recipe, images, device, models, measured.append)
     lines += ["", *measured] if measured else []
     if large := batches_larger_than_data([cohort.views for cohort in plan.cohorts], len(images.train)):
         lines += ["", *large]
@@ -107,11 +110,12 @@ def describe_plan(
             arm, cost = recipe.arms()[learner.arm], costs[learner.arm]
             seconds += cost.train_seconds * steps * batch * (arm.epochs or 0)
             memory += cost.fixed_bytes
+            copies = 2 + (arm.optimizer.buffers_per_parameter if arm.optimizer else 0)  # weights, gradients, momenta
+            memory += 4 * copies * sum(states.get(learner.arm, {}).values())
         for teacher in cohort.teachers:
-            name = teacher if teacher in costs else teacher.rpartition("-seed")[0]
             longest = max(recipe.arms()[arm].epochs or 0 for arm in names)
-            seconds += costs[name].answer_seconds * steps * batch * longest
-            memory += costs[name].parameters * 4
+            seconds += costs[teacher.arm].answer_seconds * steps * batch * longest
+            memory += costs[teacher.arm].parameters * 4
         memory += max(costs[arm].bytes_per_image for arm in names) * batch + len(images.train) * math.prod(images.shape)
         epochs = max(recipe.arms()[arm].epochs or 0 for arm in names)
         shown = ", ".join(dict.fromkeys(names))
@@ -120,9 +124,7 @@ def describe_plan(
             f"{cohort.key[:31]:<32}{shown[:33]:<34}{steps * epochs:>8,}{time_text:>12}{memory / 2**20:>7,.0f} MB"
         )
         total, most = total + seconds, max(most, memory)
-    train = images.train.to(device)
-    begun = RunDirectory(folder or Path("runs") / recipe.name)
-    if banks := describe_banks(Bench(recipe, images, train, device, begun, NONE, models), plan.cohorts):
+    if banks := describe_banks(context, plan.cohorts):
         lines += ["", *banks]
     if timed:
         lines += ["", f"in all about {duration(total)}, and at most about {most / 2**20:,.0f} MB at a time"]
@@ -130,7 +132,7 @@ def describe_plan(
 
 
 def arm_cost(
-    arm: Arm, name: str, images: Images, device: torch.device, recipe: Recipe, models: Functions, timed: bool
+    arm: Arm, name: str, images: Images, device: torch.device, recipe: Recipe, models: CustomFunctions, timed: bool
 ) -> ArmCost:
     """Measure one arm's model on random pixels; pretrained weights are not needed for that.
 
@@ -144,9 +146,9 @@ def arm_cost(
     pixels = torch.randn(count, images.shape[0], side, side, device=device)
     dtype = compute_dtype(arm.precision or recipe.precision, device)
     parameters = count_parameters(model)
-    states = OPTIMIZER_STATES[arm.optimizer.name if arm.optimizer else None]
+    states = arm.optimizer.buffers_per_parameter if arm.optimizer else 0
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
-    check_answer(name, model, images, form, arm.model.name)
+    check_output(name, model, images, form, arm.model.name)
     with naming_model(name, pixels.shape, "timing"), naming_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)

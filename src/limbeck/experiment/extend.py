@@ -6,12 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.extension import Extension, extension
-from limbeck.runs.files import read_json
-from limbeck.runs.recipe import Recipe
-from limbeck.runs.recipe_paths import with_whole_paths
+from limbeck.errors import LimbeckError
+from limbeck.recipes.differences import Extension, extension
+from limbeck.recipes.paths import with_absolute_paths
+from limbeck.recipes.recipe import Recipe
+from limbeck.storage.atomic import read_json
+from limbeck.storage.run_directory import RunDirectory
 
 from .plan import CohortPlan, LearnerPlan, Plan, make_plan
 
@@ -69,7 +69,7 @@ def extend(directory: RunDirectory, recipe: Recipe) -> tuple[str, ...]:
     reopened = [
         cohort.key
         for cohort in plan.cohorts
-        if directory.cohort(cohort.key).finished() is not None
+        if directory.cohort(cohort.key).read_result() is not None
         and {one.arm for one in cohort.learners} & {*found.longer}
     ]
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -101,17 +101,17 @@ def _compared(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extensio
     waiting: set[str] = set()
     for cohort in plan_of(directory, old).cohorts:
         files = directory.cohort(cohort.key)
-        if not files.has_begun():
+        if not files.has_started():
             continue
         kept.append({"key": cohort.key, "learners": [learner.name for learner in cohort.learners]})
         trained |= {learner.arm for learner in cohort.learners}
-        if files.finished() is None:
+        if files.read_result() is None:
             waiting |= {one.arm for one in cohort.learners if _has_ended(directory, cohort, one, old)}
-    return old, extension(_with_whole_paths(old), _with_whole_paths(recipe), trained, waiting), kept
+    return old, extension(_with_absolute_paths(old), _with_absolute_paths(recipe), trained, waiting), kept
 
 
-def _with_whole_paths(recipe: Recipe) -> Recipe:
-    return Recipe.model_validate(with_whole_paths(recipe.to_dict()))
+def _with_absolute_paths(recipe: Recipe) -> Recipe:
+    return Recipe.model_validate(with_absolute_paths(recipe.to_dict()))
 
 
 def _has_ended(directory: RunDirectory, cohort: CohortPlan, learner: LearnerPlan, recipe: Recipe) -> bool:
@@ -151,4 +151,4 @@ def _with_recorded(recipe: Recipe, recorded: Recorded) -> Plan:
                 key = f"{cohort.key}-added{number}"
             keys.add(key)
             given.append(replace(cohort, key=key, learners=rest))
-    return Plan(tuple(given), fresh.ready)
+    return Plan(tuple(given), fresh.pretrained)

@@ -1,36 +1,62 @@
-"""From a recipe to what will be done: learners, and the cohorts in which they are taught."""
+"""From a recipe to what will be trained: learners, and the cohorts in which they are trained."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from limbeck.runs.recipe import Arm, Recipe, Views
+from limbeck.recipes.recipe import Arm, Recipe, Views
 from limbeck.seeding import key as number_of
+from limbeck.storage.run_directory import LearnerId
+
+WeightedTeachers = tuple[tuple[LearnerId, float], ...]
+"""The teachers of one learner, each with its weight."""
 
 
 @dataclass(frozen=True)
 class LearnerPlan:
-    """One model to train. name: `ARM-seedN`. voices: (name, weight) of each teacher it listens to.
+    """One model to train. role: `teacher` or `student`.
 
-    own_seed: what the arm itself is seeded with, beside the run's seed; see `own_seed`.
+    own_seed: seeds the arm's own random numbers, beside the run's seed; see `own_seed`.
     """
 
-    name: str
-    arm: str
+    id: LearnerId
     role: str
-    seed: int
-    voices: tuple[tuple[str, float], ...]
+    teachers: WeightedTeachers = ()
     own_seed: int | None = None
 
     @property
+    def name(self) -> str:
+        """Its name in files, logs and messages: `ARM-seedN`."""
+        return str(self.id)
+
+    @property
+    def arm(self) -> str:
+        """The name of its arm."""
+        return self.id.arm
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run that it belongs to; 0 for an arm that is not trained."""
+        return self.id.seed or 0
+
+    @property
+    def teacher_weights(self) -> list[tuple[str, float]]:
+        """The name and the weight of each teacher."""
+        return [(str(teacher), weight) for teacher, weight in self.teachers]
+
+    @property
     def randomness(self) -> int:
-        """The seed of its first weights and of its dropout."""
+        """The seed of its initial weights and of its dropout."""
         return self.seed if self.own_seed is None else number_of("learner", self.own_seed, self.seed)
 
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """Learners that see the same views and are taught together, and the teachers they share."""
+    """A cohort: learners that are trained side by side on the same views, and the teachers they share.
+
+    A view is one augmented batch. Each is made once, and each teacher sees it once, whatever the number of learners.
+    """
 
     key: str
     views: Views
@@ -38,65 +64,57 @@ class CohortPlan:
     learners: tuple[LearnerPlan, ...]
 
     @property
-    def teachers(self) -> tuple[str, ...]:
-        """Names of all teachers, each once."""
-        return tuple(dict.fromkeys(name for learner in self.learners for name, _ in learner.voices))
+    def teachers(self) -> tuple[LearnerId, ...]:
+        """All teachers, each once."""
+        return tuple(dict.fromkeys(teacher for learner in self.learners for teacher, _ in learner.teachers))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Cohorts in the order in which they run. ready: arms that come from a file."""
+    """Cohorts in the order in which they are trained. pretrained: arms that are used as they come from a file."""
 
     cohorts: tuple[CohortPlan, ...]
-    ready: tuple[str, ...]
+    pretrained: tuple[str, ...] = ()
 
 
-def make_plan(recipe: Recipe, most: int | None = None) -> Plan:
-    """Put learners that share views and stand equally deep into one cohort, at most `most` of them.
+def make_plan(recipe: Recipe, max_learners: int | None = None) -> Plan:
+    """Group the learners of a recipe into cohorts: those that share views and have equally long chains of teachers.
 
-    All teachers come first, then their students. Teachers that listen to nobody are taught one by one, since there is
-    no pass to share; students without a teacher go with the others of their seed, whose views they share.
+    All teachers come first, then their students. Teachers without a teacher are trained one by one, since there is no
+    forward pass to share; students without a teacher join the others of their seed, whose views they share.
     With `views.seed` fixed, students of all seeds see the same views and form one cohort.
+    max_learners: the most learners in one cohort.
     """
     arms = recipe.arms()
-    ready = tuple(name for name, arm in arms.items() if not arm.trained)
-    heard = {voice.name for arm in arms.values() for voice in arm.teacher}
+    pretrained = tuple(name for name, arm in arms.items() if not arm.trained)
+    teaching = {teacher.name for arm in arms.values() for teacher in arm.teacher}
     deepest = max(_depth(recipe, name) for name in recipe.students)
     groups: dict[tuple[int, int, Views, str], list[LearnerPlan]] = {}
     for learner in _learners(recipe):
         views = arms[learner.arm].views or recipe.views
         view_seed = learner.seed if views.seed is None else views.seed
         depth, alone = _depth(recipe, learner.arm), ""
-        if learner.role == "teacher" and not learner.voices:
+        if learner.role == "teacher" and not learner.teachers:
             alone = learner.name
-        elif learner.role == "student" and learner.arm not in heard:
+        elif learner.role == "student" and learner.arm not in teaching:
             depth = deepest
         groups.setdefault((depth, view_seed, views, alone), []).append(learner)
     cohorts = []
     for (depth, view_seed, views, alone), members in sorted(groups.items(), key=lambda item: item[0][:2]):
         key = alone or f"students-{depth}-views{view_seed}"
-        for first in range(0, len(members), most or len(members)):
-            some = tuple(members[first : first + (most or len(members))])
-            apart = sum(cohort.key == key or cohort.key.startswith(f"{key}-") for cohort in cohorts)
-            cohorts.append(CohortPlan(f"{key}-{apart}" if apart else key, views, view_seed, some))
-    return Plan(tuple(cohorts), ready)
-
-
-def learner_name(recipe: Recipe, arm: str, seed: int) -> str:
-    """How an arm is called under one seed; a teacher from a file has no seed."""
-    if not recipe.arms()[arm].trained:
-        return arm
-    if arm in recipe.teachers and recipe.teacher_seed is not None:
-        seed = recipe.teacher_seed
-    return f"{arm}-seed{seed}"
+        size = max_learners or len(members)
+        for first in range(0, len(members), size):
+            same_key = sum(cohort.key == key or cohort.key.startswith(f"{key}-") for cohort in cohorts)
+            unique_key = f"{key}-{same_key}" if same_key else key
+            cohorts.append(CohortPlan(unique_key, views, view_seed, tuple(members[first : first + size])))
+    return Plan(tuple(cohorts), pretrained)
 
 
 def own_seed(recipe: Recipe, arm: str) -> int | None:
     """What an arm's random numbers depend on beside the run's seed: its own `seed`, else a teacher's name.
 
-    Teachers are told apart because two of one architecture are to be two opinions. Students are not: arms of one seed
-    and one model start from the same weights and drop the same units, so what differs between them is what they are
-    taught.
+    Teachers differ from each other so that two of one architecture give two opinions. Students do not: arms of one seed
+    and one model start from the same weights and drop the same units, so they differ only in what they are trained on.
     """
     about = recipe.arms()[arm]
     if about.seed is None and arm in recipe.teachers:
@@ -105,26 +123,32 @@ def own_seed(recipe: Recipe, arm: str) -> int | None:
 
 
 def _learners(recipe: Recipe) -> list[LearnerPlan]:
-    found: dict[str, LearnerPlan] = {}
+    learners: dict[LearnerId, LearnerPlan] = {}
     for seed in recipe.seeds:
         for name, arm in recipe.arms().items():
             if not arm.trained:
                 continue
             role = "teacher" if name in recipe.teachers else "student"
-            own = seed if role == "student" or recipe.teacher_seed is None else recipe.teacher_seed
-            called = learner_name(recipe, name, own)
-            voices = tuple((learner_name(recipe, voice.name, own), voice.weight) for voice in arm.teacher)
-            found.setdefault(called, LearnerPlan(called, name, role, own, voices, own_seed(recipe, name)))
-    return list(found.values())
+            learner = _learner_id(recipe, name, seed)
+            teachers = tuple((_learner_id(recipe, one.name, learner.seed or 0), one.weight) for one in arm.teacher)
+            learners.setdefault(learner, LearnerPlan(learner, role, teachers, own_seed(recipe, name)))
+    return list(learners.values())
+
+
+def _learner_id(recipe: Recipe, arm: str, seed: int) -> LearnerId:
+    if not recipe.arms()[arm].trained:
+        return LearnerId(arm)
+    if arm in recipe.teachers and recipe.teacher_seed is not None:
+        return LearnerId(arm, recipe.teacher_seed)
+    return LearnerId(arm, seed)
 
 
 def _depth(recipe: Recipe, name: str) -> int:
-    """0 for a trained teacher that listens to nobody; else one more than the deepest teacher."""
-    arms = recipe.arms()
-    voices = [voice.name for voice in arms[name].teacher]
-    if not voices:
+    """0 for a trained teacher without a teacher; else one more than the deepest of its teachers."""
+    teachers = recipe.arms()[name].teacher
+    if not teachers:
         return 0 if name in recipe.teachers else 1
-    return 1 + max(_depth(recipe, voice) for voice in voices)
+    return 1 + max(_depth(recipe, teacher.name) for teacher in teachers)
 
 
 def baseline_of(recipe: Recipe, name: str) -> str | None:
@@ -135,3 +159,13 @@ def baseline_of(recipe: Recipe, name: str) -> str | None:
     if arm.baseline:
         return arm.baseline
     return "baseline" if "baseline" in recipe.students and name != "baseline" else None
+
+
+def batches_larger_than_data(of_cohorts: Iterable[Views], images: int) -> list[str]:
+    """A line for each batch size that exceeds the number of training images: an epoch is then one smaller batch."""
+    sizes = sorted({views.batch_size for views in of_cohorts if views.batch_size > images})
+    return [
+        f"views.batch_size: a batch of {size:,} is larger than the {images:,} training images: "
+        f"each epoch is one step with a batch of {images:,}"
+        for size in sizes
+    ]

@@ -1,43 +1,37 @@
-"""A plan becomes a run directory: cohort after cohort, each continued where it stopped."""
+"""The story of `limbeck run`: recipe, plan, context, cohorts trained and measured, result.json and the report.
+
+It reads from top to bottom in `run`. Each step lives in a file of its own: `plan` groups learners into cohorts,
+`context` loads what they share, `cohorts` trains them one after the other, `results` measures them.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from limbeck.building.arguments import check_run
+from limbeck.building.checks.before_training import check_before_training
+from limbeck.building.checks.pretrained import check_arms_from_files
+from limbeck.errors import LimbeckError
+from limbeck.recipes.fields import folder_name
+from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
+from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
-from limbeck.runs.directory import RunDirectory
-from limbeck.runs.errors import LimbeckError
-from limbeck.runs.files import read_json, write_json
-from limbeck.runs.recipe import Functions, Recipe
-from limbeck.runs.recipe_file import NONE, load_recipe
-from limbeck.runs.recipe_values import folder_name
-from limbeck.teaching.processes import Processes
+from limbeck.storage.atomic import read_json, write_json
+from limbeck.storage.run_directory import RunDirectory
 
-from .arguments import check_run
-from .arm_result import measure_ready
-from .bench import Bench
-from .beside_baseline import beside_baseline
-from .environment import environment
-from .extend import earlier_recipes, extensions, how_to_extend, plan_of
+from .cohorts import MakeWatcher, train_cohorts
+from .context import open_context
+from .custom_functions import must_be_as_begun
+from .environment import python_call
 from .extend import extend as extend_run
-from .images import load_images
-from .joined import joined, must_be_alike
-from .own_functions import must_be_as_begun
-from .plan import Plan, baseline_of
-from .preflight import check_before_training
-from .python_call import python_call
-from .ready_check import check_ready_arms
-from .spans import times
-from .stop import PoliteStop
-from .work import MakeWatcher, work_through
+from .extend import extensions, how_to_extend, plan_of
+from .results import curves, failures, run_result
+from .signals import GracefulShutdown
+from .torchrun import process_group
 
 
 @dataclass(frozen=True)
@@ -55,17 +49,6 @@ class Run:
         return tuple(failures(self.result))
 
 
-def failures(result: Mapping[str, Any]) -> dict[str, str]:
-    """What became of each learner of a result that failed, by its name."""
-    return {
-        f"{arm['arm']}-seed{arm['seed']}": "{term} was {value} at epoch {epoch}, step {step}".format(**failure)
-        if failure["epoch"]
-        else str(failure["value"])
-        for arm in result["arms"]
-        if (failure := arm.get("failure"))
-    }
-
-
 def run(
     recipe: str | Path | Mapping[str, Any] | Recipe,
     overrides: Sequence[str] = (),
@@ -74,24 +57,24 @@ def run(
     name: str | None = None,
     fresh: bool = False,
     extend: bool = False,
-    losses: Functions = NONE,
-    models: Functions = NONE,
+    losses: CustomFunctions = NO_FUNCTIONS,
+    models: CustomFunctions = NO_FUNCTIONS,
     make_watcher: MakeWatcher | None = None,
     command: str | None = None,
 ) -> Run:
-    """Run a recipe, or go on with it where it stopped.
+    """Run a recipe, or continue it where it stopped.
 
-    recipe: a path, a shipped recipe's name, a dict or a `Recipe`. folder: where run directories lie.
-    name: of this run's directory (the recipe's name). fresh: delete what is there and start anew.
-    extend: keep what is there and add what this recipe has besides: seeds, arms, epochs of arms whose schedule allows
+    recipe: a path, a shipped recipe's name, a dict or a `Recipe`. folder: where run directories are.
+    name: of this run's directory (default: the recipe's name). fresh: delete what is there and start over.
+    extend: retain what is there and add what this recipe has besides: seeds, arms, epochs of arms whose schedule allows
     it (constant, step, multi_step, or a new one).
-    losses, models: functions of your own, by the names that the recipe uses.
-    make_watcher: gives what is told of each cohort; see `Watcher`.
+    losses, models: your own functions, by the names that the recipe uses.
+    make_watcher: gives the callbacks of each cohort; see `Watcher`.
 
-    Under `torchrun` all its processes teach together; the first alone writes, measures and calls watchers, and all
-    must see the same `folder`.
+    Under `torchrun` all processes train together; only the first one writes, measures and calls watchers, and all must
+    see the same `folder`.
 
-    Raises LimbeckError for whatever a person can mend, `Stopped` after Ctrl-C or SIGTERM, all saved.
+    Raises LimbeckError for every error that the user can fix, `Stopped` after Ctrl-C or SIGTERM, with everything saved.
     """
     check_run(
         recipe, overrides, folder=folder, name=name, losses=losses, models=models, make_watcher=make_watcher
@@ -106,81 +89,51 @@ def run(
     directory = RunDirectory(Path(folder) / checked_name(name or recipe.name))
     report = directory.root / "report.md"
     with (
-        joined(recipe.device) as (processes, device),
-        PoliteStop(processes) as stop,
+        process_group(recipe.device) as (processes, device),
+        GracefulShutdown(processes) as stop,
         directory.locked() if processes.first else contextlib.nullcontext(),
     ):
         if processes.first:
             if fresh:
-                directory.empty()
+                directory.clear()
             _claim(directory, recipe, make_watcher, extend=extend)
             must_be_as_begun(directory.root, losses, models, trained=directory.has_trained())
-        (finished,) = processes.first_says([processes.first and directory.result.exists()])
-        if not finished:
-            if recipe.threads:
-                torch.set_num_threads(recipe.threads)
-            bench = _bench(recipe, directory, device, processes, losses, models)
-            stop.obey()
-            if processes.first:
-                check_before_training(recipe, bench.images, models)
-                if not directory.has_trained():
-                    check_ready_arms(recipe, bench.images, device, models, say_of_files(recipe, make_watcher))
-            processes.wait()
-            bench = dataclasses.replace(bench, earlier=earlier_recipes(directory))
-            plan = plan_of(directory, recipe)
-            done = work_through(bench, plan, make_watcher if processes.first else None, stop)
-            if processes.first:
-                result = results(bench, plan, done)
-                if added := extensions(directory):
-                    result["extended"] = added
-                options = {"folder": folder, "name": name, "fresh": fresh, "extend": extend}
-                call = None if losses or models else options
-                result["command"] = command or python_call("run", given, overrides, call)
-                write_report(directory.root, result, curves(bench, plan))
-                write_json(directory.result, result)
-            processes.wait()
-        return Run(directory.root, read_json(directory.result), report, was_finished=bool(finished))
+        (was_finished,) = processes.first_says([processes.first and directory.result.exists()])
+        if was_finished:
+            return Run(directory.root, read_json(directory.result), report, was_finished=True)
+
+        context = open_context(recipe, directory, device=device, losses=losses, models=models, processes=processes)
+        stop.check()
+        if processes.first:
+            check_before_training(recipe, context.images, models, losses=losses)
+            if not directory.has_trained():
+                check_arms_from_files(recipe, context.images, device, models, say_of_files(recipe, make_watcher))
+        processes.wait()
+        plan = plan_of(directory, recipe)
+        cohorts = train_cohorts(context, plan, stop, make_watcher if processes.first else None)
+        if processes.first:
+            result = run_result(context, plan, cohorts)
+            if added := extensions(directory):
+                result["extended"] = added
+            options = {"folder": folder, "name": name, "fresh": fresh, "extend": extend}
+            call = None if losses or models else options
+            result["command"] = command or python_call("run", given, overrides, call)
+            write_report(directory.root, result, curves(context, plan))
+            write_json(directory.result, result)
+        processes.wait()
+        return Run(directory.root, read_json(directory.result), report)
 
 
 def _claim(directory: RunDirectory, recipe: Recipe, make_watcher: MakeWatcher | None, *, extend: bool) -> None:
     """Make this the directory of the recipe, or see that it is; where asked to, by adding to what is there."""
     directory.finish_extension()
-    if extend and directory.has_trained() and directory.recipe.exists() and directory.changed(recipe.to_dict()):
+    if extend and directory.has_trained() and directory.recipe.exists() and directory.recipe_changes(recipe.to_dict()):
         lines = extend_run(directory, recipe)
         if make_watcher:
             say = make_watcher("extended", []).say
             for line in lines:
                 say(f"extended: {line}")
-    directory.claim(recipe.to_dict(), otherwise=lambda: how_to_extend(directory, recipe))
-
-
-def _bench(
-    recipe: Recipe,
-    directory: RunDirectory,
-    device: torch.device,
-    processes: Processes,
-    losses: Functions,
-    models: Functions,
-) -> Bench:
-    """What all cohorts share. With several processes: after seeing that they can teach together."""
-    if not processes.alone:
-        if recipe.outputs_bank is not None:
-            raise LimbeckError("outputs_bank: is written and read by one process; leave it out under torchrun")
-        if not directory.recipe.exists():
-            raise LimbeckError(f"{directory.root}: is not seen by process {processes.rank}; all need a common --folder")
-        must_be_alike(processes, "the recipe", json.dumps(recipe.to_dict()))
-    if not processes.first:
-        processes.wait()  # the first decodes and stores; the others find it in the cache
-    images = load_images(recipe.data)
-    if processes.first:
-        processes.wait()
-    must_be_alike(processes, "data", images.fingerprint)
-    for arm in recipe.arms().values():
-        size = min((arm.views or recipe.views).batch_size, len(images.train))
-        if size < processes.count:
-            raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.count} processes")
-    train = images.train.to(device)
-    return Bench(recipe, images, train, device, directory, losses, models, processes)
+    directory.bind(recipe.to_dict(), hint=lambda: how_to_extend(directory, recipe))
 
 
 def say_of_files(recipe: Recipe, make_watcher: MakeWatcher | None) -> Callable[[str], None]:
@@ -195,38 +148,3 @@ def checked_name(name: str) -> str:
         return folder_name(name)
     except ValueError as error:
         raise LimbeckError(f"--name: {error}") from error
-
-
-def results(bench: Bench, plan: Plan, done: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What `result.json` says of a plan whose cohorts are done: recipe, environment, every arm's measures."""
-    of_cohorts = [done[cohort.key] for cohort in plan.cohorts]
-    # What an arm is compared with may have been added after it was measured.
-    arms = [
-        arm | {"baseline": baseline_of(bench.recipe, arm["arm"])} for cohort in of_cohorts for arm in cohort["arms"]
-    ]
-    ready = [measure_ready(bench, name) for name in plan.ready]
-    return {
-        "recipe": bench.recipe.to_dict(),
-        "environment": environment(bench.device, bench.processes.count),
-        **times(of_cohorts, processes=bench.processes.count),
-        "class_names": list(bench.images.class_names),
-        "images": {s: len(getattr(bench.images, s)) for s in ("train", "validation", "test")},
-        "data_notes": list(bench.images.notes),
-        "arms": beside_baseline(in_recipes_order(bench.recipe, [*ready, *arms])),
-    }
-
-
-def in_recipes_order(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Results of learners as the recipe names their arms and seeds, whatever the order in which they were trained."""
-    places = {name: place for place, name in enumerate(recipe.arms())}
-    seeds = {seed: place for place, seed in enumerate(recipe.seeds)}
-    return sorted(arms, key=lambda arm: (places[arm["arm"]], seeds.get(arm["seed"], 0)))
-
-
-def curves(bench: Bench, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Rows of metrics, one an epoch, by (arm, seed)."""
-    return {
-        (learner.arm, learner.seed): bench.directory.cohort(cohort.key).metrics(learner.name).rows()
-        for cohort in plan.cohorts
-        for learner in cohort.learners
-    }

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 from limbeck.types import Outputs, Targets, UnmixedTargets
 
 from .log_space import widened

@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec
 import torch
 from torch import Tensor
 
-from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line, shown
+from limbeck.errors import LimbeckError, did_you_mean, one_line, short_repr
 from limbeck.types import Outputs, Targets, UnmixedTargets
 
 LARGEST = 1e9
@@ -38,7 +38,7 @@ def takes_tensors(
             bound = signature.bind(*args, **words)
         except TypeError as error:
             unknown = next((f"{did_you_mean(word, options)}" for word in words if word not in signature.parameters), "")
-            raise LimbeckError(f"{name}: {in_a_line(error)}{unknown}; it takes {name}{_shown(signature)}") from None
+            raise LimbeckError(f"{name}: {one_line(error)}{unknown}; it takes {name}{_shown(signature)}") from None
         student, teacher, targets = (bound.arguments.pop(word) for word in ("student", "teacher", "targets"))
         logits = _outputs(name, "student", student)
         told = None
@@ -109,14 +109,14 @@ def _targets(name: str, given: Any, logits: Tensor) -> Targets:
 def _check_option(name: str, word: str, value: Any, default: Any) -> None:
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise LimbeckError(f"{name}: {word} takes True or False; got {shown(value)}")
+            raise LimbeckError(f"{name}: {word} takes True or False; got {short_repr(value)}")
         return
     if not isinstance(default, int | float) or (isinstance(value, Tensor) and value.ndim == 0):
         return  # a learned number is taken as it is
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if not number or (word == "temperature" and value <= 0):
         takes = "a number above 0" if word == "temperature" else "a number"
-        raise LimbeckError(f"{name}: {word} takes {takes}, at most {LARGEST:g}; got {shown(value)}")
+        raise LimbeckError(f"{name}: {word} takes {takes}, at most {LARGEST:g}; got {short_repr(value)}")
 
 
 def _reason(error: Exception, targets: Any, logits: Tensor) -> str:
@@ -127,7 +127,7 @@ def _reason(error: Exception, targets: Any, logits: Tensor) -> str:
             if low < 0 or high >= logits.shape[-1]:
                 wrong = low if low < 0 else high
                 return f"label {wrong} is outside the {logits.shape[-1]} classes (0 to {logits.shape[-1] - 1})"
-    return in_a_line(error)
+    return one_line(error)
 
 
 def described(value: Any) -> str:

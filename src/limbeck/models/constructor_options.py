@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from limbeck.runs.errors import LimbeckError, did_you_mean, in_a_line
+from limbeck.errors import LimbeckError, did_you_mean, one_line
 
 KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
@@ -53,7 +53,7 @@ def constructor_options(
 
 def refused(where: str, options: Mapping[str, Any], error: Exception) -> LimbeckError:
     """The error for options with which a model cannot be built."""
-    said = in_a_line(error)
+    said = one_line(error)
     fixed = [name for name in options if f"multiple values for keyword argument '{name}'" in said]
     if fixed:
         return LimbeckError(f"{where}: {fixed[0]} is what this name stands for and cannot be given")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 
 def package_missing(package: str) -> LimbeckError:

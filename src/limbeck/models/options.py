@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from limbeck.runs.errors import LimbeckError, did_you_mean
+from limbeck.errors import LimbeckError, did_you_mean
 
 
 def share(name: str, value: object) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 from limbeck.types import Outputs
 
 from .blocks import conv_bn_relu, through

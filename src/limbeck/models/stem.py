@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 
 
 def shrink_less(model: nn.Module, stem_stride: int, where: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 from limbeck.types import Outputs
 
 from .constructor_options import constructor_options, refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.runs.errors import LimbeckError
+from limbeck.errors import LimbeckError
 from limbeck.types import Outputs
 
 from .blocks import initialise_kaiming, through

@@ -1,4 +1,4 @@
-"""The learners of a result, gathered by arm."""
+"""The learners of a result grouped by arm, and the teacher ensembles that they were trained with."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from . import statistics
 
 Learner = Mapping[str, Any]
 """One entry of `result["arms"]`: one model trained with one seed."""
-MOST_CLASSES_OF_A_MATRIX = 200
-"""As `Evaluation.to_dict` writes confusion matrices."""
-CHANCE = 0.01
-"""An accuracy that guessing reaches this often is not clearly better than guessing."""
+ENSEMBLE = "ensemble"
+"""The role of an arm that stands for several teachers."""
+MAX_CLASSES_OF_MATRIX = 200
+"""Up to this many classes `Evaluation.to_dict` writes confusion matrices, above it a sparse list."""
+SIGNIFICANCE = 0.01
+"""An accuracy that guessing reaches with a higher probability is not clearly better than chance."""
+SUMMED_COSTS = ("parameters", "megabytes", "multiply_adds", "image_ms_median", "batch_ms_median")
+"""The cost of an ensemble is the sum of its members' costs; percentiles cannot be summed."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """The learners that differ in nothing but their seed. members: the teachers that an ensemble is made of."""
+    """Learners that differ only in their seed. members: the teachers of an ensemble."""
 
     name: str
     role: str
@@ -30,46 +34,45 @@ class Arm:
     split: str = "test"
     members: tuple[str, ...] = ()
 
-    def of_seed(self, part: str, metric: str, scale: float = 1.0) -> dict[int, float]:
-        """Seed to a finite number, as in `of_seed("test", "top1", 100)`; what is missing is left out."""
-        found = {learner["seed"]: (learner.get(part) or {}).get(metric) for learner in self.learners}
-        return {seed: value * scale for seed, value in found.items() if value is not None and math.isfinite(value)}
+    def by_seed(self, part: str, metric: str, scale: float = 1.0) -> dict[int, float]:
+        """Finite values of a metric by seed, as in `by_seed("test", "top1", 100)`; missing values are left out."""
+        values = {learner["seed"]: (learner.get(part) or {}).get(metric) for learner in self.learners}
+        return {seed: value * scale for seed, value in values.items() if value is not None and math.isfinite(value)}
 
     def values(self, part: str, metric: str, scale: float = 1.0) -> list[float]:
-        """The same without the seeds."""
-        return list(self.of_seed(part, metric, scale).values())
+        """The values of `by_seed` without the seeds."""
+        return list(self.by_seed(part, metric, scale).values())
 
     def average(self, part: str, metric: str, scale: float = 1.0) -> float | None:
-        """The mean over seeds; None where nothing was measured."""
+        """The mean over seeds; None if nothing was measured."""
         values = self.values(part, metric, scale)
         return statistics.mean(values) if values else None
 
     @property
     def at_chance(self) -> bool:
-        """Whether no learner of it is clearly better than answering at random, or the same to every image."""
+        """Whether no learner is clearly better than guessing, or than predicting one class for all images."""
         measured = [learner["test"] for learner in self.learners if learner.get("test")]
         return bool(measured) and all(map(_at_chance, measured))
 
     @property
     def confusion(self) -> dict[tuple[int, int], int]:
-        """Images by (class, class answered), of all seeds together; empty where results have no confusion matrix."""
-        found: dict[tuple[int, int], int] = {}
+        """Images by (true class, predicted class), summed over seeds; empty if the results hold no confusion matrix."""
+        counts: dict[tuple[int, int], int] = {}
         for learner in self.learners:
             evaluation = learner.get("test") or {}
-            for true, answered, count in _pairs(
-                evaluation.get("confusion") or (), len(evaluation.get("per_class") or ())
-            ):
-                found[true, answered] = found.get((true, answered), 0) + count
-        return found
+            matrix, classes = evaluation.get("confusion") or (), len(evaluation.get("per_class") or ())
+            for true, predicted, count in _confusion_counts(matrix, classes):
+                counts[true, predicted] = counts.get((true, predicted), 0) + count
+        return counts
 
     @property
     def failed(self) -> tuple[Learner, ...]:
-        """The learners that ended early because a number was not finite."""
+        """The learners that ended early because a loss was not finite."""
         return tuple(learner for learner in self.learners if learner.get("failure"))
 
 
-def judged_split(result: Mapping[str, Any]) -> str:
-    """The split that accuracies are of: `test`, or `validation` where a run of trials left the test split unread."""
+def reported_split(result: Mapping[str, Any]) -> str:
+    """The split of the reported accuracies: `test`, or `validation` if `evaluation.test` is false."""
     evaluation = (result.get("recipe") or {}).get("evaluation") or {}
     return "test" if evaluation.get("test", True) else "validation"
 
@@ -77,55 +80,105 @@ def judged_split(result: Mapping[str, Any]) -> str:
 def arms_of(result: Mapping[str, Any]) -> list[Arm]:
     """Teachers first, then students, each in the order of the recipe.
 
-    Where the test split was left unread, what is measured on validation stands in its place.
+    If the test set was not evaluated, the validation results take its place.
     """
-    split = judged_split(result)
-    gathered: dict[str, list[Learner]] = {}
+    split = reported_split(result)
+    by_arm: dict[str, list[Learner]] = {}
     for learner in result["arms"]:
-        gathered.setdefault(learner["arm"], []).append(learner if split == "test" else _on_validation(learner))
+        by_arm.setdefault(learner["arm"], []).append(learner if split == "test" else _validation_as_test(learner))
     arms = [
         Arm(
             name=name,
             role=learners[0]["role"],
             model=str(learners[0].get("model") or "–"),
-            teachers=_names(learners[0].get("teacher"), gathered),
+            teachers=_teacher_names(learners[0].get("teacher"), by_arm),
             baseline=learners[0].get("baseline"),
             learners=tuple(learners),
             split=split,
         )
-        for name, learners in gathered.items()
+        for name, learners in by_arm.items()
     ]
     recipe = result.get("recipe") or {}
-    written = [name for group in ("teachers", "students") for name in recipe.get(group) or ()]
-    places = {name: place for place, name in enumerate(written)}
-    return sorted(arms, key=lambda arm: (arm.role != "teacher", places.get(arm.name, len(places))))
+    names = [name for group in ("teachers", "students") for name in recipe.get(group) or ()]
+    order = {name: place for place, name in enumerate(names)}
+    return sorted(arms, key=lambda arm: (arm.role != "teacher", order.get(arm.name, len(order))))
 
 
-def _on_validation(learner: Learner) -> Learner:
-    judged = {**learner, "test": learner.get("validation")}
+def teacher_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The teacher of an arm, or the ensemble of its teachers; None if it has none or the teacher was not measured."""
+    if len(arm.teachers) > 1:
+        return _ensemble(arm, arms)
+    return next((other for other in arms if other.name in arm.teachers and other.values("test", "top1")), None)
+
+
+def with_ensembles(arms: Sequence[Arm]) -> list[Arm]:
+    """The arms, with each distinct teacher ensemble inserted between teachers and students."""
+    ensembles = {found.name: found for arm in arms if len(arm.teachers) > 1 if (found := teacher_of(arm, arms))}
+    teachers = [arm for arm in arms if arm.role == "teacher"]
+    return [*teachers, *ensembles.values(), *(arm for arm in arms if arm.role != "teacher")]
+
+
+def agreement_of_members(ensemble: Arm) -> list[float]:
+    """How often two members of an ensemble predict the same class: percent, mean over pairs, one value per seed."""
+    values: list[float] = []
+    for learner in ensemble.learners:
+        matrix = learner.get("agreement") or ()
+        pairs = [row[column] for place, row in enumerate(matrix) for column in range(place)]
+        values += [100 * statistics.mean(pairs)] if pairs else []
+    return values
+
+
+def _ensemble(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
+    """The teachers of an arm as one arm, with the metrics of the ensemble and the summed costs of its members."""
+    members = [other for name in arm.teachers for other in arms if other.name == name]
+    measured = [learner for learner in arm.learners if (learner.get("ensemble") or {}).get("test")]
+    if not measured or len(members) != len(arm.teachers):
+        return None
+    cost: dict[str, float] = {}
+    for metric in SUMMED_COSTS:
+        values = [value for member in members if (value := member.average("efficiency", metric)) is not None]
+        if len(values) == len(members):
+            cost[metric] = math.fsum(values)
+    weights = measured[0]["ensemble"].get("weights") or ()
+    equal = max(weights, default=0.0) - min(weights, default=0.0) < 1e-9
+    terms = arm.teachers if equal else [f"{w:.2g} {name}" for w, name in zip(weights, arm.teachers, strict=True)]
+    name = " + ".join(terms)
+    learners = tuple(
+        {
+            "arm": name, "seed": learner["seed"], "test": learner["ensemble"]["test"],
+            "validation": learner["ensemble"].get("validation"), "efficiency": cost or None,
+            "agreement": (learner["ensemble"].get("agreement") or {}).get("test"),
+        }
+        for learner in measured
+    )  # fmt: skip
+    return Arm(name, ENSEMBLE, f"{len(members)} together", (), None, learners, arm.split, arm.teachers)
+
+
+def _validation_as_test(learner: Learner) -> Learner:
+    moved = {**learner, "test": learner.get("validation")}
     for part in ("ensemble", "against_baseline"):
         if learner.get(part):
-            judged[part] = {**learner[part], "test": learner[part].get("validation")}
+            moved[part] = {**learner[part], "test": learner[part].get("validation")}
     if agreement := (learner.get("ensemble") or {}).get("agreement"):
-        judged["ensemble"]["agreement"] = {"test": agreement.get("validation")}
-    return judged
+        moved["ensemble"]["agreement"] = {"test": agreement.get("validation")}
+    return moved
 
 
-def _names(teacher: Any, known: Mapping[str, object]) -> tuple[str, ...]:
-    """The teachers of a learner: a list of names; results of earlier versions have one text (`a`, or `a, b`)."""
+def _teacher_names(teacher: Any, known: Mapping[str, object]) -> tuple[str, ...]:
+    """The teachers of a learner: a list of names; results of earlier versions hold one string (`a`, or `a, b`)."""
     if not isinstance(teacher, str):
         return tuple(teacher or ())
     parts = tuple(teacher.split(", "))
     return parts if teacher not in known and all(part in known for part in parts) else (teacher,)
 
 
-def _pairs(confusion: Sequence[Sequence[int]], classes: int) -> Iterator[tuple[int, int, int]]:
-    """A matrix, or a list of (class, class answered, images) where there are too many classes for one."""
-    if classes > MOST_CLASSES_OF_A_MATRIX:
-        yield from ((true, answered, count) for true, answered, count in confusion)
+def _confusion_counts(matrix: Sequence[Sequence[int]], classes: int) -> Iterator[tuple[int, int, int]]:
+    """(true class, predicted class, images) of a matrix, or of the sparse list written for many classes."""
+    if classes > MAX_CLASSES_OF_MATRIX:
+        yield from ((true, predicted, count) for true, predicted, count in matrix)
         return
-    for true, row in enumerate(confusion):
-        yield from ((true, answered, count) for answered, count in enumerate(row) if count)
+    for true, row in enumerate(matrix):
+        yield from ((true, predicted, count) for predicted, count in enumerate(row) if count)
 
 
 def _at_chance(evaluation: Mapping[str, Any]) -> bool:
@@ -133,5 +186,5 @@ def _at_chance(evaluation: Mapping[str, Any]) -> bool:
     if classes < 2 or not n or top1 is None:
         return False
     balanced = evaluation.get("balanced_accuracy")
-    same_answer_to_all = balanced is not None and balanced <= 1 / classes + 1e-9
-    return same_answer_to_all or statistics.binomial_tail(round(top1 * n), n, 1 / classes) > CHANCE
+    one_class_for_all = balanced is not None and balanced <= 1 / classes + 1e-9
+    return one_class_for_all or statistics.binomial_tail(round(top1 * n), n, 1 / classes) > SIGNIFICANCE

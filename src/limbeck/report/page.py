@@ -1,4 +1,4 @@
-"""One page that says what was run, what came out and how far it can be trusted."""
+"""The report of a run: one Markdown page with findings, tables, figures and notes."""
 
 from __future__ import annotations
 
@@ -6,65 +6,63 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck.runs.files import make_folder, replace, saying_where
+from limbeck.report.figures.bars import draw_bars
+from limbeck.report.figures.curves import Curves, draw_curves
+from limbeck.report.figures.teacher_graph import teacher_graph
+from limbeck.storage.atomic import make_folder, write_file
 
 from . import notes, tables
-from .arms import Arm, arms_of, judged_split
-from .bars import draw_bars
-from .curves import Curves, draw
-from .diagram import wiring
-from .headline import failure_line, findings
-from .ready import from_files
-from .table import cell
+from .arms import Arm, arms_of, reported_split
+from .findings import failure_line, findings, pretrained_models
+from .formatting import SETS, cell, section
 
 FIGURES = {
-    "arms": "accuracy and retention of every arm",
+    "arms": "accuracy and retention of each arm",
     "accuracy": "accuracy by epoch",
     "loss": "loss by epoch",
-    "last-epochs": "the last epochs",
+    "last-epochs": "loss and accuracy of the last epochs",
 }
 
 
 def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Path:
-    """Write `report.md` and `figures/*.png|svg` into `folder`; returns the page's path.
+    """Write `report.md` and `figures/*.png|svg` into `folder`; returns the path of the page.
 
-    result: what was run and every learner's metrics, as in `result.json`. curves: rows of metrics an epoch by
-    (arm, seed). Each file appears whole or not at all, the page last. Raises LimbeckError where the folder
-    cannot be written.
+    result: as in `result.json`. curves: one row of metrics per epoch, by (arm, seed). Each file is replaced
+    atomically, the page last. Raises LimbeckError if the folder cannot be written.
     """
     arms = arms_of(result)
     title = notes.recipe_name(result)
-    figures = draw_bars(arms, title) | draw(arms, curves, title)
-    page = _page(result, arms, [name for name in figures if name.endswith(".png")])
-    with saying_where(folder / "figures"):
-        make_folder(folder / "figures")
+    figures = draw_bars(arms, title) | draw_curves(arms, curves, title)
+    return write_page(folder, _sections(result, arms, [name for name in figures if name.endswith(".png")]), figures)
+
+
+def write_page(folder: Path, sections: Sequence[str], figures: Mapping[str, bytes]) -> Path:
+    """Write the sections that are not empty as `report.md`, and the figures by file name into `figures/`."""
+    page = "\n\n".join(part for part in sections if part) + "\n"
+    make_folder(folder / "figures")
     for name, content in figures.items():
-        replace(folder / "figures" / name, content)
-    replace(folder / "report.md", page.encode())
+        write_file(folder / "figures" / name, content)
+    write_file(folder / "report.md", page.encode())
     return folder / "report.md"
 
 
-def _page(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]) -> str:
+def _sections(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]) -> list[str]:
     failures = [failure_line(learner) for arm in arms for learner in arm.failed]
-    sections = [
+    class_names = result.get("class_names") or []
+    return [
         f"# {cell(notes.recipe_name(result))}",
-        "\n\n".join(findings(arms)) or "This run has no learner.",
-        _section("What failed", "\n".join(f"- {cell(line)}" for line in failures)),
-        _section("Models from files", "\n\n".join(from_files(arms))),
-        _section(f"Accuracy on the {judged_split(result)} split", tables.accuracy_table(arms)),
-        _section("Teachers together", tables.ensemble_table(arms)),
-        _section("Beside the teacher and the baseline", tables.standing_table(arms)),
-        _section("What it costs", tables.cost_table(arms)),
-        _section("Figures", "\n\n".join(f"![{FIGURES[name[:-4]]}](figures/{name})" for name in figures)),
-        _section("Who teaches whom", wiring(result.get("recipe") or {})),
-        _section("The hardest classes", tables.class_table(arms, result.get("class_names") or [])),
-        _section("What is taken for what", tables.confusion_table(arms, result.get("class_names") or [])),
-        _section("Every run", tables.run_table(arms)),
-        _section("What was run", notes.provenance(result)),
-        _section("How to read this", notes.notes(result, arms)),
+        "\n\n".join(findings(arms)) or "This run has no learners.",
+        section("Failures", "\n".join(f"- {cell(line)}" for line in failures)),
+        section("Pretrained models", "\n\n".join(pretrained_models(arms))),
+        section(f"Accuracy on the {SETS[reported_split(result)]}", tables.accuracy_table(arms)),
+        section("Teacher ensembles", tables.ensemble_table(arms)),
+        section("Comparison with teacher and baseline", tables.comparison_table(arms)),
+        section("Size and latency", tables.cost_table(arms)),
+        section("Figures", "\n\n".join(f"![{FIGURES[name[:-4]]}](figures/{name})" for name in figures)),
+        section("Teachers and students", teacher_graph(result.get("recipe") or {})),
+        section("Hardest classes", tables.class_table(arms, class_names)),
+        section("Most frequent confusions", tables.confusion_table(arms, class_names)),
+        section("Results by seed", tables.seed_table(arms)),
+        section("Run details", notes.run_details(result)),
+        section("Notes", notes.notes(result, arms)),
     ]
-    return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def _section(title: str, body: str) -> str:
-    return f"## {title}\n\n{body}" if body else ""

@@ -1,50 +1,91 @@
-"""The result in a few lines for the terminal."""
+"""The result of a run or a sweep in a few lines for the terminal, and what can be done with it next."""
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from .arms import arms_of, judged_split
-from .ensembles import with_ensembles
-from .headline import failure_line
-from .standing import standing
-from .statistics import format_interval, format_number, format_spread, mean
-from .table import DASH, plain_table
+from .arms import arms_of, reported_split, with_ensembles
+from .comparisons import compare
+from .findings import failure_line
+from .formatting import DASH, format_interval, format_number, format_optional, format_spread, plain_table
+from .statistics import mean
+from .sweep_page import trial_text, validation_top1
 
-WIDTH = 100
+MAX_WIDTH = 100
 
 
-def terminal_width() -> int:
-    """Of the terminal, at most 100 characters; 100 where there is none."""
-    return max(20, min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns))
+def _terminal_width() -> int:
+    """Columns of the terminal, at most 100; 100 without a terminal."""
+    return max(20, min(MAX_WIDTH, shutil.get_terminal_size((MAX_WIDTH, 24)).columns))
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """A compact table of the arms on the test split, as wide as the terminal or 100 characters, then what failed."""
-    arms, width = arms_of(result), terminal_width()
+    """A compact table of the arms on the reported split, followed by the failures; at most 100 characters wide."""
+    arms, width = arms_of(result), _terminal_width()
     rows: list[list[str]] = []
     for arm in with_ensembles(arms):
-        place = standing(arm, arms)
-        size, time = arm.average("efficiency", "parameters"), arm.average("efficiency", "image_ms_median")
+        comparison = compare(arm, arms)
         rows.append(
             [
                 " ".join(arm.name.split()),
                 format_spread(arm.values("test", "top1", 100)),
-                format_number(mean(place.retention), 1) if place.retention else DASH,
-                format_interval(place.gain) if place.gain else DASH,
-                DASH if size is None else f"{size:,.0f}",
-                DASH if time is None else format_number(time),
+                format_number(mean(comparison.retention), 1) if comparison.retention else DASH,
+                format_interval(comparison.gain) if comparison.gain else DASH,
+                format_optional(arm.average("efficiency", "parameters"), 0),
+                format_optional(arm.average("efficiency", "image_ms_median")),
             ]
         )
-    lines = plain_table(
-        [f"{judged_split(result)} split", "top-1 %", "retention %", "gain, 95 % interval", "parameters", "ms/image"],
-        rows,
-        width,
-    )
+    header = [f"{reported_split(result)} set", "top-1 %", "retention %", "gain, 95 % CI", "parameters", "ms/image"]
+    lines = plain_table(header, rows, width)
     for arm in arms:
         for learner in arm.failed:
             lines += textwrap.wrap(f"! {failure_line(learner)}", width, subsequent_indent="  ")
     return lines
+
+
+def sweep_summary_lines(result: Mapping[str, Any]) -> list[str]:
+    """The best trial of each swept arm; lines at most 100 characters wide."""
+    lines: list[str] = []
+    for arm in result["swept"]:
+        best = result["best"][arm]
+        head = f"{arm}: best of {len(result['settings'])} trials on the validation set"
+        line = f"{head}: {trial_text(result, best)}, top-1 {validation_top1(result, arm, best)} %"
+        lines += textwrap.wrap(line, _terminal_width(), subsequent_indent="  ")
+    return lines
+
+
+def next_steps(models: Path, result: Mapping[str, Any]) -> list[str]:
+    """Commands for the student that is best on the validation set; none if no student finished.
+
+    models: the folder of the run's saved models.
+    """
+    best = best_student(result)
+    if best is None:
+        return []
+    folder = shlex.quote(str(models / f"{best['arm']}-seed{best['seed']}"))
+    return [
+        f"best on the validation set: {best['arm']}, seed {best['seed']}",
+        f"  evaluate it:  limbeck evaluate {folder}",
+        f"  use it:       limbeck predict {folder} IMAGE",
+    ]
+
+
+def best_student(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The best seed of the arm with the highest mean validation accuracy."""
+    by_arm: dict[str, list[Mapping[str, Any]]] = {}
+    for row in result["arms"]:
+        if row["role"] == "student" and not row.get("failure") and row.get("validation"):
+            by_arm.setdefault(row["arm"], []).append(row)
+    if not by_arm:
+        return None
+    best = max(by_arm.values(), key=lambda rows: sum(map(_validation_accuracy, rows)) / len(rows))
+    return max(best, key=_validation_accuracy)
+
+
+def _validation_accuracy(row: Mapping[str, Any]) -> float:
+    return row["validation"]["top1"]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from limbeck.recipes.views import Views
 from limbeck.types import Normalisation, Split, Targets, UnmixedTargets
 
 from . import erasing, mixing, operations, resized_crop
-from .plan import ViewPlan, ViewRecipe, joined
-from .replaced import replaced
+from .pixels import replace_images
+from .plan import ViewPlan, concatenate
 
 GREY = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -28,48 +29,50 @@ class View(NamedTuple):
     targets: Targets
 
 
-def make_view(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: Normalisation | None = None) -> View:
-    """Select images and do to them what the plan says. A pure function of its arguments.
+def make_view(split: Split, plan: ViewPlan, views: Views, normalisation: Normalisation | None = None) -> View:
+    """Select the images of a plan and augment them. A pure function of its arguments.
 
-    normalisation: of the data, for erasing with its colours (None: grey). Order: crop, flip, policy, erasing, mixing,
-    as in the published recipes.
+    normalisation: of the data set, whose colours erasing uses (None: grey). Order: crop, flip, policy, erasing,
+    mixing, as in the published recipes.
     """
-    return make_views(split, [plan], recipe, normalisation)[0]
+    return make_views(split, [plan], views, normalisation)[0]
 
 
 def make_views(
-    split: Split, plans: Sequence[ViewPlan], recipe: ViewRecipe, normalisation: Normalisation | None = None
+    split: Split, plans: Sequence[ViewPlan], views: Views, normalisation: Normalisation | None = None
 ) -> list[View]:
-    """The views of several plans of one recipe, each as `make_view` makes it alone: no image knows of another before
-    they are mixed, and they are mixed within their view.
+    """The views of several plans with the same view options, each equal to what `make_view` returns for it.
+
+    Before mixing no image depends on another, and images are mixed only within their own view.
     """
-    images = _each_changed(split, joined(plans), recipe, normalisation)
+    images = _augment_images(split, concatenate(plans), views, normalisation)
     parts = images.split([len(plan.indices) for plan in plans])
-    return [_mixed(part, split.labels, plan) for part, plan in zip(parts, plans, strict=True)]
+    return [_mix(part, split.labels, plan) for part, plan in zip(parts, plans, strict=True)]
 
 
-def _each_changed(split: Split, plan: ViewPlan, recipe: ViewRecipe, normalisation: Normalisation | None) -> Tensor:
-    """What happens to each image by itself. Returns `[B, H, W, C]` contiguous uint8."""
+def _augment_images(split: Split, plan: ViewPlan, views: Views, normalisation: Normalisation | None) -> Tensor:
+    """All augmentations but mixing. Returns `[B, H, W, C]` contiguous uint8."""
     images = split.take(plan.indices).permute(0, 2, 3, 1)  # [B, H, W, C], contiguous
     device = images.device
-    if plan.windows is not None and recipe.resized_crop is not None:
-        images = resized_crop.apply(images, plan.windows, recipe.resized_crop)
+    if plan.windows is not None and views.resized_crop is not None:
+        images = resized_crop.apply(images, plan.windows, views.resized_crop)
+    padding = views.crop.padding if views.crop else 0
     if plan.offsets is not None or plan.flips is not None:
         images = crop_flip(
             images,
-            None if plan.offsets is None else plan.offsets.to(device) - recipe.padding,
+            None if plan.offsets is None else plan.offsets.to(device) - padding,
             plan.flips,
-            reach=recipe.padding,
+            reach=padding,
         )
     for operations_of_round in plan.rounds:
         images = operations.apply(images, operations_of_round)
-    if plan.boxes is not None and recipe.erasing is not None:
+    if plan.boxes is not None and views.erasing is not None:
         colours = normalisation or GREY
-        images = erasing.erase(images, plan.boxes, recipe.erasing, colours.mean, colours.sd)
+        images = erasing.erase(images, plan.boxes, views.erasing, colours.mean, colours.sd)
     return images
 
 
-def _mixed(images: Tensor, labels: Tensor, plan: ViewPlan) -> View:
+def _mix(images: Tensor, labels: Tensor, plan: ViewPlan) -> View:
     """images: `[B, H, W, C]` of the view; labels: of the whole split."""
     labels = labels[plan.indices.to(labels.device)]
     if plan.mix is not None:
@@ -94,7 +97,7 @@ def crop_flip(images: Tensor, shifts: Tensor | None, flips: Tensor | None, *, re
         images = _crop(images, shifts, int(shifts.abs().max()) if reach is None else reach)
     if flips is not None:
         which = flips.nonzero().squeeze(1)
-        images = replaced(images, which, images.index_select(0, which.to(images.device)).flip(2))
+        images = replace_images(images, which, images.index_select(0, which.to(images.device)).flip(2))
     return images
 
 

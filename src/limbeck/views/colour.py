@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .levels import cut_off
+from .pixels import truncate
 
 GREY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as image libraries round it
 
@@ -22,7 +22,7 @@ def saturate(images: Tensor, magnitudes: Tensor) -> Tensor:
     away = magnitudes.to(images.device).view(-1, 1, 1, 1)
     # Not grey · (1 - factor): the factor is rounded, and a grey pixel would land just below its own level.
     mixed = torch.addcmul(images * (1 + away), grey(images), away, value=-1)
-    return cut_off(mixed.clamp_(0, 255))
+    return truncate(mixed.clamp_(0, 255))
 
 
 def sharpen(images: Tensor, magnitudes: Tensor) -> Tensor:
@@ -40,5 +40,5 @@ def sharpen(images: Tensor, magnitudes: Tensor) -> Tensor:
     blurred = ((nine + 4 * inner).float() / 13).round_()
     sharpened = inner + (blurred - inner) * -magnitudes.to(images.device).view(-1, 1, 1, 1)
     result = images.clone()
-    result[:, 1:-1, 1:-1] = cut_off(sharpened.clamp_(0, 255))
+    result[:, 1:-1, 1:-1] = truncate(sharpened.clamp_(0, 255))
     return result

@@ -1,32 +1,23 @@
-"""Random erasing: a rectangle of the image is painted over."""
+"""Random erasing: a rectangle of each image is filled with a colour or noise.
+
+Published recipes erase after normalising and fill with 0. On bytes, before normalising, that is the mean colour of the
+data set, rounded to a grey level. Noise has the mean and standard deviation of the data set, rounded and clipped to
+[0, 255].
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .replaced import replaced
+from limbeck.recipes.views import Erasing
+
+from .pixels import replace_images
 
 ATTEMPTS = 10
-
-
-@dataclass(frozen=True)
-class Erasing:
-    """probability: that an image is erased. area: of the rectangle, as a share of the image's. aspect: height / width.
-
-    fill: `mean`, the data's mean colour; `black`; or `noise`, normal noise with the data's mean and deviation.
-    Published recipes erase after normalising and fill with 0: on bytes before normalising that is the mean colour,
-    rounded to a grey level. Noise is rounded, and clipped to black and white.
-    """
-
-    probability: float = 0.25
-    area: tuple[float, float] = (0.02, 0.33)
-    aspect: tuple[float, float] = (0.3, 3.3)
-    fill: str = "mean"
 
 
 class Boxes(NamedTuple):
@@ -109,7 +100,7 @@ def erase(images: Tensor, boxes: Boxes, erasing: Erasing, mean: tuple[float, ...
     else:
         noise = _levels(colour + 255 * torch.tensor(sd, device=device) * boxes.noise.to(device))
         painted = some.masked_scatter(inside.view_as(some), noise)
-    return replaced(images, which, painted)
+    return replace_images(images, which, painted)
 
 
 def _levels(colour: Tensor) -> Tensor:

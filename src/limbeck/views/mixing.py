@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from limbeck.recipes.views import Mixing
 from limbeck.types import Targets
 
-from .levels import cut_off
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """Which batches are mixed, and how. The numbers are the α of Beta(α, α), None: not this kind.
-
-    probability: that a batch is mixed. cutmix_probability: that CutMix is chosen where both kinds are given.
-    """
-
-    mixup: float | None = None
-    cutmix: float | None = None
-    probability: float = 1.0
-    cutmix_probability: float = 0.5
+from .pixels import truncate
 
 
 class Mix(NamedTuple):
@@ -94,7 +81,7 @@ def mix(images: Tensor, labels: Tensor, plan: Mix) -> tuple[Tensor, Targets]:
     partners = plan.partners.to(images.device)
     if plan.box is None:
         own = images.float()
-        images = cut_off(torch.lerp(own.index_select(0, partners), own, plan.share).add_(0.5))
+        images = truncate(torch.lerp(own.index_select(0, partners), own, plan.share).add_(0.5))
     else:
         top, left, height, width = plan.box
         rows, columns = slice(top, top + height), slice(left, left + width)

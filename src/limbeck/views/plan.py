@@ -1,7 +1,7 @@
-"""Draw what a view needs to know, by key.
+"""Draw the random parameters of views.
 
-A view is a pure function of (dataset, view recipe, seed, epoch, step): each draw has a generator of its own,
-keyed by what it is for, so adding a kind of augmentation moves none of the others' numbers.
+A view is a pure function of (dataset, view options, seed, epoch, step). Each draw has its own generator, keyed by
+its purpose, so adding one kind of augmentation does not change the random numbers of the others.
 """
 
 from __future__ import annotations
@@ -13,41 +13,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limbeck.recipes.views import Views
 from limbeck.seeding import generator
 from limbeck.types import Normalisation
 
 from . import erasing, mixing, policies, resized_crop
 
 
-@dataclass(frozen=True)
-class ViewRecipe:
-    """How views are made of the training images, in this order.
+def key_text(views: Views) -> str:
+    """View options as text for cache keys and checkpoint identities, without `seed`.
 
-    batch_size: images a view. padding: of the random crop, in pixels on every side, filled with black
-    (0: no crop). resized_crop: a random part resized to the whole, in place of the crop.
-    flip: mirror every image with probability 1/2. policy: one of `policies`. erasing: paint over a rectangle.
-    mixing: mix the batch with itself. distinct_epochs: a long schedule goes through the views of so many epochs
-    again and again (None: no view comes twice).
+    The wording is part of these file formats and must never change.
     """
-
-    batch_size: int = 128
-    padding: int = 0
-    flip: bool = False
-    resized_crop: resized_crop.ResizedCrop | None = None
-    policy: policies.Policy | None = None
-    erasing: erasing.Erasing | None = None
-    mixing: mixing.Mixing | None = None
-    distinct_epochs: int | None = None
+    options = {
+        "batch_size": views.batch_size,
+        "padding": views.crop.padding if views.crop else 0,
+        "flip": views.flip,
+        "resized_crop": views.resized_crop,
+        "policy": views.policy,
+        "erasing": views.erasing,
+        "mixing": views.mixing,
+        "distinct_epochs": views.distinct_epochs,
+    }
+    return f"ViewRecipe({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """The parameters of one view.
+    """The drawn parameters of one view; None where the view options leave an augmentation out.
 
-    indices: `[B]` int64, places in the data set. offsets: `[B, 2]` int64, top and left of the crop in the
-    padded image, or None. windows: `[B, 4]` int64, top, left, height, width of the part to resize, or None.
-    flips: `[B]` bool, or None. rounds: what a policy does to each image, one after the other.
-    boxes: what is painted over, or None. mix: who is mixed with whom, or None.
+    indices: `[B]` int64, positions in the data set. offsets: `[B, 2]` int64, top and left of the crop in the
+    padded image. flips: `[B]` bool. windows: `[B, 4]` int64, top, left, height and width of the part to resize.
+    rounds: the operations of a policy, applied in this order. boxes: the rectangles to erase. mix: the partner and
+    the proportion of each image.
     """
 
     epoch: int
@@ -61,41 +59,41 @@ class ViewPlan:
     mix: mixing.Mix | None = None
 
 
-def joined(plans: Sequence[ViewPlan]) -> ViewPlan:
-    """What several plans of one recipe do to each image by itself, as one plan: all but who is mixed with whom."""
+def concatenate(plans: Sequence[ViewPlan]) -> ViewPlan:
+    """Several plans with the same view options as one plan of all their images, without mixing."""
     if len(plans) == 1:
         return plans[0]
-    of_images = ("indices", "offsets", "flips", "windows", "rounds", "boxes")
-    parts = {name: _joined([getattr(plan, name) for plan in plans]) for name in of_images}
+    per_image = ("indices", "offsets", "flips", "windows", "rounds", "boxes")
+    parts = {name: _concatenate([getattr(plan, name) for plan in plans]) for name in per_image}
     return ViewPlan(plans[0].epoch, plans[0].step, **parts)
 
 
-def _joined(parts: Sequence[Any]) -> Any:
-    """Tensors one after the other; tuples place by place."""
+def _concatenate(parts: Sequence[Any]) -> Any:
+    """Tensors along their first dimension; tuples element by element."""
     first = parts[0]
     if first is None:
         return None
     if isinstance(first, Tensor):
         return torch.cat(list(parts))
-    places = [_joined(of_place) for of_place in zip(*parts, strict=True)]
-    return first._make(places) if hasattr(first, "_make") else tuple(places)
+    elements = [_concatenate(same_element) for same_element in zip(*parts, strict=True)]
+    return first._make(elements) if hasattr(first, "_make") else tuple(elements)
 
 
 @dataclass(frozen=True)
 class ViewPlanner:
-    """Plans of all views of one data set under one recipe and seed.
+    """Plans of all views of one data set with the same view options and random seed.
 
-    `size` images are drawn without replacement in each epoch. What does not fill a batch is left out of
-    that epoch (another part each time): a last batch of one image breaks batch normalisation. A data set
-    smaller than the batch is one whole batch.
+    Each epoch draws `size` images without replacement. An incomplete last batch is dropped, as a batch of one image
+    breaks batch normalisation; which images are dropped differs between epochs. A data set smaller than the batch is
+    one batch.
 
-    shape: height and width of the images, for augmentations that depend on it. normalisation: of the data,
-    for erasing with its colours (None: grey).
+    fingerprint: of the images. seed: takes the place of `views.seed`. shape: height and width of the images.
+    normalisation: of the data set, whose colours erasing uses (None: grey).
     """
 
     fingerprint: str
     size: int
-    recipe: ViewRecipe
+    views: Views
     seed: int
     shape: tuple[int, int] = (32, 32)
     normalisation: Normalisation | None = None
@@ -103,15 +101,14 @@ class ViewPlanner:
     @property
     def steps_per_epoch(self) -> int:
         """Views in an epoch, at least one."""
-        return max(1, self.size // self.recipe.batch_size)
+        return max(1, self.size // self.views.batch_size)
 
     def drawn_epoch(self, epoch: int) -> int:
-        """The epoch whose views are seen in `epoch`: itself, or one of the first `distinct_epochs`.
+        """The epoch whose views `epoch` uses: itself, or one of the first `distinct_epochs`.
 
-        It stands in every key below in the epoch's place, so that which views there are does not depend on how often
-        they come again.
+        All random generators are keyed by it, so repeating views does not change the views themselves.
         """
-        distinct = self.recipe.distinct_epochs
+        distinct = self.views.distinct_epochs
         return epoch if distinct is None else epoch % distinct
 
     def order(self, epoch: int) -> Tensor:
@@ -122,24 +119,24 @@ class ViewPlanner:
     def plan(self, epoch: int, step: int, order: Tensor | None = None) -> ViewPlan:
         """The plan of one view. `order` is `self.order(epoch)`, where the caller already has it."""
         order = self.order(epoch) if order is None else order
-        indices = order[step * self.recipe.batch_size : (step + 1) * self.recipe.batch_size]
-        recipe, count, drawn = self.recipe, indices.shape[0], self.drawn_epoch(epoch)
+        indices = order[step * self.views.batch_size : (step + 1) * self.views.batch_size]
+        views, count, drawn = self.views, indices.shape[0], self.drawn_epoch(epoch)
 
         def draw(what: str) -> torch.Generator:
             return generator(self.fingerprint, self.seed, drawn, step, what)
 
         offsets = flips = windows = boxes = mix = None
         rounds: tuple[policies.Operations, ...] = ()
-        if recipe.resized_crop is not None:
-            windows = resized_crop.draw(recipe.resized_crop, count, *self.shape, draw("resized crop"))
-        elif recipe.padding:
-            offsets = torch.randint(0, 2 * recipe.padding + 1, (count, 2), generator=draw("crop"))
-        if recipe.flip:
+        if views.resized_crop is not None:
+            windows = resized_crop.draw(views.resized_crop, count, *self.shape, draw("resized crop"))
+        elif views.crop is not None:
+            offsets = torch.randint(0, 2 * views.crop.padding + 1, (count, 2), generator=draw("crop"))
+        if views.flip:
             flips = torch.randint(0, 2, (count,), generator=draw("flip")).bool()
-        if recipe.policy is not None:
-            rounds = policies.draw(recipe.policy, count, *self.shape, draw("policy"))
-        if recipe.erasing is not None:
-            boxes = erasing.draw(recipe.erasing, count, *self.shape, draw("erasing"))
-        if recipe.mixing is not None:
-            mix = mixing.draw(recipe.mixing, count, *self.shape, draw("mixing"))
+        if views.policy is not None:
+            rounds = policies.draw(views.policy, count, *self.shape, draw("policy"))
+        if views.erasing is not None:
+            boxes = erasing.draw(views.erasing, count, *self.shape, draw("erasing"))
+        if views.mixing is not None:
+            mix = mixing.draw(views.mixing, count, *self.shape, draw("mixing"))
         return ViewPlan(epoch, step, indices, offsets, flips, windows, rounds, boxes, mix)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from limbeck.recipes.views import AutoAugment, Policy, TrivialAugment
 
 from .operations import KINDS, Operations
 
@@ -42,29 +43,6 @@ RANDOM = (
     "sharpness", "posterize", "solarize", "auto_contrast", "equalize",
 )  # fmt: skip
 _SIGNED = torch.tensor([name in SIGNED for name in KINDS])
-
-
-@dataclass(frozen=True)
-class AutoAugment:
-    """One of 25 learned pairs of operations (Cubuk et al. 2019). table: `cifar10`, `imagenet` or `svhn`."""
-
-    table: str = "cifar10"
-
-
-@dataclass(frozen=True)
-class RandAugment:
-    """So many operations, each drawn from 14, all of one magnitude from 0 to 30 (Cubuk et al. 2020)."""
-
-    operations: int = 2
-    magnitude: int = 9
-
-
-@dataclass(frozen=True)
-class TrivialAugment:
-    """One operation of 14 and one of 31 magnitudes, wider than the others' (Müller & Hutter 2021)."""
-
-
-Policy = AutoAugment | RandAugment | TrivialAugment
 
 
 def draw(policy: Policy, batch: int, height: int, width: int, generator: torch.Generator) -> tuple[Operations, ...]:

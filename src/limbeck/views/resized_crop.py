@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from limbeck.recipes.views import ResizedCrop
+
 from .erasing import draw_tries, first_fit
-from .levels import cut_off
+from .pixels import truncate
 
 CUBIC = -0.5  # Keys' coefficient, as in Pillow, and in torch where it antialiases
-
-
-@dataclass(frozen=True)
-class ResizedCrop:
-    """area: of the part, as a share of the image's. aspect: width / height. interpolation: `bilinear` or `bicubic`."""
-
-    area: tuple[float, float] = (0.08, 1.0)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    interpolation: str = "bilinear"
 
 
 def draw(crop: ResizedCrop, batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
@@ -58,7 +49,7 @@ def apply(images: Tensor, windows: Tensor, crop: ResizedCrop) -> Tensor:
     # Channels between rows and columns: both products then run over plain matrices, with no copy between.
     pixels = images.transpose(2, 3).contiguous().float().view(batch, height * channels, width)
     pixels = _levels(torch.bmm(pixels, columns.transpose(1, 2))).view(batch, height, channels * width)
-    pixels = cut_off(_levels(torch.bmm(rows, pixels)))
+    pixels = truncate(_levels(torch.bmm(rows, pixels)))
     return pixels.view(batch, height, channels, width).transpose(2, 3).contiguous()
 
 

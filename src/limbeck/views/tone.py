@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .colour import grey
-from .levels import cut_off
+from .pixels import truncate
 
 LEVELS = 256
 
@@ -34,13 +34,13 @@ def _every_level(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 def _brightness(images: Tensor, m: Tensor) -> Tensor:
     """Each level times 1 + m."""
-    return cut_off((_every_level(images) * (1 + m)).clamp_(0, 255))
+    return truncate((_every_level(images) * (1 + m)).clamp_(0, 255))
 
 
 def _contrast(images: Tensor, m: Tensor) -> Tensor:
     """Away from the image's mean grey (above 0) or towards it."""
     mean = grey(images).mean(dim=(1, 2, 3)).view(-1, 1, 1)
-    return cut_off((_every_level(images) * (1 + m) - mean * m).clamp_(0, 255))
+    return truncate((_every_level(images) * (1 + m) - mean * m).clamp_(0, 255))
 
 
 def _posterize(images: Tensor, m: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def _posterize(images: Tensor, m: Tensor) -> Tensor:
 def _solarize(images: Tensor, m: Tensor) -> Tensor:
     """Levels from m, a part of white, on are inverted."""
     levels = _every_level(images)
-    return cut_off(levels.where(levels < 255 * m, 255 - levels))
+    return truncate(levels.where(levels < 255 * m, 255 - levels))
 
 
 def _invert(images: Tensor, m: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def _auto_contrast(images: Tensor, m: Tensor) -> Tensor:
     low, high = flat.amin(dim=1).float().unsqueeze(-1), flat.amax(dim=1).float().unsqueeze(-1)
     varies = high > low
     scale = ((high - low) * (1 / 255)).where(varies, 1.0)
-    return cut_off(((_every_level(images) - low.where(varies, 0.0)) / scale).clamp_(0, 255))
+    return truncate(((_every_level(images) - low.where(varies, 0.0)) / scale).clamp_(0, 255))
 
 
 def _equalize(images: Tensor, m: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ def _equalize(images: Tensor, m: Tensor) -> Tensor:
     below = total.where(total < total[..., -1:], 0).amax(dim=-1, keepdim=True)
     step = (below / (LEVELS - 1)).floor_()
     spread = ((total - histogram + (step / 2).floor_()) / step.clamp_min(1)).floor_().clamp_max_(LEVELS - 1)
-    return cut_off(spread.where(step > 0, _every_level(images, torch.float64)))
+    return truncate(spread.where(step > 0, _every_level(images, torch.float64)))
 
 
 # What makes the tables `[n, 1 or C, 256]` of each kind, from images `[n, H, W, C]` and magnitudes m, `[n, 1, 1]`.

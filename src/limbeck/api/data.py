@@ -1,0 +1,66 @@
+"""What a caller from Python brings as data, as the images of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from limbeck import types
+from limbeck.building.data import Images, load_images, split_dataset
+from limbeck.data.in_memory import Dataset
+from limbeck.data.map_style import is_map_style
+from limbeck.errors import LimbeckError
+from limbeck.recipes.load import check, plain
+from limbeck.recipes.recipe import Data
+from limbeck.types import Split
+
+TAKES = (
+    "a source ('cifar10', 'folder:photos/'), a mapping as under `data:` in a recipe, a limbeck.Dataset, "
+    "(images, labels), (train_images, train_labels, test_images, test_labels), a map-style dataset, or a mapping of "
+    "splits {'train': …, 'validation': …, 'test': …}"
+)
+
+
+def images_of(data: Any) -> Images:
+    """The three splits of whatever `distill` takes as `data`. Raises LimbeckError for anything else."""
+    found = named_or_made(data)
+    return load_images(found) if isinstance(found, Data) else split_dataset(found)
+
+
+def named_or_made(data: Any) -> Data | types.Dataset:
+    """What a recipe would say under `data:`, or a data set of what lies in memory."""
+    if isinstance(data, types.Dataset):
+        return data
+    if isinstance(data, str):
+        return _from_source({"source": data})
+    if isinstance(data, Mapping):
+        return Dataset.from_arrays(**data) if _are_splits(data) else _from_source(data)
+    if is_map_style(data) or isinstance(data, Split):
+        return Dataset.from_arrays(data)
+    if isinstance(data, tuple | list):
+        if len(data) == 4:
+            return Dataset.from_arrays(tuple(data[:2]), tuple(data[2:]))
+        if len(data) == 2:
+            nested = all(isinstance(d, Split) or is_map_style(d) or _is_pair(d) for d in data)
+            return Dataset.from_arrays(*data) if nested else Dataset.from_arrays(tuple(data))
+        raise LimbeckError(f"data takes {TAKES}; got {len(data)} values")
+    raise LimbeckError(f"data takes {TAKES}; got {type(data).__name__}")
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2
+
+
+def _are_splits(data: Mapping[Any, Any]) -> bool:
+    return "train" in data and set(data) <= {"train", "validation", "test"}
+
+
+def _from_source(data: Mapping[Any, Any]) -> Data:
+    arm = {
+        "model": "lightweight_cnn",
+        "epochs": 1,
+        "optimizer": {"name": "sgd", "lr": 0.1},
+        "loss": [{"name": "cross_entropy"}],
+    }
+    tree = plain({"name": "data", "data": data, "students": {"student": arm}})
+    return check(tree, "distill", {}).data

@@ -1,0 +1,58 @@
+"""What every public call looks at first: functions by name, callbacks, folders, overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import LimbeckError, short_repr
+from limbeck.recipes.load import ParsedRecipe
+from limbeck.recipes.recipe import Recipe
+
+
+def check_run(
+    recipe: Any, overrides: Any, *, folder: Any, name: Any, losses: Any, models: Any, make_watcher: Any
+) -> None:
+    """The arguments of `run` and `sweep`, but for what the recipe says. Raises LimbeckError."""
+    if not isinstance(recipe, str | Path | Mapping | Recipe | ParsedRecipe):
+        raise LimbeckError(f"recipe takes a path, the name of a shipped one, or a dict; got {short_repr(recipe)}")
+    if not isinstance(overrides, list | tuple) or not all(isinstance(override, str) for override in overrides):
+        raise LimbeckError(f"overrides takes a list of words, as ['seeds=[0]']; got {short_repr(overrides)}")
+    if check_folder("folder", folder) is None:
+        raise LimbeckError("folder takes a folder; got None")
+    if name is not None and not isinstance(name, str):
+        raise LimbeckError(f"name takes a word; got {short_repr(name)}")
+    check_functions("losses", losses)
+    check_functions("models", models)
+    check_callback("make_watcher", make_watcher)
+
+
+def check_functions(what: str, given: Any) -> None:
+    """Raises LimbeckError unless these are functions by name."""
+    if not isinstance(given, Mapping):
+        raise LimbeckError(f"{what} takes a mapping from names to functions; got {type(given).__name__}")
+    for name, function in given.items():
+        if not isinstance(name, str) or not callable(function):
+            raise LimbeckError(
+                f"{what} takes a mapping from names to functions; got {short_repr(name)}: {short_repr(function)}"
+            )
+
+
+def check_callback(name: str, function: Callable[..., Any] | None) -> None:
+    """Raises LimbeckError where it cannot be called."""
+    if function is not None and not callable(function):
+        raise LimbeckError(f"{name} takes a function; got {type(function).__name__}")
+
+
+def check_folder(name: str, folder: Any) -> Path | None:
+    """A folder as a path. Raises LimbeckError where it can be none."""
+    if folder is None:
+        return None
+    if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
+        raise LimbeckError(f"{name} takes a folder; got {short_repr(folder)}")
+    try:
+        Path(folder).exists()
+    except OSError as error:
+        raise LimbeckError(f"{name}: {short_repr(str(folder))}: {error.strerror}") from error
+    return Path(folder)

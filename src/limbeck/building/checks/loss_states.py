@@ -1,0 +1,61 @@
+"""How large the states of a recipe's losses are, before anything is trained."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+
+import torch
+
+from limbeck.building.data import Images
+from limbeck.building.loss_states import make_states, make_terms, output_shapes
+from limbeck.building.models import build_model, input_format
+from limbeck.errors import LimbeckError
+from limbeck.recipes.recipe import CustomFunctions, Recipe
+from limbeck.training.model_errors import naming_build
+from limbeck.types import Shapes
+
+
+def state_parameters(
+    recipe: Recipe,
+    images: Images,
+    losses: CustomFunctions,
+    models: CustomFunctions,
+    only: Iterable[str] | None = None,
+) -> dict[str, Mapping[str, int]]:
+    """Parameters of the states that an arm's losses train: by arm, then by loss; arms without states are left out.
+
+    Shapes come from untrained models. only: names of arms; by default all of the recipe.
+    Raises LimbeckError with a line for each arm whose states cannot be built.
+    """
+    arms = recipe.arms()
+    problems: list[str] = []
+    parameters: dict[str, Mapping[str, int]] = {}
+    known: dict[str, Shapes] = {}
+
+    def shapes(name: str) -> Shapes:
+        arm = arms[name]
+        key = arm.model_dump_json(include={"model", "classes", "normalise", "resolution"})
+        if key not in known:
+            count = len(arm.classes) if arm.classes and not arm.trained else len(images.class_names)
+            with torch.random.fork_rng(devices=[]), naming_build(name, arm.model.name):
+                model = build_model(arm.model, count, models, pretrained=False)
+            known[key] = output_shapes(model, images, input_format(arm, images))
+        return known[key]
+
+    for name in arms if only is None else only:
+        arm = arms[name]
+        teachers = [teacher.name for teacher in arm.teacher]
+        try:
+            terms = make_terms(arm.loss, losses)
+            states = make_states(
+                terms, functools.partial(shapes, name), lambda teachers=teachers: [shapes(one) for one in teachers], 0
+            )
+        except LimbeckError as error:
+            problems.append(f"{name}: {error}")
+            continue
+        if states:
+            parameters[name] = {loss: sum(p.numel() for p in state.parameters()) for loss, state in states.items()}
+    if problems:
+        raise LimbeckError("\n".join(problems))
+    return parameters

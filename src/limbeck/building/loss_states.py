@@ -1,0 +1,95 @@
+"""The losses of an arm as terms, and their states: modules that a loss trains with the student, such as an adapter."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from limbeck import seeding
+from limbeck.errors import LimbeckError
+from limbeck.recipes import registry
+from limbeck.recipes.recipe import CustomFunctions, LossTerm
+from limbeck.training.objective import Term
+from limbeck.training.teacher import Teacher, as_outputs
+from limbeck.types import Shapes
+from limbeck.views.preprocess import InputFormat, prepare
+
+from .data import Images
+
+IMAGES = 2
+"""How many images are sent through a model to learn the shapes of its outputs."""
+
+
+def make_terms(terms: Sequence[LossTerm], losses: CustomFunctions) -> list[Term]:
+    """The losses that an arm minimises. Raises LimbeckError where a loss and its `state` function do not fit."""
+    return [_make_term(term, losses) for term in terms]
+
+
+def _make_term(term: LossTerm, losses: CustomFunctions) -> Term:
+    entry = registry.find("losses", term.name, losses)
+    function = registry.load(entry, losses)
+    parameters = inspect.signature(function).parameters
+    state = parameters.get("state")
+    takes_state = state is not None or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    make_state = registry.load_state(entry, losses)
+    if make_state is not None and not takes_state and not isinstance(function, nn.Module):
+        raise LimbeckError(f"loss {term.name!r} has a state function; its own must take the module as `*, state`")
+    if make_state is None and state is not None and state.default is state.empty:
+        raise LimbeckError(
+            f"loss {term.name!r} takes a `state`; define state(student_shapes, teacher_shapes) beside it "
+            "(from Python: loss.state = function)"
+        )
+    return Term(
+        term.name,
+        function,
+        term.weight,
+        term.options,
+        term.warmup_epochs,
+        entry.needs_features,
+        make_state if takes_state else None,
+    )
+
+
+def make_states(
+    terms: Sequence[Term], student: Callable[[], Shapes], teachers: Callable[[], Sequence[Shapes]], seed: int
+) -> dict[str, nn.Module]:
+    """The states of those terms that have one, by the term's name.
+
+    Each is drawn from a seed of its own, and torch's generator is restored: a learner without states draws the same
+    numbers as one with them. student, teachers: give the shapes of their outputs; called only where there is a state.
+    Raises LimbeckError that names the loss and the shapes.
+    """
+    if not any(term.make_state for term in terms):
+        return {}
+    student_shapes, teacher_shapes = student(), teachers()
+    states: dict[str, nn.Module] = {}
+    with torch.random.fork_rng(devices=[]):
+        for term in terms:
+            torch.default_generator.manual_seed(seeding.key("loss state", seed, term.name))
+            state = term.build_state(student_shapes, teacher_shapes)
+            if state is not None:
+                states[term.name] = state
+    return states
+
+
+def output_shapes(model: nn.Module, images: Images, input_format: InputFormat) -> Shapes:
+    """Shapes of a model's outputs for two images; its mode, its buffers and torch's generators stay as they are."""
+    device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
+    training = model.training
+    pixels = prepare(images.train.first(IMAGES), input_format).to(device)
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            return Shapes.of(as_outputs(model(pixels)))
+    finally:
+        model.train(training)
+
+
+def teacher_output_shapes(teacher: Teacher, images: Images) -> Shapes:
+    """Shapes of a frozen teacher's outputs for two images."""
+    device = teacher.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return Shapes.of(teacher(prepare(images.train.first(IMAGES).to(device), teacher.form)))

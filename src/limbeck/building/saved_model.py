@@ -1,0 +1,234 @@
+"""A trained model on disk: weights, and what is needed to build it and to feed it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from limbeck.building.arguments import check_folder, check_functions
+from limbeck.errors import LimbeckError, printable
+from limbeck.recipes import registry
+from limbeck.recipes.load import NO_FUNCTIONS
+from limbeck.recipes.recipe import Arm, CustomFunctions, Data, NameWithOptions
+from limbeck.storage.atomic import file_digest, files_below, make_folder, read_json, write_json
+from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.snapshot import save_tensors
+from limbeck.training.teacher import as_outputs
+from limbeck.types import Normalisation
+from limbeck.views.preprocess import InputFormat
+from limbeck.weights.load import load_weights
+
+from .data import Images
+from .models import build_model, input_format
+from .teachers import reorder_classes
+
+FILES_TO_SEARCH = 10_000
+"""For models below a folder that is none itself: it may be the root of a disk."""
+
+
+class LoadedModel(nn.Module):
+    """A model with all it needs. Call it with uint8 images `[B, C, H, W]` for float32 logits `[B, K]`.
+
+    It is a module like any other: `.to(device)`, `torch.jit.trace` and `torch.export` work on it, and normalising
+    and resizing are part of it. In eval mode, in which it is loaded, it computes no gradients.
+
+    model: the network inside. class_names: in the order of the logits. form: its normalisation and resolution.
+    image_shape: `(C, H, W)` of the images it was trained on, the only ones that it takes. about: what `model.json`
+    says.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        class_names: Sequence[str],
+        form: InputFormat,
+        image_shape: Sequence[int],
+        about: Mapping[str, Any],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = tuple(class_names)
+        self.form = form
+        self.image_shape = tuple(image_shape)
+        self.about = about
+        for name in ("mean", "sd"):
+            values = torch.tensor(getattr(form.normalisation, name), dtype=torch.float32)
+            self.register_buffer(name, values.view(1, -1, 1, 1))
+
+    @property
+    def image_size(self) -> int:
+        """Side of the images, in pixels."""
+        return self.image_shape[-1]
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the network inside gets, after resizing."""
+        channels, height, width = self.image_shape
+        return channels, self.form.resolution or height, self.form.resolution or width
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images as they are stored, on the model's own device.
+
+        Raises LimbeckError for anything but uint8 images of the model's channels and size.
+        """
+        self._check(images)
+        if _is_traced() or torch.compiler.is_compiling():
+            return self._logits(images)
+        with (
+            torch.set_grad_enabled(self.training and torch.is_grad_enabled()),
+            naming_memory("model", images.shape[0]),
+        ):
+            return self._logits(images)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        mean, sd = self.get_buffer("mean"), self.get_buffer("sd")
+        if images.device != mean.device:
+            images = images.to(mean.device)
+        pixels = images.float()
+        size = self.form.resolution
+        if size is not None and self.image_shape[1:] != (size, size):
+            pixels = functional.interpolate(
+                pixels, size=(size, size), mode=self.form.interpolation, antialias=True, align_corners=False
+            )
+        # The arithmetic of views.prepare, to the last bit.
+        pixels = pixels * (1 / (255 * sd)) + -mean / sd
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        like = next((p for p in self.model.parameters() if p.is_floating_point()), pixels)
+        return as_outputs(self.model(pixels.to(like.dtype))).logits.float()
+
+    def _check(self, images: Tensor) -> None:
+        channels, height, width = self.image_shape
+        takes = f"this model takes uint8 images [B, {channels}, {height}, {width}], 0 to 255, as they are stored"
+        if not isinstance(images, Tensor):
+            raise LimbeckError(f"{takes}; got {type(images).__name__}")
+        if images.dtype != torch.uint8:
+            kind = str(images.dtype).removeprefix("torch.")
+            raise LimbeckError(
+                f"{takes}; got {kind}: it normalises by itself, so give bytes; its .model takes prepared pixels"
+            )
+        if images.ndim != 4:
+            hint = "; images[None] makes a batch of one" if images.ndim == 3 else ""
+            raise LimbeckError(f"{takes}; got {list(images.shape)}{hint}")
+        if _is_traced():  # where sizes are part of the graph, and not numbers to compare
+            return
+        if tuple(images.shape[1:]) != self.image_shape:
+            swapped = tuple(images.shape[1:]) == (height, width, channels)
+            hint = "; images.permute(0, 3, 1, 2) puts the channels first" if swapped else ""
+            raise LimbeckError(f"{takes}; got {list(images.shape)}{hint}")
+
+    def in_order_of(self, class_names: Sequence[str], where: str) -> LoadedModel:
+        """The same model, its logits in the order of `class_names`.
+
+        Raises LimbeckError where the classes are others, naming `where` and both.
+        """
+        model = reorder_classes(self.model, where, self.class_names, class_names)
+        return self if model is self.model else LoadedModel(model, class_names, self.form, self.image_shape, self.about)
+
+
+def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
+    """What `limbeck.load` needs to build a model of this arm again, and to find the images that it was trained on."""
+    form = input_format(arm, images)
+    return {
+        "model": {"name": arm.model.name, **arm.model.options},
+        "class_names": list(images.class_names),
+        "normalisation": {"mean": list(form.normalisation.mean), "sd": list(form.normalisation.sd)},
+        "resolution": form.resolution,
+        "interpolation": form.interpolation,
+        "image_shape": list(images.shape),
+        "trained_on": images.name,
+        "data": describe_data(data, images),
+    }
+
+
+def describe_data(data: Data, images: Images) -> dict[str, Any]:
+    """What `model.json` keeps under `data`: the source and its options with whole paths, how it was parted, and the
+    fingerprints of the data set and of its parts.
+    """
+    plain = data.model_dump(mode="json")
+    source, validation, train_images = (plain.pop(key) for key in ("source", "validation", "train_images"))
+    if isinstance(plain.get("path"), str):
+        plain["path"] = _whole(plain["path"])
+    return {
+        "source": whole_source(source),
+        "options": plain,
+        "validation": validation,
+        "train_images": train_images,
+        "dataset_fingerprint": images.dataset_fingerprint,
+        "fingerprint": images.fingerprint,
+    }
+
+
+def whole_source(source: str) -> str:
+    """`folder:photos` with its path made whole, so that it is found again from any folder."""
+    head, argument = registry.split_name(source)
+    is_path = argument is not None and registry.find("data", source).argument == "path"
+    return f"{head}:{_whole(argument)}" if argument is not None and is_path else source
+
+
+def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
+    """Write `model.safetensors`, then `model.json`, whose existence means that both are there."""
+    make_folder(folder)
+    written = save_tensors(folder / "model.safetensors", model.state_dict())
+    write_json(folder / "model.json", {**about, "sha256": written.sha256})
+
+
+def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedModel:
+    """A trained model from its folder (`runs/NAME/models/ARM-seed0`), in eval mode on the CPU.
+
+    models: your own build functions, where the run used some.
+    Raises LimbeckError where the folder is not one, or its weights are not what was written.
+    """
+    check_functions("models", models)
+    folder = check_folder("path", path)
+    if folder is None:
+        raise LimbeckError("path takes the folder of a model; got None")
+    folder = folder.parent if folder.name == "model.safetensors" else folder
+    if not (folder / "model.json").is_file():
+        raise LimbeckError(
+            f"{printable(str(path))}: no model here; give a folder with model.json and model.safetensors"
+            f"{_nearby(folder)}"
+        )
+    about = read_json(folder / "model.json")
+    try:
+        named = NameWithOptions(**about["model"])
+        class_names = tuple(about["class_names"])
+        norm = Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["sd"]))
+        channels, height, width = about["image_shape"]
+        resolution, expected = about["resolution"], about["sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise LimbeckError(f"{folder / 'model.json'}: damaged ({error})") from error
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or file_digest(weights).sha256 != expected:
+        raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit model.json)")
+    model = build_model(named, len(class_names), models, pretrained=False)
+    load_weights(model, weights)
+    # Models of before `data` was kept have the height where nothing is resized; those since then have null.
+    as_stored = resolution is None or (resolution == height and (height == width or "data" not in about))
+    form = InputFormat(norm, None if as_stored else resolution, about.get("interpolation", "bilinear"))
+    model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return LoadedModel(model, class_names, form, (channels, height, width), about).eval()
+
+
+def load_trained(folder: Path, models: CustomFunctions) -> nn.Module:
+    """The bare model of `load`."""
+    return load(folder, models=models).model
+
+
+def _is_traced() -> bool:
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def _nearby(folder: Path) -> str:
+    some = itertools.islice(files_below(folder), FILES_TO_SEARCH)
+    found = sorted(path.parent for path in some if path.name == "model.json")
+    return f"; below it there is {', '.join(str(path) for path in found[:4])}" if found else ""
+
+
+def _whole(path: str) -> str:
+    return str(Path(path).expanduser().resolve())

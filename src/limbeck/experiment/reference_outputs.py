@@ -1,0 +1,80 @@
+"""The teacher outputs that a cohort's learners are compared with when they are measured, each computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from limbeck.evaluation import metrics
+from limbeck.evaluation.evaluate import evaluate_logits, logits_of
+from limbeck.training.objective import ensemble
+from limbeck.training.predictor import predictor
+from limbeck.training.teacher import Teacher
+from limbeck.types import Outputs, Split
+
+from .context import RunContext
+from .plan import WeightedTeachers
+
+
+def splits_of(context: RunContext) -> dict[str, Split]:
+    """The splits on which learners are measured, by name; test unless the recipe leaves it unread."""
+    images = context.images
+    return {"validation": images.validation} | ({"test": images.test} if context.recipe.evaluation.test else {})
+
+
+class ReferenceOutputs:
+    """Logits of a cohort's teachers on the validation and test images, in float32.
+
+    teachers: by name. of_learners: the teachers of each learner, with their weights.
+    """
+
+    def __init__(
+        self, context: RunContext, teachers: Mapping[str, Teacher], of_learners: Iterable[WeightedTeachers]
+    ) -> None:
+        self.context, self.teachers = context, teachers
+        self.splits = splits_of(context)
+        different = {tuple(zip(dict(some), _shares(some), strict=True)) for some in of_learners if some}
+        self.common: WeightedTeachers = different.pop() if len(different) == 1 else ()
+        """The teachers that all students with a teacher share; students without one are compared with them too."""
+        self._logits: dict[tuple[str, str], Tensor] = {}
+        self._ensembles: dict[WeightedTeachers, dict[str, Any]] = {}
+
+    def logits(self, teachers: WeightedTeachers, split: str) -> Tensor | None:
+        """Logits `[N, K]` of one teacher, or of the ensemble of several at temperature 1; None without a teacher."""
+        outputs = [Outputs(self._logits_of(str(teacher), split)) for teacher, _ in teachers]
+        mixed = ensemble(outputs, _shares(teachers), 1.0)
+        return mixed.logits if mixed else None
+
+    def about_ensemble(self, teachers: WeightedTeachers) -> dict[str, Any]:
+        """What `result.json` says of several teachers together: how good they are, and how far they agree.
+
+        `agreement`: of each member (row) with each (column), for each split, as fractions.
+        """
+        if teachers not in self._ensembles:
+            names = [str(teacher) for teacher, _ in teachers]
+            about: dict[str, Any] = {"teachers": names, "weights": _shares(teachers)}
+            agreement: dict[str, list[list[float]]] = {}
+            for split_name, split in self.splits.items():
+                logits = self.logits(teachers, split_name)
+                assert logits is not None
+                classes = len(self.context.images.class_names)
+                about[split_name] = evaluate_logits(logits, split, num_classes=classes).to_dict()
+                of_members = [self._logits_of(name, split_name) for name in names]
+                agreement[split_name] = [[metrics.agreement(one, other) for other in of_members] for one in of_members]
+            self._ensembles[teachers] = about | {"agreement": agreement}
+        return self._ensembles[teachers]
+
+    def _logits_of(self, name: str, split: str) -> Tensor:
+        if (name, split) not in self._logits:
+            teacher, context = self.teachers[name], self.context
+            predict = predictor(teacher.frozen, teacher.form, device=context.device, dtype=teacher.dtype, name=name)
+            batch_size = context.recipe.evaluation.batch_size
+            self._logits[name, split] = logits_of(predict, self.splits[split], batch_size)
+        return self._logits[name, split]
+
+
+def _shares(teachers: WeightedTeachers) -> list[float]:
+    total = sum(weight for _, weight in teachers)
+    return [weight / total for _, weight in teachers]

@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM: finish the step, save, say how to go on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from limbeck.training.distributed import ALONE, Processes
+
+SECONDS_OF_ONE_REQUEST = 0.5
+"""Seconds within which a second signal is the same wish: `timeout` and others send theirs twice."""
+KILLED_EXIT_CODE = 137
+
+
+class Stopped(Exception):
+    """The run was asked to stop, and has saved where it was told a place. signal_number: of the signal that asked."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.signal_number = signal_number
+
+
+class GracefulShutdown:
+    """While it is entered, the first SIGINT or SIGTERM is noted; the second one ends the process at once.
+
+    processes: that teach together, and so stop together, at the same step, when one was asked.
+    """
+
+    def __init__(self, processes: Processes = ALONE) -> None:
+        self.processes = processes
+        self.asked: int | None = None
+        self._since = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> GracefulShutdown:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked is None:
+            self.asked, self._since = number, time.monotonic()
+        elif time.monotonic() - self._since > SECONDS_OF_ONE_REQUEST:
+            with contextlib.suppress(OSError):
+                os.write(2, b"stopped at once: the work since the last save is lost\n")
+            os._exit(KILLED_EXIT_CODE)
+
+    def check(self, save: Callable[[], object] = lambda: None) -> None:
+        """Save what is not saved yet and raise `Stopped`, if a signal came."""
+        if asked := self.processes.largest(self.asked or 0):
+            save()
+            raise Stopped(asked)

@@ -1,0 +1,272 @@
+"""Train one cohort: resume, step, validate, log, save. `run` and `distill` both train through this file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from limbeck.building.data import Images
+from limbeck.errors import LimbeckError, one_line
+from limbeck.evaluation.evaluate import evaluate
+from limbeck.storage import checkpoint
+from limbeck.storage.atomic import Content
+from limbeck.storage.run_directory import CohortDirectory
+from limbeck.training.learner import Learner
+from limbeck.training.loop import Answers, EpochEnded, Position, train
+from limbeck.training.predictor import predictor
+from limbeck.training.snapshot import pack, unpack
+from limbeck.training.teacher import Teacher
+from limbeck.types import Split
+from limbeck.views.plan import ViewPlanner
+
+from .outputs_banks import BankPlan, banked
+from .signals import GracefulShutdown
+from .timing import Span
+
+Row = dict[str, Any]
+STEPS_BETWEEN_QUESTIONS = 10
+"""How often several processes ask each other whether one was told to stop: the answer waits for the device."""
+
+
+@dataclass
+class Watcher:
+    """What a caller sees of a cohort on its way. Each is called and may do nothing.
+
+    step: (epochs done as a fraction, epochs in all), after every step. epoch: (learner, row), after validation; the row
+    as it is kept, and `images_per_second` of the cohort in training, teachers' answers included. say: a line for a
+    person.
+    """
+
+    step: Callable[[float, int], None] = lambda done, epochs: None
+    epoch: Callable[[str, Row], None] = lambda learner, row: None
+    say: Callable[[str], None] = lambda line: None
+
+
+class StopRule(Protocol):
+    """What ends learners before their last epoch, such as the median rule of a sweep."""
+
+    def remember(self, name: str, accuracies: Sequence[float]) -> None:
+        """What a learner had reached before a resume: its validation accuracies, one an epoch."""
+        ...
+
+    def __call__(self, learners: Sequence[Learner], accuracies: Mapping[str, float]) -> None:
+        """After an epoch, with the validation accuracies of those that took part in it: end those that fall behind."""
+        ...
+
+
+@dataclass
+class CheckpointPolicy:
+    """Where a cohort is saved, how often, and how many checkpoints are retained.
+
+    identity: what must be equal for a checkpoint to be continued. also: other identities that may be continued, of the
+    run before it was extended. computed_with: what must be equal for the run to end bit for bit as it would have
+    without the interruption; a difference is reported.
+    """
+
+    directory: CohortDirectory
+    identity: Mapping[str, Any]
+    computed_with: Mapping[str, Any]
+    seconds: float = 60.0
+    keep: int = 2
+    also: Sequence[Mapping[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Learners ready for their first step, and what they are trained on.
+
+    train_split: the training images, on the device. teachers: names of the teachers. load_teacher: gives one by its
+    name. release_teachers: called when all outputs come from banks, so that no teacher is needed in memory.
+    bank_plans: the outputs bank of each teacher; without any, the teachers compute their outputs themselves.
+    """
+
+    learners: Sequence[Learner]
+    images: Images
+    train_split: Split
+    planner: ViewPlanner
+    teachers: Sequence[str] = ()
+    load_teacher: Callable[[str], Teacher] = {}.__getitem__
+    release_teachers: Callable[[], None] = lambda: None
+    bank_plans: Sequence[BankPlan] = ()
+
+
+def train_cohort(
+    cohort: Cohort,
+    *,
+    stop: GracefulShutdown,
+    watcher: Watcher,
+    checkpoint_policy: CheckpointPolicy | None = None,
+    stop_rule: StopRule | None = None,
+    evaluation_batch: int = 250,
+) -> list[Span]:
+    """Train a cohort to its end, from its newest checkpoint where there is one; returns when it was worked on.
+
+    After each epoch every learner is validated, logged and, by time, saved. stop_rule: ends learners that fall behind.
+    Raises `Stopped` when a signal asks for it, with everything saved.
+    """
+    learners, planner = cohort.learners, cohort.planner
+    with _teachers_of(cohort, watcher.say) as teachers:
+        position, before = _resume(learners, checkpoint_policy, watcher) if checkpoint_policy else (Position(), [])
+        if stop_rule and checkpoint_policy:
+            for learner in learners:
+                earlier = checkpoint_policy.directory.metrics(learner.name).rows()
+                stop_rule.remember(learner.name, [row.get("validation_accuracy", 0.0) for row in earlier])
+        clock, started = time.time(), time.monotonic()
+        last_save = epoch_began = started
+        processes = learners[0].processes
+        steps = planner.steps_per_epoch
+        longest = max(learner.training.epochs for learner in learners)
+        saved_position, images_seen = position if before else None, 0
+
+        def spans() -> list[Span]:
+            return [*before, [clock, clock + time.monotonic() - started]]
+
+        def save() -> None:
+            nonlocal last_save, saved_position
+            if checkpoint_policy and position != saved_position and processes.first:
+                checkpoint_policy.directory.check_not_removed()
+                saved_position = position
+                _save(learners, checkpoint_policy, position, steps, spans())
+            last_save = time.monotonic()
+
+        def notify(callback: Callable[..., None], *arguments: Any) -> None:
+            """Whatever a caller's function raises passes through, after the work so far is saved."""
+            try:
+                callback(*arguments)
+            except BaseException:
+                save()
+                raise
+
+        for event in train(learners, teachers, cohort.train_split, planner, position):
+            position = event.position
+            if isinstance(event, EpochEnded):
+                speed = {"images_per_second": round(images_seen / max(time.monotonic() - epoch_began, 1e-9), 1)}
+                rows: dict[str, Row] = {}
+                for learner in learners:
+                    if learner.name in event.rows:
+                        row = _validate(learner, event.rows[learner.name], cohort.images, evaluation_batch)
+                        row["seconds"] = round(time.monotonic() - epoch_began, 3)
+                        if checkpoint_policy and processes.first:
+                            checkpoint_policy.directory.metrics(learner.name).append(row)
+                        rows[learner.name] = row
+                if stop_rule:
+                    stop_rule(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})
+                for name, row in rows.items():  # after all are validated: a save in between would split the epoch's end
+                    notify(watcher.epoch, name, row | speed)
+                epoch_began, images_seen = time.monotonic(), 0
+            else:
+                images_seen += min(planner.views.batch_size, planner.size)
+            notify(watcher.step, position.epoch + position.step / steps, longest)
+            if checkpoint_policy and time.monotonic() - last_save >= checkpoint_policy.seconds:
+                save()
+            if processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0:
+                stop.check(save)
+        save()
+        return spans()
+
+
+@contextlib.contextmanager
+def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping[str, Answers]]:
+    """A cohort's teachers by name, each with its outputs bank where there is one."""
+    if not cohort.bank_plans:
+        yield {name: cohort.load_teacher(name) for name in cohort.teachers}
+        return
+    with banked(cohort.bank_plans, cohort.load_teacher, cohort.planner, cohort.train_split, say) as stored:
+        if stored.is_complete:
+            cohort.release_teachers()
+        yield stored.teachers
+
+
+def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:
+    predict = predictor(learner.answering, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name)
+    if learner.ended:
+        return {"epoch": learner.failure.epoch if learner.failure else learner.epochs_done, **row}
+    measured = [0.0, 0.0]
+    if learner.processes.first:
+        found = evaluate(predict, images.validation, num_classes=len(images.class_names), batch_size=batch)
+        measured = [found.loss, found.top1]
+    loss, accuracy = learner.processes.first_says(measured)
+    learner.judge(loss, accuracy)
+    return {"epoch": learner.epochs_done, **row, "validation_loss": loss, "validation_accuracy": accuracy}
+
+
+def _save(
+    learners: Sequence[Learner],
+    checkpoint_policy: CheckpointPolicy,
+    position: Position,
+    steps: int,
+    spans: Sequence[Span],
+) -> None:
+    files: dict[str, Content] = {}
+    for learner in learners:
+        files |= pack(learner.name, learner.state())
+    logs = {learner.name: checkpoint_policy.directory.metrics(learner.name).size() for learner in learners}
+    info = {
+        "identity": fingerprint(checkpoint_policy.identity),
+        "computed_with": dict(checkpoint_policy.computed_with),
+        "epoch": position.epoch,
+        "step": position.step,
+        "logs": logs,
+        "spans": spans,
+    }
+    # The end of an epoch before its validation and after it are two states, and so two numbers: no save takes the place
+    # of another.
+    number = position.epoch * (steps + 1) + position.step
+    checkpoint.write(checkpoint_policy.directory.checkpoints, number, files, info, keep=checkpoint_policy.keep)
+
+
+def _resume(
+    learners: Sequence[Learner], checkpoint_policy: CheckpointPolicy, watcher: Watcher
+) -> tuple[Position, list[Span]]:
+    found = checkpoint.newest(checkpoint_policy.directory.checkpoints)
+    if found is None:
+        for learner in learners:
+            if learner.processes.first:
+                checkpoint_policy.directory.metrics(learner.name).truncate(0)
+        return Position(), []
+    for complaint in found.skipped:
+        watcher.say(f"skipped: {complaint}")
+    if found.info["identity"] not in map(fingerprint, (checkpoint_policy.identity, *checkpoint_policy.also)):
+        raise LimbeckError(
+            f"{found.path}: was made with other images, teachers or settings than these; "
+            "--fresh starts anew, --name NAME (from Python: another save_to) keeps both"
+        )
+    changed = _changed({"random_numbers": "by seed", **found.info["computed_with"]}, checkpoint_policy.computed_with)
+    if changed:
+        watcher.say(f"{changed}: the run will not end bit for bit as it would have")
+    for learner in learners:
+        try:
+            learner.restore(unpack(learner.name, found.path))
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise LimbeckError(
+                f"{found.path}: does not fit {learner.name} ({one_line(error)}); --fresh starts anew, --name NAME "
+                "(from Python: another save_to) keeps both"
+            ) from error
+        if learner.processes.first:
+            checkpoint_policy.directory.metrics(learner.name).truncate(found.info["logs"][learner.name])
+    position = Position(found.info["epoch"], found.info["step"])
+    behind = min((one.epochs_done for one in learners if one.ended is None), default=position.epoch)
+    if behind < position.epoch:  # it had ended, and was given more epochs while others had gone on
+        position = Position(behind, 0)
+    watcher.say(f"continuing from {found.path.name}: epoch {position.epoch + 1}, step {position.step + 1}")
+    now = time.time()  # earlier versions kept no more than how long it took
+    return position, found.info["spans"] if "spans" in found.info else [[now - found.info["seconds"], now]]
+
+
+def _changed(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """`saved with torch 2.12 and threads 2, goes on with torch 2.13 and threads 1`, or nothing."""
+    different = [what for what in now if saved.get(what) != now[what]]
+    if not different:
+        return ""
+    then, here = (" and ".join(f"{w.replace('_', ' ')} {of.get(w)}" for w in different) for of in (saved, now))
+    return f"saved with {then}, goes on with {here}"
+
+
+def fingerprint(value: Any) -> str:
+    """A SHA-256 of plain data."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,271 @@
+"""A learner: one model on its way, and everything that is its own.
+
+Optimizer, schedule, clipping, scaler, average of weights, patience and failure belong to the learner, so one
+that ends leaves the others of its cohort as they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.recipes.optimization import Constant, Optimizer, Schedule
+from limbeck.seeding import seed_device
+from limbeck.types import Outputs, Targets
+from limbeck.views.preprocess import InputFormat
+
+from .distributed import ALONE, Processes, synchronised
+from .model_errors import naming_model
+from .objective import Objective
+from .optimizers import clip, make_optimizer, restore, scale_rates
+from .parameter_groups import names_without_weight_decay
+from .precision import autocast
+from .schedules import rate_factor
+from .teacher import as_outputs
+from .weight_average import WeightAverage
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Where a learner met a loss that is not finite. Epoch and step count from 1."""
+
+    epoch: int
+    step: int
+    term: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a learner is trained.
+
+    teachers: names of those it listens to, in the order of the objective's weights.
+    clip_norm: largest norm of all gradients together. ema_decay: averages the weights; the average is what
+    is evaluated and kept. patience: epochs without a lower validation loss before it stops.
+    choose: `last` keeps the weights of the last epoch, `best` those of the best validation accuracy.
+    """
+
+    optimizer: Optimizer
+    epochs: int
+    schedule: Schedule = field(default_factory=Constant)
+    teachers: tuple[str, ...] = ()
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+    patience: int | None = None
+    choose: str = "last"
+
+
+class Learner:
+    """One model and its training; see the fields of `Training`.
+
+    seed: of what is its own at random (dropout); the weights are the caller's. processes: that teach it together.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        objective: Objective,
+        training: Training,
+        *,
+        form: InputFormat,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        seed: int = 0,
+        processes: Processes = ALONE,
+    ) -> None:
+        self.name, self.form, self.device, self.dtype, self.seed = name, form, device, dtype, seed
+        self.training, self.processes = training, processes
+        model = synchronised(model, processes, device)
+        self.model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.objective = objective.to(device)
+        of_model, of_losses = (
+            [(key, parameter) for key, parameter in module.named_parameters() if parameter.requires_grad]
+            for module in (model, objective)
+        )
+        self.optimizer = make_optimizer(training.optimizer, of_model, of_losses, names_without_weight_decay(model))
+        self.scaler = torch.amp.GradScaler(device.type) if dtype == torch.float16 else None
+        self.average = WeightAverage(self.model, training.ema_decay) if training.ema_decay else None
+        self.epochs_done = 0
+        self.ended: str | None = None
+        self.failure: Failure | None = None
+        self.rate = 0.0
+        self.trace: list[Tensor] = []
+        self.checked = 0
+        self.lowest_loss, self.epochs_since_lowest = math.inf, 0
+        self.best_accuracy, self.best_epoch = -math.inf, 0
+        self.best_weights: dict[str, Tensor] | None = None
+
+    @property
+    def term_names(self) -> list[str]:
+        """The names of the objective's terms, in order."""
+        return [term.name for term in self.objective.terms]
+
+    def begin_epoch(self) -> None:
+        """Forget the values of the last epoch, and return to training mode."""
+        self.trace, self.checked = [], 0
+        self.train_mode()
+
+    def train_mode(self) -> None:
+        """Put the model and the states of its losses into training mode."""
+        self.model.train()
+        self.objective.train()
+
+    def step(
+        self, pixels: Tensor, targets: Targets, teachers: Sequence[Outputs], *, epoch: int, step: int, steps: int
+    ) -> None:
+        """One update. Nothing in it waits for the device.
+
+        pixels: `[B, C, H, W]` prepared for this learner; one of several processes gets its part of them.
+        teachers: their answers to the same view, whole.
+        """
+        training, optimizer, scaler = self.training, self.optimizer, self.scaler
+        factor = rate_factor(training.schedule, epoch * steps + step, steps, training.epochs)
+        self.rate = scale_rates(optimizer, factor)
+        own = (self.processes.rank,) if self.processes.rank else ()  # the first draws what it would alone
+        seed_device(self.device, "dropout", self.seed, epoch, step, *own)
+        with autocast(self.dtype, self.device), naming_model(self.name, pixels.shape, "learning from"):
+            outputs = as_outputs(self.model(pixels))
+        if not self.objective.needs_features:
+            outputs = Outputs(outputs.logits)
+        outputs = self.processes.whole(outputs, targets.labels.shape[0])
+        if self.objective.states:  # every process sees the whole batch here, and so all draw the same
+            seed_device(self.device, "loss states", self.seed, epoch, step)
+        values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
+        optimizer.zero_grad(set_to_none=True)
+        with naming_model(self.name, pixels.shape, "learning from"):
+            if scaler:
+                scaler.scale(values.sum()).backward()
+            else:
+                values.sum().backward()
+        self.processes.sum_gradients(self.model, self.objective)
+        if scaler:
+            scaler.unscale_(optimizer)
+        if training.clip_norm is not None:
+            clip(optimizer, training.clip_norm)
+        if scaler:
+            scaler.step(optimizer)
+            scaler.update()
+        else:
+            optimizer.step()
+        if self.average:
+            self.average.update()
+        self.trace.append(torch.cat([values.detach(), _accuracy(outputs.logits, targets)]))
+
+    def check(self, epoch: int) -> None:
+        """Read the values since the last check; the learner ends at the first that is not finite."""
+        if self.checked == len(self.trace) or self.ended:
+            return
+        before, self.checked = self.checked, len(self.trace)
+        values = torch.stack(self.trace[before:])[:, :-1].cpu()
+        bad = (~values.isfinite()).nonzero()
+        if bad.numel():
+            step, term = (int(i) for i in bad[0])
+            value = repr(float(values[step, term]))
+            self.failure = Failure(epoch + 1, before + step + 1, self.term_names[term], value)
+            self.ended = "failed"
+
+    def finish_epoch(self, epoch: int) -> dict[str, float]:
+        """Means of the epoch: `train_loss`, one value a term, `train_accuracy`, and the last rate."""
+        self.check(epoch)
+        means = torch.stack(self.trace).mean(dim=0).tolist()
+        if not self.ended:
+            self.epochs_done = epoch + 1
+        if self.average:
+            self.average.copy_counters()
+        terms = {f"train_{name}": value for name, value in zip(self.term_names, means, strict=False)}
+        return {"train_loss": sum(means[:-1]), **terms, "train_accuracy": means[-1], "lr": self.rate}
+
+    def judge(self, loss: float, accuracy: float) -> None:
+        """Take note of a validation result: what is best so far, and whether patience has run out."""
+        if loss < self.lowest_loss:
+            self.lowest_loss, self.epochs_since_lowest = loss, 0
+        else:
+            self.epochs_since_lowest += 1
+        if accuracy > self.best_accuracy:
+            self.best_accuracy, self.best_epoch = accuracy, self.epochs_done
+            if self.training.choose == "best":
+                self._keep_as_best(self.answering.state_dict())
+        patience = self.training.patience
+        if self.epochs_done >= self.training.epochs:
+            self.ended = self.ended or "finished"
+        elif patience is not None and self.epochs_since_lowest >= patience:
+            self.ended = self.ended or "patience"
+
+    def _keep_as_best(self, weights: Mapping[str, Tensor]) -> None:
+        """Into the same memory every time: weights are not held twice for a moment, and the heap is left as it is."""
+        if self.best_weights is None:
+            self.best_weights = {key: value.detach().clone() for key, value in weights.items()}
+        else:
+            for key, value in weights.items():
+                self.best_weights[key].copy_(value)
+
+    @property
+    def answering(self) -> nn.Module:
+        """The model that is evaluated: the average where there is one."""
+        return self.average.model if self.average else self.model
+
+    def chosen(self) -> tuple[nn.Module, int]:
+        """The model to keep, in eval mode with the chosen weights, and the epoch they are from."""
+        model = self.answering.eval()
+        if self.best_weights is not None:
+            model.load_state_dict(self.best_weights)
+            return model, self.best_epoch
+        return model, self.epochs_done
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes, for a checkpoint."""
+        return {
+            "model": self.model.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "average": self.average.model.state_dict() if self.average else None,
+            "updates": self.average.updates if self.average else 0,
+            "epochs_done": self.epochs_done,
+            "ended": self.ended,
+            "failure": vars(self.failure) if self.failure else None,
+            "rate": self.rate,
+            "trace": torch.stack(self.trace) if self.trace else None,
+            "lowest_loss": self.lowest_loss,
+            "epochs_since_lowest": self.epochs_since_lowest,
+            "best_accuracy": self.best_accuracy,
+            "best_epoch": self.best_epoch,
+            "best_weights": self.best_weights,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state` gave."""
+        self.model.load_state_dict(state["model"])
+        self.objective.load_state_dict(state["objective"])
+        restore(self.optimizer, state["optimizer"])
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.model.load_state_dict(state["average"])
+            self.average.updates = state["updates"]
+        self.trace = list(state["trace"].to(self.device)) if state["trace"] is not None else []
+        self.checked = 0
+        self.failure = Failure(**state["failure"]) if state["failure"] else None
+        for name in ("epochs_done", "ended", "rate", "lowest_loss", "epochs_since_lowest"):
+            setattr(self, name, state[name])
+        for name in ("best_accuracy", "best_epoch", "best_weights"):
+            setattr(self, name, state[name])
+        if self.ended == "finished" and self.epochs_done < self.training.epochs:  # it has been given more since
+            patience = self.training.patience
+            self.ended = "patience" if patience is not None and self.epochs_since_lowest >= patience else None
+
+
+def _accuracy(logits: Tensor, targets: Targets) -> Tensor:
+    """Share of the batch answered right, `[1]`; a mixed image counts by its shares."""
+    answers = logits.detach().argmax(dim=-1)
+    if targets.labels.is_floating_point():  # distributions: their likeliest class is the label
+        own, partner = targets.labels.argmax(dim=-1), targets.partner_labels.argmax(dim=-1)
+        targets = Targets(own, partner, targets.share)
+    right = targets.share * (answers == targets.labels) + (1 - targets.share) * (answers == targets.partner_labels)
+    return right.mean(dim=0, keepdim=True).float()

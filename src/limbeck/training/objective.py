@@ -1,0 +1,262 @@
+"""What a learner minimises: a weighted sum of losses."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from limbeck.errors import LimbeckError, one_line
+from limbeck.losses.log_space import log_probabilities
+from limbeck.losses.plain_tensors import described
+from limbeck.types import Outputs, Shapes, Targets
+
+from .out_of_memory import is_out_of_memory
+from .precision import autocast
+
+Loss = Callable[..., Tensor]
+MakeState = Callable[..., nn.Module]
+Compared = TypeVar("Compared", Outputs, Shapes)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss of an objective: weight · mean over the batch of function(student, teacher, targets, **options).
+
+    warmup_epochs: the weight grows linearly from 0 to `weight` over so many epochs.
+    needs_features: it compares more than logits; other losses are given none.
+    make_state: `(student_shapes, teacher_shapes, **options) -> nn.Module`, for a loss with a `state`: a module that is
+    trained with the student, such as an adapter. It receives those options of the loss that it names.
+    """
+
+    name: str
+    function: Loss
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    warmup_epochs: float = 0.0
+    needs_features: bool = False
+    make_state: MakeState | None = None
+
+    @property
+    def temperature(self) -> float:
+        """At which several teachers are averaged for this loss: its own, given or by default; 1 if it has none."""
+        option = inspect.signature(self.function).parameters.get("temperature")
+        usual = 1.0 if option is None or option.default is option.empty else option.default
+        return float(self.options.get("temperature", usual))
+
+    def __call__(self, student: Outputs, teacher: Outputs | None, targets: Targets, **state: nn.Module) -> Tensor:
+        """Its values, `[B]` or one number. Raises LimbeckError that says which loss, given what, failed how."""
+        try:
+            value = self.function(student, teacher, targets, **self.options, **state)
+        except LimbeckError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise LimbeckError(
+                f"loss {self.name!r} raised {type(error).__name__}{_where(error)}: {one_line(error)} "
+                f"({self._given(student, teacher, targets)})"
+            ) from error
+        batch = student.logits.shape[0]
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.shape not in ((batch,), ()):
+            raise LimbeckError(
+                f"loss {self.name!r} must return [{batch}] or one number, floating point; it returned "
+                f"{described(value)} ({self._given(student, teacher, targets)})"
+            )
+        if student.logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
+            raise LimbeckError(
+                f"loss {self.name!r} returned a value that does not depend on the student: no gradient reaches it "
+                f"({self._given(student, teacher, targets)})"
+            )
+        return value
+
+    def build_state(self, student: Shapes, teachers: Sequence[Shapes]) -> nn.Module | None:
+        """The module that the loss takes as `state`; None for a loss without one.
+
+        Its function sees the shapes of what the loss will be given: `teacher_shapes` is None without a teacher, and of
+        several it has the logits only. Draws from torch's global generator.
+        Raises LimbeckError that names the loss, the error and the shapes.
+        """
+        if self.make_state is None:
+            return None
+        teacher = combined_shapes(teachers)
+        compared = f"student {_shown(student)}, teacher {'none' if teacher is None else _shown(teacher)}"
+        loss_options = inspect.signature(self.function).parameters.values()
+        options = {p.name: p.default for p in loss_options if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+        options |= self.options
+        try:
+            named = inspect.signature(self.make_state).parameters.values()
+            if not any(p.kind is p.VAR_KEYWORD for p in named):
+                options = {name: value for name, value in options.items() if name in {p.name for p in named}}
+            options.pop("state", None)
+            state = self.make_state(*self.visible(student, teacher, len(teachers)), **options)
+        except LimbeckError:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            raise LimbeckError(
+                f"loss {self.name!r}: its state raised {type(error).__name__}{_where(error)}: {one_line(error)} "
+                f"({compared})"
+            ) from error
+        if not isinstance(state, nn.Module):
+            raise LimbeckError(
+                f"loss {self.name!r}: its state function must return a torch.nn.Module; it returned "
+                f"{described(state)} ({compared})"
+            )
+        if any(isinstance(parameter, UninitializedParameter) for parameter in state.parameters()):
+            raise LimbeckError(f"loss {self.name!r}: its state has lazy layers; give them their sizes ({compared})")
+        return state
+
+    def visible(self, student: Compared, teacher: Compared | None, teachers: int) -> tuple[Compared, Compared | None]:
+        """What the loss may see of both (outputs, or their shapes): features where it needs them."""
+        if not self.needs_features:
+            none = _NoFeatures(
+                f"loss {self.name!r} reads features; say so in its file or on the function: NEEDS_FEATURES = True"
+            )
+            return student._replace(features=none), teacher and teacher._replace(features=none)
+        if teachers > 1 and teacher:
+            reason = f"loss {self.name!r} compares features, and {teachers} teachers have none in common; give it one"
+            teacher = teacher._replace(features=_NoFeatures(reason))
+        return student, teacher
+
+    def _given(self, student: Outputs, teacher: Outputs | None, targets: Targets) -> str:
+        parameters = [p.replace(annotation=p.empty) for p in inspect.signature(self.function).parameters.values()]
+        return (
+            f"{getattr(self.function, '__name__', self.name)}{inspect.Signature(parameters)} was given student "
+            f"{self._described(student)}, teacher {'logits none' if teacher is None else self._described(teacher)}, "
+            f"labels {described(targets.labels)}, options {dict(self.options) or 'none'}"
+        )
+
+    def _described(self, outputs: Outputs) -> str:
+        """`logits [128, 10] float32`, and the shapes of the features where the loss compares them."""
+        logits = f"logits {described(outputs.logits)}"
+        if not self.needs_features or isinstance(outputs.features, _NoFeatures):
+            return logits
+        return f"{logits} and features {', '.join(str(list(f.shape)) for f in outputs.features) or 'none'}"
+
+    def weight_at(self, epochs: float) -> float:
+        """The weight of the step with which `epochs` of the training are done."""
+        return self.weight * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.weight
+
+
+class _NoFeatures(tuple[Any, ...]):
+    """Stands for features that a loss is not given. Empty ones would pass for a loss of zero in a loop over them."""
+
+    reason: str
+
+    def __new__(cls, reason: str) -> _NoFeatures:
+        made = super().__new__(cls)
+        made.reason = reason
+        return made
+
+    def _refuse(self, *_: Any) -> Any:
+        raise LimbeckError(self.reason)
+
+    __iter__ = __getitem__ = __len__ = _refuse
+
+
+class Objective(nn.Module):
+    """The weighted sum of a learner's losses, and the modules that these losses train.
+
+    teacher_weights: relative weights of the teachers, scaled to sum to 1.
+    states: for each term that has one, the module that its loss takes as `state=`. It is trained and checkpointed
+    with the learner, and is not part of the student. Its loss is given no half precision, since the
+    parameters of a state are float32.
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[Term],
+        *,
+        teacher_weights: Sequence[float] = (),
+        states: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.terms = tuple(terms)
+        self.temperatures = tuple(term.temperature for term in self.terms)
+        total = sum(teacher_weights)
+        self.teacher_weights = tuple(weight / total for weight in teacher_weights)
+        self.states = nn.ModuleDict({_module_name(name): state for name, state in (states or {}).items()})
+        self.needs_features = any(term.needs_features for term in self.terms)
+
+    def forward(
+        self, student: Outputs, teachers: Sequence[Outputs], targets: Targets, epochs: float = math.inf
+    ) -> Tensor:
+        """Weighted values of all terms, `[number of terms]` float32. Their sum is minimised.
+
+        epochs: how much of the training is done after this step, for weights that grow.
+        Raises LimbeckError where a loss reads features that it has not asked for, or those of several teachers.
+        """
+        values = []
+        for term, temperature in zip(self.terms, self.temperatures, strict=True):
+            teacher = ensemble(teachers, self.teacher_weights, temperature)
+            seen = term.visible(student, teacher, len(teachers))
+            if _module_name(term.name) in self.states:
+                state = self.states[_module_name(term.name)]
+                with autocast(torch.float32, student.logits.device):
+                    value = term(_in_float32(seen[0]), seen[1] and _in_float32(seen[1]), targets, state=state)
+            else:
+                value = term(*seen, targets)
+            values.append(term.weight_at(epochs) * value.mean())
+        return torch.stack(values)
+
+
+def _where(error: BaseException) -> str:
+    """` at file.py:12`, where an error was raised outside torch, as deep as can be told."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [frame for frame in frames if "/torch/" not in frame.filename]
+    return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
+
+
+def _shown(shapes: Shapes) -> str:
+    """`logits [2, 10], features [2, 16, 8, 8], [2, 32, 4, 4]`."""
+    features = ", ".join(str(list(shape)) for shape in shapes.features)
+    return f"logits {list(shapes.logits)}, features {features or 'none'}"
+
+
+@functools.cache
+def _module_name(loss: str) -> str:
+    """The key of a loss's state in a `ModuleDict`, which takes neither dots nor the names of its own attributes."""
+    key = loss.replace(".", "/")
+    return f"{key}/" if hasattr(nn.ModuleDict(), key) else key
+
+
+def _in_float32(outputs: Outputs) -> Outputs:
+    """Outputs with half-precision tensors converted to float32."""
+    features = outputs.features
+    if not isinstance(features, _NoFeatures):
+        features = tuple(map(_widened, features))
+    return Outputs(_widened(outputs.logits), features)
+
+
+def _widened(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def combined_shapes(teachers: Sequence[Shapes]) -> Shapes | None:
+    """Shapes of what `ensemble` makes of several teachers: logits only."""
+    return teachers[0] if len(teachers) == 1 else Shapes(teachers[0].logits) if teachers else None
+
+
+def ensemble(teachers: Sequence[Outputs], weights: Sequence[float], temperature: float) -> Outputs | None:
+    """One answer of several teachers: their softened probabilities, averaged at a loss's own temperature.
+
+    Logits z with softmax(z / T) = Σ_i w_i softmax(z_i / T). One teacher is passed through untouched; features
+    have no average, so several teachers offer none.
+    """
+    if not teachers:
+        return None
+    if len(teachers) == 1:
+        return teachers[0]
+    logs = torch.stack([log_probabilities(t.logits, temperature) for t in teachers])
+    scale = torch.tensor(weights, dtype=logs.dtype, device=logs.device).log().view(-1, 1, 1)
+    return Outputs(temperature * torch.logsumexp(logs + scale, dim=0))
