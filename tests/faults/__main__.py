@@ -85,14 +85,14 @@ def _worker(rows: list[str], chaos: bool, folder: Path, scratch: Path) -> int:
     try:
         import_everything()
         for row in rows:
-            place = scratch / row
             try:
-                place.mkdir()
+                (scratch / f"{row}.taken").touch(exist_ok=False)
             except FileExistsError:
-                continue  # another process is at it
+                continue  # another process is at it, or has been
+            place = scratch / row
+            place.mkdir()
             _row(row, chaos, Ledger(folder, row), place)
-            for path in place.iterdir():  # the folder itself says that the row is taken
-                shutil.rmtree(path, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
     except BaseException:
         traceback.print_exc()
         os._exit(1)

@@ -80,7 +80,7 @@ def prepare(place: Path) -> Trials:
             first = run.newest().path.name
             stop = ["-e", "trace=%file,%desc", "-e", f"inject={name}:signal=SIGSTOP:when={when}"]
             process, strace = begin_traced_save(run, log, stop)
-            if not process.until(lambda: log.read_text().count("stopped by SIGSTOP") == 2, 180):  # the first is ours
+            if not process.until(lambda: log.read_text().count("stopped by SIGSTOP") == 2, 60):  # the first is ours
                 return None
             disk.cut()
             process.kill()

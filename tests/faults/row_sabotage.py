@@ -88,7 +88,7 @@ def _keeps_every_step() -> None:
     take_step, kept = loop.take_step, []
 
     def hoarding(*args: Any, **keywords: Any) -> Any:
-        kept.append(bytearray(os.urandom(30_000)))
+        kept.append(bytearray(os.urandom(10_000)))
         return take_step(*args, **keywords)
 
     loop.take_step = hoarding
@@ -128,7 +128,7 @@ SABOTAGES: tuple[tuple[str, Callable[[], None], int], ...] = (
     ("memory", _keeps_every_step, 1),
 )
 """The row, what is done to Limbeck, and within how many trials the row must have noticed."""
-SHORTER = {"kills": {"EACH": 4}, "memory": {"STEPS": 500}}
+SHORTER = {"kills": {"EACH": 4}, "memory": {"STEPS": 1_000}}
 """Constants of rows whose single trial takes minutes: what is broken shows after far less."""
 
 

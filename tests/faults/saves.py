@@ -44,6 +44,8 @@ def begin_traced_save(run: TheRun, log: Path, options: list[str]) -> tuple[Limbe
     process = run.start()
     assert process.until(lambda: "continuing from" in process.err), process.err
     process.send(signal.SIGSTOP)
+    # One that waits for a slow disk stops late, and SIGCONT would take the stop back before it came.
+    assert process.until(lambda: _is_stopped(process.pid)), process.err
     command = ["strace", "-f", "-y", "-p", str(process.pid), "-o", str(log), *options]
     strace = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert strace.stderr is not None
@@ -51,6 +53,10 @@ def begin_traced_save(run: TheRun, log: Path, options: list[str]) -> tuple[Limbe
     process.send(signal.SIGTERM)
     process.send(signal.SIGCONT)
     return process, strace
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 def calls_of_the_save(log: Path, pid: int) -> list[Call]:
