@@ -25,7 +25,7 @@ help:
 quickstart: $(VENV)/.run ## set up, train and distil on the digits, print where the report is
 	$(BIN)/limbeck run quickstart
 
-test: $(VENV)/.test ## the fast tests (under 8 minutes on 2 quiet cores)
+test: $(VENV)/.test ## the fast tests (8 to 9 minutes on 2 quiet cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-middle: $(VENV)/.test ## kills, clusters, benchmarks, whole runs: over 10 seconds each (CI too)

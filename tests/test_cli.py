@@ -86,6 +86,7 @@ def test_predict_names_the_likeliest(home: Path) -> None:
     assert sum(shares) <= 100.1
 
 
+@pytest.mark.middle
 def test_evaluate_agrees_with_the_run(home: Path) -> None:
     import json
 

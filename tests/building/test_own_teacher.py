@@ -94,6 +94,7 @@ def test_the_plan_says_what_is_trained_on(trained: Path) -> None:
     assert not any("starts from" in line for line in describe_plan(load_recipe(recipe_with(trained)), timed=False))
 
 
+@pytest.mark.middle
 def test_another_class_order_is_put_right(trained: Path, tmp_path: Path) -> None:
     names = load_images(Data(source="digits")).class_names
     order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7]

@@ -176,6 +176,7 @@ def test_what_cannot_be_changed_is_named_and_nothing_is_touched(tmp_path: Path) 
     assert after == before
 
 
+@pytest.mark.middle
 def test_what_would_be_added_is_shown_and_asked_for(limbeck, tmp_path: Path) -> None:
     path = tmp_path / "more.yaml"
     path.write_text(yaml_recipe.text(recipe(teachers={}, students={"a": {**ARM, "epochs": 1}})))
