@@ -15,8 +15,8 @@ from limbeck.models.folding import fold_batch_norms
 from limbeck.recipes.optimization import Adam, Step
 from limbeck.recipes.views import Crop, Views
 from limbeck.training.learner import Learner, Training
-from limbeck.training.loop import Stepped, train
-from limbeck.training.objective import Objective, Term
+from limbeck.training.loop import StepDone, train
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
 from limbeck.views.apply import View
@@ -59,8 +59,8 @@ class LimbeckSteps:
             student,
             Objective(
                 [
-                    Term("cross_entropy", cross_entropy, 0.3),
-                    Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
+                    WeightedLoss("cross_entropy", cross_entropy, 0.3),
+                    WeightedLoss("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
                 ],
                 teacher_weights=[1.0],
             ),
@@ -82,7 +82,7 @@ class LimbeckSteps:
         """Seconds for `steps` steps; what an epoch's end costs is part of them where one falls into the block."""
         start = time.perf_counter()
         while steps:
-            steps -= isinstance(next(self.events), Stepped)
+            steps -= isinstance(next(self.events), StepDone)
         return time.perf_counter() - start
 
     def parts(self, steps: int) -> dict[str, float]:

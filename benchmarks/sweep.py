@@ -121,11 +121,11 @@ def _learner(student: torch.nn.Module, temperature: float, weight: float, form: 
     from limbeck.losses import cross_entropy, soft_targets
     from limbeck.recipes.optimization import Adam
     from limbeck.training.learner import Learner, Training
-    from limbeck.training.objective import Objective, Term
+    from limbeck.training.objective import Objective, WeightedLoss
 
     terms = [
-        Term("soft_targets", soft_targets, weight, {"temperature": temperature}),
-        Term("cross_entropy", cross_entropy, 1 - weight),
+        WeightedLoss("soft_targets", soft_targets, weight, {"temperature": temperature}),
+        WeightedLoss("cross_entropy", cross_entropy, 1 - weight),
     ]
     training = Training(Adam(lr=1e-3, weight_decay=1e-4), epochs=1, teachers=("teacher",))
     objective = Objective(terms, teacher_weights=[1.0])

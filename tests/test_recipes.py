@@ -14,7 +14,7 @@ from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe
 from limbeck.sweeps.search import first_trials
 from limbeck.sweeps.trials import RecipeSource, merge_trials
-from limbeck.training.loop import Position, Stepped, train
+from limbeck.training.loop import Position, StepDone, train
 from limbeck.types import Normalisation, Split
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tinyimagenet": 200}
@@ -89,7 +89,7 @@ def test_two_steps_of_four_images(name: str) -> None:
         planner = view_planner(images, views, cohort.view_seed)
         events = []
         for event in train(learners, teachers, images.train, planner, Position()):
-            if not isinstance(event, Stepped):
+            if not isinstance(event, StepDone):
                 break  # one epoch is two steps
             events.append(event.position.step)
         assert events == [1, 2]

@@ -18,8 +18,8 @@ from limbeck.models.folding import fold_batch_norms
 from limbeck.recipes.optimization import Adam, Cosine
 from limbeck.recipes.views import Crop, Views
 from limbeck.training.learner import Learner, Training
-from limbeck.training.loop import EpochEnded, Position, Stepped, train
-from limbeck.training.objective import Objective, Term
+from limbeck.training.loop import EpochEnded, Position, StepDone, train
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.training.predictor import predictor
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
@@ -32,8 +32,8 @@ SIZE, BATCH, EPOCHS = 48, 16, 2
 STEPS = SIZE // BATCH
 START = Position()
 PLANNER = ViewPlanner("digits", SIZE, Views(batch_size=BATCH, crop=Crop(padding=2), flip=True), seed=0)
-CROSS_ENTROPY = Term("cross_entropy", cross_entropy)
-DISTILLED = (Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}), replace(CROSS_ENTROPY, weight=0.3))
+CROSS_ENTROPY = WeightedLoss("cross_entropy", cross_entropy)
+DISTILLED = (WeightedLoss("soft_targets", soft_targets, 0.7, {"temperature": 4.0}), replace(CROSS_ENTROPY, weight=0.3))
 TRAINING = Training(
     optimizer=Adam(lr=3e-3, weight_decay=1e-4),
     epochs=EPOCHS,
@@ -85,7 +85,7 @@ def learner(
     *,
     seed: int = 0,
     weights: int | None = None,
-    terms: Sequence[Term] = DISTILLED,
+    terms: Sequence[WeightedLoss] = DISTILLED,
     states: Mapping[str, nn.Module] | None = None,
     dtype: torch.dtype = torch.float32,
     model: nn.Module | None = None,
@@ -101,9 +101,9 @@ def learner(
 
 def validate(of: Learner) -> None:
     held_out = digits(100, 20)
-    logits = predictor(of.answering, of.form, device=CPU, dtype=of.dtype)(held_out.images)
+    logits = predictor(of.evaluated_model, of.form, device=CPU, dtype=of.dtype)(held_out.images)
     loss = torch.nn.functional.cross_entropy(logits, held_out.labels).item()
-    of.judge(loss, (logits.argmax(1) == held_out.labels).float().mean().item())
+    of.record_validation(loss, (logits.argmax(1) == held_out.labels).float().mean().item())
 
 
 Rows = list[tuple[str, dict[str, float]]]
@@ -129,7 +129,7 @@ def follow(
                 if one.name in event.rows and one.ended is None:
                     validate(one)
         else:
-            assert isinstance(event, Stepped)
+            assert isinstance(event, StepDone)
         if after(event.position):
             break
     return rows

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from limbeck.recipes.optimization import Adam, AdamW, Muon, OneCycle, Sgd
 from limbeck.recipes.views import Views
 from limbeck.training.learner import Learner
-from limbeck.training.loop import EpochEnded, Position, Stepped, train
+from limbeck.training.loop import EpochEnded, Position, StepDone, train
 from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs
 from limbeck.views.apply import make_view
@@ -227,7 +227,7 @@ def test_the_loop_tells_what_happened() -> None:
             assert one.epochs_done == event.position.epoch
     expected = []
     for epoch in range(EPOCHS):
-        expected += [(Stepped, Position(epoch, step + 1)) for step in range(STEPS)]
+        expected += [(StepDone, Position(epoch, step + 1)) for step in range(STEPS)]
         expected += [(EpochEnded, Position(epoch + 1, 0))]
     assert events == expected
 
@@ -291,7 +291,7 @@ def test_a_student_learns_from_its_teacher() -> None:
     first = [row for _, row in follow([grown], planner=planner)]
     assert first[-1]["train_loss"] < 0.6 * first[0]["train_loss"]
     knows = Teacher("teacher", grown.chosen()[0], FORM, device=CPU)
-    only_teacher = learner("pupil", seed=3, terms=learner().objective.terms[:1], **quick)
+    only_teacher = learner("pupil", seed=3, terms=learner().objective.losses[:1], **quick)
     follow([only_teacher], planner=planner, heard=knows)
     held_out = digits(300, 200)
     model, _ = only_teacher.chosen()

@@ -47,7 +47,7 @@ from limbeck.errors import LimbeckError
 from limbeck.losses import dkd
 from limbeck.recipes.views import Crop, Erasing, Mixing, ResizedCrop, TrivialAugment, Views
 from limbeck.training.loop import EpochEnded, Position, train
-from limbeck.training.objective import Term
+from limbeck.training.objective import WeightedLoss
 from limbeck.training.outputs_bank import bank as outputs_bank
 from limbeck.training.outputs_bank.bank import LOGITS, MANIFEST, OutputsBank
 from limbeck.training.outputs_bank.key import bank_key, layout, shape
@@ -109,7 +109,7 @@ class Rounding:
     def __init__(self, heard: Teacher) -> None:
         self.heard = heard
 
-    def answer(self, pixels: Any, *, epoch: int, step: int) -> Outputs:
+    def outputs(self, pixels: Any, *, epoch: int, step: int) -> Outputs:
         return Outputs(self.heard(pixels(self.heard.form, self.heard.dtype)).logits.half().float())
 
 
@@ -128,7 +128,7 @@ def test_a_replayed_run_is_the_run_that_wrote(dtype: torch.dtype) -> None:
 
 OTHERS: dict[str, dict[str, Any]] = {
     "temperature": {"terms": (replace(DISTILLED[0], options={"temperature": 1.0}), DISTILLED[1])},
-    "loss": {"terms": (Term("dkd", dkd), CROSS_ENTROPY)},
+    "loss": {"terms": (WeightedLoss("dkd", dkd), CROSS_ENTROPY)},
     "learner seed": {"seed": 7},
     "weight": {"terms": (replace(DISTILLED[0], weight=0.1), DISTILLED[1])},
     "optimizer": {"clip_norm": None, "ema_decay": None},
@@ -187,7 +187,7 @@ def test_each_teacher_of_several_has_its_own_and_they_are_mixed_after_reading() 
         }
         for event in train([one], answering, train_split(), PLANNER):
             if isinstance(event, EpochEnded):
-                one.judge(0.0, 0.0)
+                one.record_validation(0.0, 0.0)
         return photograph(one)
 
     wrote = run([None, None])
@@ -553,9 +553,9 @@ def test_a_run_that_goes_on_in_the_middle_reads_what_is_there() -> None:
 def test_an_epoch_whose_listener_ends_on_the_way_is_not_sealed() -> None:
     heard = banked()
     pixels = functools.partial(_pixels_of_nothing, heard.bank.shape)
-    heard.answer(pixels, epoch=0, step=0)
-    heard.answer(pixels, epoch=0, step=2)
-    heard.answer(pixels, epoch=1, step=0)
+    heard.outputs(pixels, epoch=0, step=0)
+    heard.outputs(pixels, epoch=0, step=2)
+    heard.outputs(pixels, epoch=1, step=0)
     assert bank_of().count_stored(2) == 0
     assert len(list(bank_of().folder.glob(".tmp-*"))) == 1, "the second epoch's"
     heard.close()
@@ -566,7 +566,7 @@ def test_an_epoch_whose_listener_ends_on_the_way_is_not_sealed() -> None:
 def test_steps_that_do_not_come_one_after_another_are_not_sealed(steps: tuple[int, ...]) -> None:
     heard = banked()
     for step in steps:
-        heard.answer(functools.partial(_pixels_of_nothing, heard.bank.shape), epoch=0, step=step)
+        heard.outputs(functools.partial(_pixels_of_nothing, heard.bank.shape), epoch=0, step=step)
     assert bank_of().count_stored(1) == 0
     heard.close()
 
@@ -614,7 +614,7 @@ def test_whatever_happens_what_is_sealed_is_true(
             drawn = planner.drawn_epoch(epoch)
             expected = recited(RECITED, drawn, step)
             for heard in (one, two) if beside else (one,):
-                found = heard.answer(lambda form, dtype, said=expected: said, epoch=epoch, step=step)
+                found = heard.outputs(lambda form, dtype, said=expected: said, epoch=epoch, step=step)
                 assert torch.equal(found.logits, expected.half().float())
             epoch, step = (epoch, step + 1) if step + 1 < RECITED[0] else (epoch + 1, 0)
         if tidily:

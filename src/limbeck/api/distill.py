@@ -36,7 +36,7 @@ from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.device import choose_device
 from limbeck.training.learner import Learner
-from limbeck.training.model_errors import naming_model
+from limbeck.training.model_errors import explain_model_errors
 from limbeck.training.objective import ensemble
 from limbeck.training.precision import compute_dtype
 from limbeck.training.predictor import predictor
@@ -273,7 +273,7 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
         raise LimbeckError(f"batch_size takes a whole number from 1; got {short_repr(batch_size)}")
 
     def answer(images: Tensor) -> Tensor:
-        with naming_model("evaluate", images.shape):
+        with explain_model_errors("evaluate", images.shape):
             return predict(images)
 
     if isinstance(data, Split):

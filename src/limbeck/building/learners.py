@@ -9,9 +9,9 @@ import torch
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm
 from limbeck.seeding import seed_everything
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.training.learner import Learner, Training
-from limbeck.training.model_errors import naming_build
+from limbeck.training.model_errors import explain_build_errors
 from limbeck.training.objective import Objective
 from limbeck.training.precision import compute_dtype
 from limbeck.training.teacher import Teacher
@@ -20,7 +20,7 @@ from limbeck.views.preprocess import prepare
 from limbeck.weights.load import load_weights
 
 from .data import Images
-from .loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
+from .loss_states import make_losses, make_states, output_shapes, teacher_output_shapes
 from .models import build_model, check_output, input_format
 
 IMAGES_TO_INITIALISE = 2048
@@ -39,7 +39,7 @@ def make_learner(
     losses: CustomFunctions,
     models: CustomFunctions,
     load_teacher: Callable[[str], Teacher] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Learner:
     """A learner ready for its first step.
 
@@ -49,7 +49,7 @@ def make_learner(
     """
     form = input_format(arm, images)
     seed_everything("weights", seed)
-    with naming_build(arm_name, arm.model.name):
+    with explain_build_errors(arm_name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models)
     if arm.weights:
         load_weights(model, arm.weights, new_head=True)
@@ -105,6 +105,6 @@ def make_objective(
     seed: int,
 ) -> Objective:
     """The weighted sum that an arm minimises, with the states of its losses (`loss_states.make_states`)."""
-    terms = make_terms(losses_of_arm, losses)
+    terms = make_losses(losses_of_arm, losses)
     states = make_states(terms, student_shapes, teacher_shapes, seed)
     return Objective(terms, teacher_weights=teacher_weights, states=states)

@@ -12,7 +12,7 @@ from limbeck import seeding
 from limbeck.errors import LimbeckError
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import CustomFunctions, LossTerm
-from limbeck.training.objective import Term
+from limbeck.training.objective import WeightedLoss
 from limbeck.training.teacher import Teacher, as_outputs
 from limbeck.types import Shapes
 from limbeck.views.preprocess import InputFormat, prepare
@@ -23,12 +23,12 @@ IMAGES = 2
 """How many images are sent through a model to learn the shapes of its outputs."""
 
 
-def make_terms(terms: Sequence[LossTerm], losses: CustomFunctions) -> list[Term]:
+def make_losses(terms: Sequence[LossTerm], losses: CustomFunctions) -> list[WeightedLoss]:
     """The losses that an arm minimises. Raises LimbeckError where a loss and its `state` function do not fit."""
     return [_make_term(term, losses) for term in terms]
 
 
-def _make_term(term: LossTerm, losses: CustomFunctions) -> Term:
+def _make_term(term: LossTerm, losses: CustomFunctions) -> WeightedLoss:
     entry = registry.find("losses", term.name, losses)
     function = registry.load(entry, losses)
     parameters = inspect.signature(function).parameters
@@ -42,7 +42,7 @@ def _make_term(term: LossTerm, losses: CustomFunctions) -> Term:
             f"loss {term.name!r} takes a `state`; define state(student_shapes, teacher_shapes) beside it "
             "(from Python: loss.state = function)"
         )
-    return Term(
+    return WeightedLoss(
         term.name,
         function,
         term.weight,
@@ -54,7 +54,7 @@ def _make_term(term: LossTerm, losses: CustomFunctions) -> Term:
 
 
 def make_states(
-    terms: Sequence[Term], student: Callable[[], Shapes], teachers: Callable[[], Sequence[Shapes]], seed: int
+    terms: Sequence[WeightedLoss], student: Callable[[], Shapes], teachers: Callable[[], Sequence[Shapes]], seed: int
 ) -> dict[str, nn.Module]:
     """The states of those terms that have one, by the term's name.
 

@@ -11,8 +11,7 @@ from torch import nn
 from limbeck.errors import LimbeckError
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import Arm, CustomFunctions, NameWithOptions
-from limbeck.training.model_errors import does_not_take
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_out_of_memory, wrong_image_size
 from limbeck.training.teacher import as_outputs
 from limbeck.types import Normalisation
 from limbeck.views.preprocess import InputFormat, prepare
@@ -73,12 +72,12 @@ def check_forward(
 ) -> None:
     """`check_output` of a model in eval mode and prepared pixels `[1, C, H, W]`, on the model's device (meta too)."""
     try:
-        with torch.no_grad(), naming_memory(name, pixels.shape[0]):
+        with torch.no_grad(), explain_out_of_memory(name, pixels.shape[0]):
             answer = model(pixels)
     except LimbeckError:
         raise
     except Exception as error:
-        raise does_not_take(name, model, pixels.shape[1:], error, model_name) from error
+        raise wrong_image_size(name, model, pixels.shape[1:], error, model_name) from error
     check_logits(name, answer, len(class_names), class_names)
 
 

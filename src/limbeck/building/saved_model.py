@@ -17,7 +17,7 @@ from limbeck.recipes import registry
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Data, NameWithOptions
 from limbeck.storage.atomic import file_digest, files_below, make_folder, read_json, write_json
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_out_of_memory
 from limbeck.training.snapshot import save_tensors
 from limbeck.training.teacher import as_outputs
 from limbeck.types import Normalisation
@@ -82,7 +82,7 @@ class LoadedModel(nn.Module):
             return self._logits(images)
         with (
             torch.set_grad_enabled(self.training and torch.is_grad_enabled()),
-            naming_memory("model", images.shape[0]),
+            explain_out_of_memory("model", images.shape[0]),
         ):
             return self._logits(images)
 

@@ -12,7 +12,7 @@ from torch import nn
 from limbeck.errors import LimbeckError
 from limbeck.models.folding import fold_batch_norms
 from limbeck.recipes.recipe import Arm, CustomFunctions
-from limbeck.training.model_errors import naming_build
+from limbeck.training.model_errors import explain_build_errors
 from limbeck.training.precision import compute_dtype
 from limbeck.training.teacher import Teacher, as_outputs
 from limbeck.views.preprocess import InputFormat
@@ -34,7 +34,7 @@ def load_teacher_from_file(name: str, arm: Arm, images: Images, models: CustomFu
     """
     path = Path(str(arm.weights))
     count = len(arm.classes) if arm.classes else len(images.class_names)
-    with naming_build(name, arm.model.name):
+    with explain_build_errors(name, arm.model.name):
         model = build_model(arm.model, count, models, pretrained=False)
     load_weights(model, path)
     if arm.outputs == "probabilities":

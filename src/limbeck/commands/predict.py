@@ -83,7 +83,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
 
 
 def _read(path: Path, model: LoadedModel) -> np.ndarray:
-    """Pixels `[H, W, 3]` in the size of the model. Raises LimbeckError."""
+    """PreparePixels `[H, W, 3]` in the size of the model. Raises LimbeckError."""
     _, height, width = model.image_shape
     if height == width:
         return read(path, size=height)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-NO_ANSWER = -1
+NO_PREDICTION = -1
 
 
 def answered(logits: Tensor) -> Tensor:
@@ -25,11 +25,11 @@ def answered(logits: Tensor) -> Tensor:
 
 
 def predictions(logits: Tensor) -> Tensor:
-    """`[N]` int64: the class with the largest logit, the lower number at a tie, or `NO_ANSWER`."""
+    """`[N]` int64: the class with the largest logit, the lower number at a tie, or `NO_PREDICTION`."""
     classes = logits.shape[1]
     places = torch.arange(classes, device=logits.device).expand_as(logits)
     best = torch.where(logits == logits.amax(dim=1, keepdim=True), places, classes).amin(dim=1)
-    return torch.where(answered(logits), best, NO_ANSWER)
+    return torch.where(answered(logits), best, NO_PREDICTION)
 
 
 def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
@@ -77,7 +77,7 @@ def per_class(logits: Tensor, labels: Tensor) -> list[float | None]:
 def confusion(logits: Tensor, labels: Tensor) -> list[tuple[int, int, int]]:
     """(class, class answered, images) of every pair that occurs, in order; images without an answer are left out."""
     answers, classes = predictions(logits), logits.shape[1]
-    known = answers != NO_ANSWER
+    known = answers != NO_PREDICTION
     pairs, counts = (labels[known] * classes + answers[known]).unique(return_counts=True)
     return [(pair // classes, pair % classes, n) for pair, n in zip(pairs.tolist(), counts.tolist(), strict=True)]
 
@@ -91,7 +91,7 @@ def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
 def agreement(logits: Tensor, reference: Tensor) -> float:
     """Share of images, in [0, 1], on which both have the same top class."""
     own, other = predictions(logits), predictions(reference)
-    return ((own == other) & (own != NO_ANSWER)).double().mean().item()
+    return ((own == other) & (own != NO_PREDICTION)).double().mean().item()
 
 
 def kl_divergence(reference: Tensor, logits: Tensor) -> float:

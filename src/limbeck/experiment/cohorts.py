@@ -18,7 +18,7 @@ from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import CohortDirectory, LearnerId
-from limbeck.training.distributed import unsynchronised
+from limbeck.training.distributed import count_unsynchronised_batch_norms
 from limbeck.training.teacher import Teacher
 
 from .context import RunContext
@@ -88,7 +88,7 @@ def train_cohorts(
                         )
                         result = measure_learners(context, prepared.plans, prepared.cohort, spans, watcher, stop)
                     result["arms"] += not_started(context, cohort_plan)
-                    if context.processes.first:
+                    if context.processes.is_first:
                         files.write_result(publish(result))
             stop.check()
             if (finished := files.read_result()) is not None:
@@ -108,11 +108,11 @@ def is_ready(cohort: CohortPlan, trained_by: Mapping[LearnerId, str], finished: 
 def _claimed(context: RunContext, cohort: CohortPlan, files: CohortDirectory, claim: Claim) -> Iterator[Publish | None]:
     """Claim a cohort for this process, or for all processes that train together; None where there is nothing to do."""
     processes = context.processes
-    if not processes.alone:  # the main process holds the run directory's lock, and decides for all
-        (is_finished,) = processes.first_says([processes.first and files.read_result() is not None])
-        with files.try_lock() if processes.first else contextlib.nullcontext():
+    if not processes.is_single:  # the main process holds the run directory's lock, and decides for all
+        (is_finished,) = processes.broadcast_from_first([processes.is_first and files.read_result() is not None])
+        with files.try_lock() if processes.is_first else contextlib.nullcontext():
             yield None if is_finished else lambda result: result
-        processes.wait()
+        processes.barrier()
         return
     if files.read_result() is not None:
         yield None
@@ -142,7 +142,7 @@ class PreparedCohort:
         return CheckpointPolicy(
             files,
             self.identity,
-            computed_with(context.device, context.processes.count) | own,
+            computed_with(context.device, context.processes.world_size) | own,
             seconds=context.recipe.save_every_seconds,
             keep=context.recipe.keep_checkpoints,
             also=self.earlier_identities,
@@ -186,10 +186,10 @@ def prepare_cohort(context: RunContext, cohort: CohortPlan, watcher: Watcher) ->
     ]
     for line in batches_larger_than_data([cohort.views], len(images.train)):
         watcher.say(line)
-    if not context.processes.alone and any(unsynchronised(learner.model) for learner in learners):
+    if not context.processes.is_single and any(count_unsynchronised_batch_norms(learner.model) for learner in learners):
         watcher.say(
-            f"batch statistics: each of {context.processes.count} processes takes those of its own part of a batch; "
-            "BatchNorm is synchronised on CUDA only"
+            f"batch statistics: each of {context.processes.world_size} processes takes those of its own part of a "
+            "batch; BatchNorm is synchronised on CUDA only"
         )
     ready = Cohort(
         learners,

@@ -16,7 +16,7 @@ from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Precision, Recipe
 from limbeck.storage.run_directory import LearnerId, RunDirectory
 from limbeck.training.device import choose_device
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.training.teacher import Teacher
 from limbeck.types import Split
 
@@ -39,7 +39,7 @@ class RunContext:
     directory: RunDirectory
     losses: CustomFunctions
     models: CustomFunctions
-    processes: Processes = ALONE
+    processes: Processes = SINGLE_PROCESS
     earlier: tuple[Recipe, ...] = ()
 
     def arm(self, learner: LearnerId) -> Arm:
@@ -73,7 +73,7 @@ def open_context(
     device: torch.device | None = None,
     losses: CustomFunctions = NO_FUNCTIONS,
     models: CustomFunctions = NO_FUNCTIONS,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> RunContext:
     """Load the images, put them on the device and set the number of threads.
 
@@ -83,7 +83,7 @@ def open_context(
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
     device = device or choose_device(recipe.device)
-    if not processes.alone:
+    if not processes.is_single:
         _check_processes(recipe, directory, processes)
     if images is None:
         images = _load_images(recipe, processes)
@@ -112,14 +112,14 @@ def _check_processes(recipe: Recipe, directory: RunDirectory, processes: Process
 
 def _load_images(recipe: Recipe, processes: Processes) -> Images:
     """The images of a recipe; the main process decodes and caches them, the others then read the cache."""
-    if not processes.first:
-        processes.wait()
+    if not processes.is_first:
+        processes.barrier()
     images = load_images(recipe.data)
-    if processes.first:
-        processes.wait()
+    if processes.is_first:
+        processes.barrier()
     must_match_main_process(processes, "data", images.fingerprint)
     for arm in recipe.arms().values():
         size = min((arm.views or recipe.views).batch_size, len(images.train))
-        if size < processes.count:
-            raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.count} processes")
+        if size < processes.world_size:
+            raise LimbeckError(f"views: a batch of {size} has no image for each of {processes.world_size} processes")
     return images

@@ -19,8 +19,7 @@ from limbeck.evaluation.efficiency import count_parameters, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.storage.run_directory import RunDirectory
-from limbeck.training.model_errors import naming_build, naming_model
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_build_errors, explain_model_errors, explain_out_of_memory
 from limbeck.training.precision import autocast, compute_dtype
 from limbeck.training.teacher import as_outputs
 
@@ -138,7 +137,7 @@ def arm_cost(
 
     Raises LimbeckError naming the arm where the model does not take the images.
     """
-    with naming_build(name, arm.model.name):
+    with explain_build_errors(name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models, pretrained=False).to(device)
     form = input_format(arm, images)
     side = form.resolution or images.shape[1]
@@ -149,7 +148,7 @@ def arm_cost(
     states = arm.optimizer.buffers_per_parameter if arm.optimizer else 0
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
     check_output(name, model, images, form, arm.model.name)
-    with naming_model(name, pixels.shape, "timing"), naming_memory(name, count):
+    with explain_model_errors(name, pixels.shape, "timing"), explain_out_of_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
     return ArmCost(parameters, macs, train / count, answer / count, fixed, kept // count)

@@ -19,8 +19,7 @@ from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.recipes.recipe import Recipe
 from limbeck.storage.run_directory import LearnerId
 from limbeck.training.learner import Learner
-from limbeck.training.model_errors import naming_model
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_model_errors, explain_out_of_memory
 from limbeck.training.predictor import predictor
 
 from .context import RunContext
@@ -48,8 +47,8 @@ def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[st
     pretrained = [measure_pretrained(context, name) for name in plan.pretrained]
     return {
         "recipe": context.recipe.to_dict(),
-        "environment": environment(context.device, context.processes.count),
-        **times(in_order, processes=context.processes.count),
+        "environment": environment(context.device, context.processes.world_size),
+        **times(in_order, processes=context.processes.world_size),
         "class_names": list(context.images.class_names),
         "images": {split: len(getattr(context.images, split)) for split in ("train", "validation", "test")},
         "data_notes": list(context.images.notes),
@@ -75,7 +74,7 @@ def measure_learners(
     arms = []
     for plan, learner in zip(plans, cohort.learners, strict=True):
         stop.check()
-        if context.processes.first:
+        if context.processes.is_first:
             arms.append(measure_learner(context, plan, learner, references, watcher) | of_cohort)
     return {"arms": arms, "spans": [*spans, [clock, clock + time.monotonic() - began]]}
 
@@ -122,7 +121,7 @@ def _measured(
         channels, height, width = images.shape
         shape = (channels, form.resolution or height, form.resolution or width)
         batch = recipe.evaluation.latency_batch
-        with naming_memory(arm_name, batch), naming_model(arm_name, (batch, *shape), "timing"):
+        with explain_out_of_memory(arm_name, batch), explain_model_errors(arm_name, (batch, *shape), "timing"):
             measured["efficiency"] = measure(model, shape, batch_size=batch).to_dict()
     return measured
 

@@ -91,27 +91,27 @@ def run(
     with (
         process_group(recipe.device) as (processes, device),
         GracefulShutdown(processes) as stop,
-        directory.locked() if processes.first else contextlib.nullcontext(),
+        directory.locked() if processes.is_first else contextlib.nullcontext(),
     ):
-        if processes.first:
+        if processes.is_first:
             if fresh:
                 directory.clear()
             _claim(directory, recipe, make_watcher, extend=extend)
             must_be_as_begun(directory.root, losses, models, trained=directory.has_trained())
-        (was_finished,) = processes.first_says([processes.first and directory.result.exists()])
+        (was_finished,) = processes.broadcast_from_first([processes.is_first and directory.result.exists()])
         if was_finished:
             return Run(directory.root, read_json(directory.result), report, was_finished=True)
 
         context = open_context(recipe, directory, device=device, losses=losses, models=models, processes=processes)
         stop.check()
-        if processes.first:
+        if processes.is_first:
             check_before_training(recipe, context.images, models, losses=losses)
             if not directory.has_trained():
                 check_arms_from_files(recipe, context.images, device, models, say_of_files(recipe, make_watcher))
-        processes.wait()
+        processes.barrier()
         plan = plan_of(directory, recipe)
-        cohorts = train_cohorts(context, plan, stop, make_watcher if processes.first else None)
-        if processes.first:
+        cohorts = train_cohorts(context, plan, stop, make_watcher if processes.is_first else None)
+        if processes.is_first:
             result = run_result(context, plan, cohorts)
             if added := extensions(directory):
                 result["extended"] = added
@@ -120,7 +120,7 @@ def run(
             result["command"] = command or python_call("run", given, overrides, call)
             write_report(directory.root, result, curves(context, plan))
             write_json(directory.result, result)
-        processes.wait()
+        processes.barrier()
         return Run(directory.root, read_json(directory.result), report)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 
 SECONDS_OF_ONE_REQUEST = 0.5
 """Seconds within which a second signal is the same wish: `timeout` and others send theirs twice."""
@@ -32,7 +32,7 @@ class GracefulShutdown:
     processes: that teach together, and so stop together, at the same step, when one was asked.
     """
 
-    def __init__(self, processes: Processes = ALONE) -> None:
+    def __init__(self, processes: Processes = SINGLE_PROCESS) -> None:
         self.processes = processes
         self.asked: int | None = None
         self._since = 0.0
@@ -58,6 +58,6 @@ class GracefulShutdown:
 
     def check(self, save: Callable[[], object] = lambda: None) -> None:
         """Save what is not saved yet and raise `Stopped`, if a signal came."""
-        if asked := self.processes.largest(self.asked or 0):
+        if asked := self.processes.maximum(self.asked or 0):
             save()
             raise Stopped(asked)

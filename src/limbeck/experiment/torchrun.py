@@ -14,7 +14,7 @@ from torch import distributed
 
 from limbeck.errors import LimbeckError, one_line
 from limbeck.training.device import choose_device
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 
 PATIENCE = timedelta(hours=6)
 """How long processes wait for the first, which alone measures. One that has died is noticed at once."""
@@ -40,7 +40,7 @@ def process_group(device: str) -> Iterator[tuple[Processes, torch.device]]:
     Raises LimbeckError where they cannot find each other, or where there are fewer cards than processes.
     """
     if not under_torchrun():
-        yield ALONE, choose_device(device)
+        yield SINGLE_PROCESS, choose_device(device)
         return
     place = choose_device(device)
     if place.type == "cuda":
@@ -73,5 +73,5 @@ def exit_without_teardown(code: int) -> None:
 def must_match_main_process(processes: Processes, what: str, text: str) -> None:
     """Raises LimbeckError in a process for which something differs from what it is for the first."""
     own = float(int(hashlib.sha256(text.encode()).hexdigest()[:12], 16))
-    if processes.first_says([own]) != [own]:
+    if processes.broadcast_from_first([own]) != [own]:
         raise LimbeckError(f"{what}: process {processes.rank} has another than the first; all must have the same")

@@ -17,7 +17,7 @@ from limbeck.storage import checkpoint
 from limbeck.storage.atomic import Content
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.learner import Learner
-from limbeck.training.loop import Answers, EpochEnded, Position, train
+from limbeck.training.loop import EpochEnded, Position, TeacherLike, train
 from limbeck.training.predictor import predictor
 from limbeck.training.snapshot import pack, unpack
 from limbeck.training.teacher import Teacher
@@ -128,7 +128,7 @@ def train_cohort(
 
         def save() -> None:
             nonlocal last_save, saved_position
-            if checkpoint_policy and position != saved_position and processes.first:
+            if checkpoint_policy and position != saved_position and processes.is_first:
                 checkpoint_policy.directory.check_not_removed()
                 saved_position = position
                 _save(learners, checkpoint_policy, position, steps, spans())
@@ -151,7 +151,7 @@ def train_cohort(
                     if learner.name in event.rows:
                         row = _validate(learner, event.rows[learner.name], cohort.images, evaluation_batch)
                         row["seconds"] = round(time.monotonic() - epoch_began, 3)
-                        if checkpoint_policy and processes.first:
+                        if checkpoint_policy and processes.is_first:
                             checkpoint_policy.directory.metrics(learner.name).append(row)
                         rows[learner.name] = row
                 if stop_rule:
@@ -164,14 +164,14 @@ def train_cohort(
             notify(watcher.step, position.epoch + position.step / steps, longest)
             if checkpoint_policy and time.monotonic() - last_save >= checkpoint_policy.seconds:
                 save()
-            if processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0:
+            if processes.is_single or position.step % STEPS_BETWEEN_QUESTIONS == 0:
                 stop.check(save)
         save()
         return spans()
 
 
 @contextlib.contextmanager
-def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping[str, Answers]]:
+def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping[str, TeacherLike]]:
     """A cohort's teachers by name, each with its outputs bank where there is one."""
     if not cohort.bank_plans:
         yield {name: cohort.load_teacher(name) for name in cohort.teachers}
@@ -183,15 +183,17 @@ def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping
 
 
 def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:
-    predict = predictor(learner.answering, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name)
+    predict = predictor(
+        learner.evaluated_model, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name
+    )
     if learner.ended:
         return {"epoch": learner.failure.epoch if learner.failure else learner.epochs_done, **row}
     measured = [0.0, 0.0]
-    if learner.processes.first:
+    if learner.processes.is_first:
         found = evaluate(predict, images.validation, num_classes=len(images.class_names), batch_size=batch)
         measured = [found.loss, found.top1]
-    loss, accuracy = learner.processes.first_says(measured)
-    learner.judge(loss, accuracy)
+    loss, accuracy = learner.processes.broadcast_from_first(measured)
+    learner.record_validation(loss, accuracy)
     return {"epoch": learner.epochs_done, **row, "validation_loss": loss, "validation_accuracy": accuracy}
 
 
@@ -226,7 +228,7 @@ def _resume(
     found = checkpoint.newest(checkpoint_policy.directory.checkpoints)
     if found is None:
         for learner in learners:
-            if learner.processes.first:
+            if learner.processes.is_first:
                 checkpoint_policy.directory.metrics(learner.name).truncate(0)
         return Position(), []
     for complaint in found.skipped:
@@ -247,7 +249,7 @@ def _resume(
                 f"{found.path}: does not fit {learner.name} ({one_line(error)}); --fresh starts anew, --name NAME "
                 "(from Python: another save_to) keeps both"
             ) from error
-        if learner.processes.first:
+        if learner.processes.is_first:
             checkpoint_policy.directory.metrics(learner.name).truncate(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     behind = min((one.epochs_done for one in learners if one.ended is None), default=position.epoch)

@@ -19,9 +19,8 @@ from limbeck.building.teachers import reorder_classes
 from limbeck.errors import LimbeckError
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
-from limbeck.training.model_errors import does_not_take, naming_build
+from limbeck.training.model_errors import explain_build_errors, explain_out_of_memory, wrong_image_size
 from limbeck.training.optimizers import make_optimizer
-from limbeck.training.out_of_memory import naming_memory
 from limbeck.views.apply import make_view
 from limbeck.weights.load import mismatch
 
@@ -109,7 +108,7 @@ def _without_memory(name: str, arm: Arm, count: int, models: CustomFunctions) ->
 
 
 def _on_cpu(name: str, arm: Arm, count: int, models: CustomFunctions, *, pretrained: bool = False) -> nn.Module:
-    with torch.random.fork_rng(devices=[]), naming_build(name, arm.model.name):
+    with torch.random.fork_rng(devices=[]), explain_build_errors(name, arm.model.name):
         return build_model(arm.model, count, models, pretrained=pretrained).eval()
 
 
@@ -123,12 +122,12 @@ def _check_answer(
             answer = model(torch.empty(1, *shape, device=device).zero_())
         except Exception:
             try:
-                with naming_memory(name, 1):
+                with explain_out_of_memory(name, 1):
                     answer = _on_cpu(name, arm, count, models)(torch.zeros(1, *shape))
             except LimbeckError:
                 raise
             except Exception as error:
-                raise does_not_take(name, model, shape, error, arm.model.name) from error
+                raise wrong_image_size(name, model, shape, error, arm.model.name) from error
     check_logits(name, answer, count, arm.classes or ())
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from limbeck.evaluation.metrics import NO_ANSWER, predictions
+from limbeck.evaluation.metrics import NO_PREDICTION, predictions
 
 
 def natural_order(names: Sequence[str]) -> list[str]:
@@ -33,7 +33,7 @@ def order_by_confusion(logits: Tensor, labels: Tensor) -> list[int] | None:
     """
     classes = logits.shape[1]
     answers = predictions(logits)
-    known = answers != NO_ANSWER
+    known = answers != NO_PREDICTION
     counts = torch.bincount(labels[known] * classes + answers[known], minlength=classes * classes)
     matrix = counts.view(classes, classes)  # a row for each class, a column for each answer
     most = [column if int(matrix[:, column].max()) == int(matrix[column, column]) else int(matrix[:, column].argmax())

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from limbeck.building.data import Images
-from limbeck.building.loss_states import make_states, make_terms, output_shapes
+from limbeck.building.loss_states import make_losses, make_states, output_shapes
 from limbeck.building.models import build_model, input_format
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import CustomFunctions, Recipe
-from limbeck.training.model_errors import naming_build
+from limbeck.training.model_errors import explain_build_errors
 from limbeck.types import Shapes
 
 
@@ -38,7 +38,7 @@ def state_parameters(
         key = arm.model_dump_json(include={"model", "classes", "normalise", "resolution"})
         if key not in known:
             count = len(arm.classes) if arm.classes and not arm.trained else len(images.class_names)
-            with torch.random.fork_rng(devices=[]), naming_build(name, arm.model.name):
+            with torch.random.fork_rng(devices=[]), explain_build_errors(name, arm.model.name):
                 model = build_model(arm.model, count, models, pretrained=False)
             known[key] = output_shapes(model, images, input_format(arm, images))
         return known[key]
@@ -47,7 +47,7 @@ def state_parameters(
         arm = arms[name]
         teachers = [teacher.name for teacher in arm.teacher]
         try:
-            terms = make_terms(arm.loss, losses)
+            terms = make_losses(arm.loss, losses)
             states = make_states(
                 terms, functools.partial(shapes, name), lambda teachers=teachers: [shapes(one) for one in teachers], 0
             )

@@ -13,7 +13,7 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import accuracy
 from limbeck.evaluation.paired import paired_difference
-from limbeck.training.model_errors import side_of
+from limbeck.training.model_errors import expected_image_size
 from limbeck.types import Normalisation, Predict, Split
 from limbeck.views.preprocess import InputFormat
 
@@ -109,7 +109,7 @@ def _forms(
     normalisations = [form.normalisation, *([own] if own else []), data]
     normalisations += [norm for norm in NORMALISATIONS.values() if channels == 3]
     present = form.resolution or side
-    native = side_of(model)
+    native = expected_image_size(model)
     tries = [(present, norm) for norm in normalisations]
     if native is not None:
         tries += [(native, norm) for norm in (normalisations if lost else [own or form.normalisation])]
