@@ -8,6 +8,7 @@ from limbeck.console.terminal import in_two_columns, wrapped
 from limbeck.errors import LimbeckError, RecipeError, did_you_mean
 from limbeck.recipes.load import shipped
 from limbeck.recipes.registry import NO_DEFAULT, Entry, entries
+from limbeck.storage.atomic import write_file
 
 CATEGORIES = ("losses", "models", "data", "recipes")
 
@@ -45,13 +46,9 @@ def copy_shipped(name: str, to: Path | None = None) -> Path:
     if word not in known:
         raise RecipeError(f"no shipped recipe named {word!r}{did_you_mean(word, known)}")
     target = to or Path(f"{word}.yaml")
-    try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(known[word].read_text(encoding="utf-8"))
-    except FileExistsError as error:
-        raise RecipeError(f"{target}: already exists; use --to FILE to write another file") from error
-    except OSError as error:
-        raise RecipeError(f"{target}: cannot be written: {error.strerror or error}") from error
+    if target.exists():
+        raise RecipeError(f"{target}: already exists; use --to FILE to write another file")
+    write_file(target, known[word].read_bytes())
     return target
 
 

@@ -140,7 +140,7 @@ class Arm(RecipePart):
     patience: Count | None = None
     """Stop after this many epochs without a lower validation loss (default: never)."""
     choose: Literal["last", "best"] = "last"
-    """Whether to save the weights of the last epoch, or of the epoch with the lowest validation loss."""
+    """Whether to save the weights of the last epoch, or of the epoch with the best validation accuracy."""
     precision: Precision | None = None
     """Numerical precision of training (default: that of the recipe)."""
     views: Views | None = None
