@@ -52,8 +52,8 @@ class LimbeckSteps:
     ) -> None:
         device = torch.device("cpu")
         views = views or Views(batch_size=batch_size, crop=Crop(padding=4), flip=True)
-        self.split, self.form = split, InputFormat(normalisation)
-        self.teacher = Teacher("teacher", teacher, self.form, device=device, dtype=dtype, fold=fold_batch_norms)
+        self.split, self.input_format = split, InputFormat(normalisation)
+        self.teacher = Teacher("teacher", teacher, self.input_format, device=device, dtype=dtype, fold=fold_batch_norms)
         self.learner = Learner(
             "student",
             student,
@@ -70,7 +70,7 @@ class LimbeckSteps:
                 schedule=Step(every_epochs=5, factor=0.5),
                 teachers=("teacher",),
             ),
-            form=self.form,
+            input_format=self.input_format,
             device=device,
             dtype=dtype,
         )
@@ -98,7 +98,7 @@ class LimbeckSteps:
         planner, learner = self.planner, self.learner
         for _ in range(steps):
             at, view = timed("view", lambda: next(self.views))
-            pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
+            pixels = timed("prepare", lambda view=view: prepare(view.images, self.input_format, learner.dtype))
             outputs = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
             timed(
                 "student",

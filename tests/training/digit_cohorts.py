@@ -27,7 +27,7 @@ from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat
 
 CPU = torch.device("cpu")
-FORM = InputFormat(Normalisation((0.3, 0.3, 0.3), (0.37, 0.37, 0.37)))
+INPUT_FORMAT = InputFormat(Normalisation((0.3, 0.3, 0.3), (0.37, 0.37, 0.37)))
 SIZE, BATCH, EPOCHS = 48, 16, 2
 STEPS = SIZE // BATCH
 START = Position()
@@ -76,7 +76,7 @@ def used_model(seed: int = 50) -> nn.Module:
 
 def teacher(dtype: torch.dtype = torch.float32, fold: bool = True) -> Teacher:
     return Teacher(
-        "teacher", used_model(), FORM, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None
+        "teacher", used_model(), INPUT_FORMAT, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None
     )  # fmt: skip
 
 
@@ -95,13 +95,20 @@ def learner(
     model = model or student(seed if weights is None else weights)
     objective = Objective(terms, teacher_weights=[1.0], states=states)
     return Learner(
-        name, model, objective, replace(TRAINING, **training), form=FORM, device=CPU, dtype=dtype, seed=seed
-    )  # fmt: skip
+        name,
+        model,
+        objective,
+        replace(TRAINING, **training),
+        input_format=INPUT_FORMAT,
+        device=CPU,
+        dtype=dtype,
+        seed=seed,
+    )
 
 
 def validate(of: Learner) -> None:
     held_out = digits(100, 20)
-    logits = predictor(of.evaluated_model, of.form, device=CPU, dtype=of.dtype)(held_out.images)
+    logits = predictor(of.evaluated_model, of.input_format, device=CPU, dtype=of.dtype)(held_out.images)
     loss = torch.nn.functional.cross_entropy(logits, held_out.labels).item()
     of.record_validation(loss, (logits.argmax(1) == held_out.labels).float().mean().item())
 

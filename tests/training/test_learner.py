@@ -338,7 +338,7 @@ def test_a_row_is_the_mean_of_its_epoch() -> None:
 
 def test_a_mixed_image_is_right_by_its_shares() -> None:
     one = learner(terms=[CROSS_ENTROPY], teachers=(), optimizer=plain_sgd)
-    pixels = prepare(train_split().images[:BATCH], one.form)
+    pixels = prepare(train_split().images[:BATCH], one.input_format)
     labels = torch.arange(BATCH) % 10
     share = torch.linspace(0, 1, BATCH)
     targets = Targets(labels, labels.roll(1), share)

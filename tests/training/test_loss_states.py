@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from digit_cohorts import CPU, FORM, PLANNER, STEPS, TRAINING, student, teacher, train_split
+from digit_cohorts import CPU, INPUT_FORMAT, PLANNER, STEPS, TRAINING, student, teacher, train_split
 from torch import Tensor, nn
 
 from feature_losses import LOSSES, hint, hint_state, mapped_logits, overhaul, overhaul_state
@@ -33,7 +33,7 @@ PAIR = (Shapes((2, 10), ((2, 16, 16, 16), (2, 32, 8, 8))), [Shapes((2, 10), ((2,
 def images() -> Images:
     split = train_split()
     names = tuple(map(str, range(10)))
-    return Images("digits", names, split, split, split, "print", FORM.normalisation)
+    return Images("digits", names, split, split, split, "print", INPUT_FORMAT.normalisation)
 
 
 def objective(*terms: WeightedLoss, seed: int = 0, teachers: int = 1) -> Objective:
@@ -41,7 +41,7 @@ def objective(*terms: WeightedLoss, seed: int = 0, teachers: int = 1) -> Objecti
     frozen = teacher()
     states = make_states(
         terms,
-        lambda: output_shapes(student(), images(), FORM),
+        lambda: output_shapes(student(), images(), INPUT_FORMAT),
         lambda: [teacher_output_shapes(frozen, images())] * teachers,
         seed,
     )
@@ -56,7 +56,14 @@ def one_step(of: Learner, steps: int = 1) -> None:
 
 def learner(*terms: WeightedLoss, dtype: torch.dtype = torch.float32, seed: int = 0) -> Learner:
     return Learner(
-        "student", student(seed), objective(*terms, seed=seed), TRAINING, form=FORM, device=CPU, dtype=dtype, seed=seed
+        "student",
+        student(seed),
+        objective(*terms, seed=seed),
+        TRAINING,
+        input_format=INPUT_FORMAT,
+        device=CPU,
+        dtype=dtype,
+        seed=seed,
     )
 
 
@@ -144,7 +151,7 @@ def test_nothing_is_disturbed_by_asking_for_shapes() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    make_states([HINT], lambda: output_shapes(model, images(), FORM), lambda: [PAIR[0]], 0)
+    make_states([HINT], lambda: output_shapes(model, images(), INPUT_FORMAT), lambda: [PAIR[0]], 0)
     assert torch.equal(torch.rand(3), expected), "torch's generator goes on as if nothing had been drawn"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training and all(p.grad is None for p in model.parameters())

@@ -26,7 +26,7 @@ from digit_cohorts import (
     CROSS_ENTROPY,
     DISTILLED,
     EPOCHS,
-    FORM,
+    INPUT_FORMAT,
     PLANNER,
     STEPS,
     digits,
@@ -70,7 +70,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @functools.cache
 def frozen(seed: int = 50, dtype: torch.dtype = torch.float32) -> Teacher:
-    return Teacher("teacher", used_model(seed), FORM, device=CPU, dtype=dtype)
+    return Teacher("teacher", used_model(seed), INPUT_FORMAT, device=CPU, dtype=dtype)
 
 
 def nobody() -> Teacher:
@@ -110,7 +110,7 @@ class Rounding:
         self.heard = heard
 
     def outputs(self, pixels: Any, *, epoch: int, step: int) -> Outputs:
-        return Outputs(self.heard(pixels(self.heard.form, self.heard.dtype)).logits.half().float())
+        return Outputs(self.heard(pixels(self.heard.input_format, self.heard.dtype)).logits.half().float())
 
 
 # Written, and read
@@ -266,7 +266,7 @@ class Smaller(Small):
 
 
 def small(*args: Any, **keywords: Any) -> Teacher:
-    return Teacher("t", Small(*args, **keywords), FORM, device=CPU)
+    return Teacher("t", Small(*args, **keywords), INPUT_FORMAT, device=CPU)
 
 
 WALKED = replace(PLANNER, shape=(16, 16))
@@ -287,15 +287,15 @@ def nudged() -> Teacher:
     model = used_model()
     with torch.no_grad():
         next(p for p in model.parameters() if p.dim() > 1).flatten()[3] += 1e-3
-    return Teacher("teacher", model, FORM, device=CPU)
+    return Teacher("teacher", model, INPUT_FORMAT, device=CPU)
 
 
-def with_form(form: InputFormat) -> Teacher:
-    return Teacher("teacher", used_model(), form, device=CPU)
+def with_input_format(input_format: InputFormat) -> Teacher:
+    return Teacher("teacher", used_model(), input_format, device=CPU)
 
 
 def elsewhere() -> Teacher:
-    heard = Teacher("teacher", used_model(), FORM, device=CPU)
+    heard = Teacher("teacher", used_model(), INPUT_FORMAT, device=CPU)
     heard.device = torch.device("cuda")
     return heard
 
@@ -318,10 +318,10 @@ CHANGES: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {
     ("frozen", "precision"): lambda: {"teacher": frozen(dtype=torch.bfloat16)},
     ("built_from", "its name"): lambda: {"built_from": {"model": {"name": "other"}}},
     ("built_from", "an option"): lambda: {"built_from": {"model": {"name": "lightweight_cnn", "dropout": 0.1}}},
-    ("input", "mean"): lambda: {"teacher": with_form(InputFormat(Normalisation((0.4,) * 3, (0.37,) * 3)))},
-    ("input", "sd"): lambda: {"teacher": with_form(InputFormat(Normalisation((0.3,) * 3, (0.4,) * 3)))},
-    ("input", "resolution"): lambda: {"teacher": with_form(replace(FORM, resolution=24))},
-    ("input", "interpolation"): lambda: {"teacher": with_form(replace(FORM, interpolation="bicubic"))},
+    ("input", "mean"): lambda: {"teacher": with_input_format(InputFormat(Normalisation((0.4,) * 3, (0.37,) * 3)))},
+    ("input", "sd"): lambda: {"teacher": with_input_format(InputFormat(Normalisation((0.3,) * 3, (0.4,) * 3)))},
+    ("input", "resolution"): lambda: {"teacher": with_input_format(replace(INPUT_FORMAT, resolution=24))},
+    ("input", "interpolation"): lambda: {"teacher": with_input_format(replace(INPUT_FORMAT, interpolation="bicubic"))},
     ("dtype", "bfloat16"): lambda: {"teacher": frozen(dtype=torch.bfloat16)},
     ("dtype", "float16"): lambda: {"teacher": frozen(dtype=torch.float16)},
     ("device", "device"): lambda: {"teacher": elsewhere()},
@@ -387,7 +387,7 @@ def test_what_the_state_dict_does_not_say() -> None:
         "gelu": small(nn.GELU()),
         "stride": small(nn.ReLU(), stride=2),
         "buffer": small(nn.ReLU(), hidden=2.0),
-        "forward": Teacher("t", Smaller(nn.ReLU()), FORM, device=CPU),
+        "forward": Teacher("t", Smaller(nn.ReLU()), INPUT_FORMAT, device=CPU),
     }
     assert len({heard.fingerprint for heard in alike.values()}) == 1
     assert len({layout(heard.frozen) for heard in alike.values()}) == len(alike)
@@ -396,7 +396,7 @@ def test_what_the_state_dict_does_not_say() -> None:
 
 def test_the_order_of_classes_is_part_of_the_key() -> None:
     orders = [list(range(10)), list(reversed(range(10)))]
-    teachers = [Teacher("t", Reordered(used_model(), order), FORM, device=CPU) for order in orders]
+    teachers = [Teacher("t", Reordered(used_model(), order), INPUT_FORMAT, device=CPU) for order in orders]
     assert teachers[0].fingerprint == teachers[1].fingerprint
     assert ingredients(teacher=teachers[0]) != ingredients(teacher=teachers[1])
 
@@ -571,14 +571,14 @@ def test_steps_that_do_not_come_one_after_another_are_not_sealed(steps: tuple[in
     heard.close()
 
 
-def _pixels_of_nothing(rows: tuple[int, int, int], form: InputFormat, dtype: torch.dtype) -> Tensor:
+def _pixels_of_nothing(rows: tuple[int, int, int], input_format: InputFormat, dtype: torch.dtype) -> Tensor:
     return torch.zeros(rows[1], 3, 16, 16, dtype=dtype)
 
 
 class Recites:
     """A teacher without a model: its answer tells the place that was asked for, so that a mix-up would show."""
 
-    name, form, dtype = "reciter", FORM, torch.float32
+    name, input_format, dtype = "reciter", INPUT_FORMAT, torch.float32
 
     def __call__(self, pixels: Tensor) -> Outputs:
         return Outputs(pixels)
@@ -614,7 +614,7 @@ def test_whatever_happens_what_is_sealed_is_true(
             drawn = planner.drawn_epoch(epoch)
             expected = recited(RECITED, drawn, step)
             for heard in (one, two) if beside else (one,):
-                found = heard.outputs(lambda form, dtype, said=expected: said, epoch=epoch, step=step)
+                found = heard.outputs(lambda input_format, dtype, said=expected: said, epoch=epoch, step=step)
                 assert torch.equal(found.logits, expected.half().float())
             epoch, step = (epoch, step + 1) if step + 1 < RECITED[0] else (epoch + 1, 0)
         if tidily:
@@ -728,7 +728,7 @@ def test_a_teacher_that_overflows_ends_the_run_and_leaves_nothing() -> None:
     model = used_model()
     with torch.no_grad():
         list(model.parameters())[-1].mul_(float("nan"))
-    broken = Teacher("broken", model, FORM, device=CPU)
+    broken = Teacher("broken", model, INPUT_FORMAT, device=CPU)
     heard = banked(heard=broken)
     with pytest.raises(LimbeckError, match=r"^broken: at epoch 1, step 1, a logit was nan"):
         follow([learner()], heard=heard)  # type: ignore[arg-type]

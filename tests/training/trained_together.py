@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from digit_cohorts import CPU, FORM, digits, teacher
+from digit_cohorts import CPU, INPUT_FORMAT, digits, teacher
 from torch import Tensor, distributed, nn
 
 from feature_losses import hint, hint_state, overhaul, overhaul_state
@@ -82,7 +82,9 @@ def learner_of_features(clip_norm: float | None, processes: Processes) -> Learne
     states = {"hint": regressor, "overhaul": overhaul_state(*shapes)}
     training = Training(optimizer=Sgd(lr=0.005), epochs=4, teachers=("teacher",), clip_norm=clip_norm, ema_decay=0.9)
     objective = Objective(terms, teacher_weights=[1.0], states=states)
-    return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
+    return Learner(
+        f"clip {clip_norm}", model, objective, training, input_format=INPUT_FORMAT, device=CPU, processes=processes
+    )
 
 
 def learner(clip_norm: float | None, processes: Processes) -> Learner:
@@ -107,7 +109,9 @@ def learner(clip_norm: float | None, processes: Processes) -> Learner:
         clip_norm=clip_norm,
         ema_decay=0.9,
     )
-    return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
+    return Learner(
+        f"clip {clip_norm}", model, objective, training, input_format=INPUT_FORMAT, device=CPU, processes=processes
+    )
 
 
 def train(folder: Path, steps: int, make: Any, rank: int, count: int) -> None:

@@ -158,22 +158,24 @@ def distill(
     taken = {name: channels_taken(model, images, side) for name, (model, side) in asked.items()}
     images = grey_where_wanted(images, taken)
     check_views(recipe.views, images.shape[0])
-    student_form = InputFormat(norms["student"] or normalisation_for(images, taken["student"]), student_resolution)
-    check_output("student", student, images, student_form)
+    student_input_format = InputFormat(
+        norms["student"] or normalisation_for(images, taken["student"]), student_resolution
+    )
+    check_output("student", student, images, student_input_format)
     frozen: dict[str, Teacher] = {}
     for given in teachers:
         usual = InputFormat(norms["teacher"] or normalisation_for(images, taken[given.name]), teacher_resolution)
-        form = given.form or usual
-        check_output(given.name, given.module, images, form)
-        frozen[given.name] = make_teacher(given.name, given.module, form, device=where, precision=precision)
+        input_format = given.input_format or usual
+        check_output(given.name, given.module, images, input_format)
+        frozen[given.name] = make_teacher(given.name, given.module, input_format, device=where, precision=precision)
     check_teachers_differ("student", list(frozen.values()))
     settings = {
         "training": arm.model_dump(mode="json", exclude={"seed", "outputs"}),
         "views": key_text(recipe.views),
         "seed": seed,
         "precision": precision,
-        "student's input": repr(student_form),
-        "teachers' input": repr([teacher.form for teacher in frozen.values()]),
+        "student's input": repr(student_input_format),
+        "teachers' input": repr([teacher.input_format for teacher in frozen.values()]),
         "outputs_bank": recipe.outputs_bank is not None,
     }
     modules = {given.name: given.module for given in teachers}
@@ -185,12 +187,12 @@ def distill(
             arm.loss,
             losses,
             [1.0] * len(frozen),
-            student_shapes=lambda: output_shapes(student, images, student_form),
+            student_shapes=lambda: output_shapes(student, images, student_input_format),
             teacher_shapes=lambda: [teacher_output_shapes(one, images) for one in frozen.values()],
             seed=seed,
         ),
         make_training(arm, tuple(frozen)),
-        form=student_form,
+        input_format=student_input_format,
         device=where,
         dtype=dtype,
         seed=seed,
@@ -216,9 +218,11 @@ def distill(
     )
     checkpoint_policy = None
     if folder:
-        identity = _identity_in_checkpoints(images, list(frozen.values()), settings, student_form, teacher_resolution)
+        identity = _identity_in_checkpoints(
+            images, list(frozen.values()), settings, student_input_format, teacher_resolution
+        )
         checkpoint_policy = CheckpointPolicy(CohortDirectory(folder), identity, computed_with(where))
-    two_images = prepare(images.train.first(2).to(where), student_form)
+    two_images = prepare(images.train.first(2).to(where), student_input_format)
     with (
         checkpoint_policy.directory.try_lock() if checkpoint_policy else nullcontext(True) as ours,
         GracefulShutdown() as stop,
@@ -242,7 +246,7 @@ def distill(
     student.eval()
     found = {
         name: evaluate_split(
-            predictor(student, student_form, device=where, name="student"),  # in float32, as it will be used
+            predictor(student, student_input_format, device=where, name="student"),  # in float32, as it will be used
             split,
             num_classes=classes,
             reference=_reference(modules, frozen, split, where),
@@ -297,7 +301,7 @@ def _reference(
     for name, module in modules.items():
         with torch.no_grad():
             model = copy.deepcopy(module).to(device)
-        answers.append(Outputs(logits_of(predictor(model, frozen[name].form, device=device, name=name), split)))
+        answers.append(Outputs(logits_of(predictor(model, frozen[name].input_format, device=device, name=name), split)))
     told = ensemble(answers, [1 / len(answers)] * len(answers), 1.0) if answers else None
     return told.logits if told else None
 
@@ -306,16 +310,16 @@ def _identity_in_checkpoints(
     images: Images,
     teachers: Sequence[Teacher],
     settings: Mapping[str, Any],
-    student_form: InputFormat,
+    student_input_format: InputFormat,
     teacher_resolution: int | None,
 ) -> dict[str, Any]:
     """What checkpoints are marked with, as earlier versions did; `begun.json` says more."""
-    form = teachers[0].form if teachers else InputFormat(images.normalisation, teacher_resolution)
-    said = [settings["training"], settings["views"], settings["seed"], settings["precision"], repr(student_form)]
+    input_format = teachers[0].input_format if teachers else InputFormat(images.normalisation, teacher_resolution)
+    said = [settings[key] for key in ("training", "views", "seed", "precision")]
     return {
         "images": images.fingerprint,
         "teachers": [teacher.fingerprint for teacher in teachers],
-        "settings": [*said, repr(form)],
+        "settings": [*said, repr(student_input_format), repr(input_format)],
         **({"outputs_bank": "float16"} if settings["outputs_bank"] else {}),
     }
 

@@ -22,15 +22,15 @@ from limbeck.views.preprocess import InputFormat
 
 @dataclass(frozen=True)
 class GivenTeacher:
-    """A teacher as a module. form: how it takes its images, where it says so itself."""
+    """A teacher as a module. input_format: how it takes its images, where it says so itself."""
 
     name: str
     module: nn.Module
-    form: InputFormat | None = None
+    input_format: InputFormat | None = None
 
     def resolution(self, usual: int | None) -> int | None:
         """Side of the images that it is given."""
-        return self.form.resolution if self.form else usual
+        return self.input_format.resolution if self.input_format else usual
 
 
 class AsModule(nn.Module):
@@ -68,7 +68,7 @@ def as_teachers(teacher: Any, class_names: Sequence[str] | None) -> list[GivenTe
 def _as_teacher(name: str, given: Any, class_names: Sequence[str] | None) -> GivenTeacher:
     if isinstance(given, LoadedModel):
         known = given.class_names if class_names is None else class_names
-        return GivenTeacher(name, reorder_classes(given.model, name, given.class_names, known), given.form)
+        return GivenTeacher(name, reorder_classes(given.model, name, given.class_names, known), given.input_format)
     if isinstance(given, type):
         raise LimbeckError(f"{name}: takes a model, got the class {given.__name__}; make one: {given.__name__}(...)")
     if isinstance(given, nn.Module) and not isinstance(given, torch.jit.ScriptModule):

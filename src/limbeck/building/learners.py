@@ -21,7 +21,7 @@ from limbeck.weights.load import load_weights
 
 from .data import Images
 from .loss_states import make_losses, make_states, output_shapes, teacher_output_shapes
-from .models import build_model, check_output, input_format
+from .models import build_model, check_output, make_input_format
 
 IMAGES_TO_INITIALISE = 2048
 
@@ -47,7 +47,7 @@ def make_learner(
     load_teacher: gives a teacher by its name, for losses whose state depends on the shapes of its outputs.
     arm_name: for error messages.
     """
-    form = input_format(arm, images)
+    input_format = make_input_format(arm, images)
     seed_everything("weights", seed)
     with explain_build_errors(arm_name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models)
@@ -55,8 +55,8 @@ def make_learner(
         load_weights(model, arm.weights, new_head=True)
     elif hasattr(model, "initialise"):
         some = images.train.first(IMAGES_TO_INITIALISE)
-        model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
-    check_output(arm_name, model, images, form, arm.model.name)
+        model.initialise(prepare(some, input_format))  # pyright: ignore[reportCallIssue]
+    check_output(arm_name, model, images, input_format, arm.model.name)
     return Learner(
         name,
         model,
@@ -64,14 +64,14 @@ def make_learner(
             arm.loss,
             losses,
             [weight for _, weight in teachers],
-            student_shapes=lambda: output_shapes(model, images, form),
+            student_shapes=lambda: output_shapes(model, images, input_format),
             teacher_shapes=lambda: [
                 teacher_output_shapes(load_teacher(teacher), images) for teacher, _ in teachers if load_teacher
             ],
             seed=seed,
         ),
         make_training(arm, tuple(teacher for teacher, _ in teachers)),
-        form=form,
+        input_format=input_format,
         device=device,
         dtype=compute_dtype(arm.precision or precision, device),
         seed=seed,

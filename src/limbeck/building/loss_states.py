@@ -92,4 +92,4 @@ def teacher_output_shapes(teacher: Teacher, images: Images) -> Shapes:
     """Shapes of a frozen teacher's outputs for two images."""
     device = teacher.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return Shapes.of(teacher(prepare(images.train.first(IMAGES).to(device), teacher.form)))
+        return Shapes.of(teacher(prepare(images.train.first(IMAGES).to(device), teacher.input_format)))

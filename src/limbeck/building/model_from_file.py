@@ -16,7 +16,7 @@ from limbeck.recipes.overrides import apply_override
 from limbeck.recipes.recipe import Recipe
 
 from .data import Images, load_images
-from .models import input_format
+from .models import make_input_format
 from .saved_model import LoadedModel
 from .teachers import load_teacher_from_file
 
@@ -83,7 +83,7 @@ def _is_of_the_arm(option: str) -> bool:
 def _made(recipe: Recipe, name: str) -> ReadyModel:
     arm, images = recipe.arms()[name], load_images(recipe.data)
     model = load_teacher_from_file(name, arm, images, {})
-    loaded = LoadedModel(model, images.class_names, input_format(arm, images), images.shape, {}).eval()
+    loaded = LoadedModel(model, images.class_names, make_input_format(arm, images), images.shape, {}).eval()
     return ReadyModel(loaded, images, recipe.data.source, tuple(_remarks(recipe, name, images)))
 
 

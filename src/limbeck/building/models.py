@@ -35,36 +35,35 @@ def build_model(
     return function(num_classes, argument, **options) if argument is not None else function(num_classes, **options)
 
 
-def input_format(arm: Arm, images: Images) -> InputFormat:
+def make_input_format(arm: Arm, images: Images) -> InputFormat:
     """How an arm's model takes its images: its own normalisation and size, or the data's."""
     own = arm.normalise
     normalisation = Normalisation(own.mean, own.sd) if own else images.normalisation
     return InputFormat(normalisation, arm.resolution, arm.interpolation)
 
 
-def check_output(name: str, model: nn.Module, images: Images, form: InputFormat, model_name: str = "") -> None:
+def check_output(name: str, model: nn.Module, images: Images, input_format: InputFormat, model_name: str = "") -> None:
     """One image through the model, so that what does not fit is said before anything is trained.
 
     name: of the arm. model_name: as the recipe names the model. Raises LimbeckError naming the arm, the image size
     or the channels, and the classes.
     """
-    check_channels(name, images.shape[0], form)
+    check_channels(name, images.shape[0], input_format)
     training = model.training
     model.eval()
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
-    pixels = prepare(images.train.first(1), form).to(device)
+    pixels = prepare(images.train.first(1), input_format).to(device)
     try:
         check_forward(name, model, pixels, images.class_names, model_name)
     finally:
         model.train(training)
 
 
-def check_channels(name: str, channels: int, form: InputFormat) -> None:
+def check_channels(name: str, channels: int, input_format: InputFormat) -> None:
     """Raises LimbeckError where a normalisation is for images of other channels; grey ones are repeated for three."""
-    if len(form.normalisation.mean) not in ((1, 3) if channels == 1 else (channels,)):
-        raise LimbeckError(
-            f"{name}: the normalisation is for {len(form.normalisation.mean)} channels, the images have {channels}"
-        )
+    normalised = len(input_format.normalisation.mean)
+    if normalised not in ((1, 3) if channels == 1 else (channels,)):
+        raise LimbeckError(f"{name}: the normalisation is for {normalised} channels, the images have {channels}")
 
 
 def check_forward(

@@ -25,7 +25,7 @@ from limbeck.views.preprocess import InputFormat
 from limbeck.weights.load import load_weights
 
 from .data import Images
-from .models import build_model, input_format
+from .models import build_model, make_input_format
 from .teachers import reorder_classes
 
 FILES_TO_SEARCH = 10_000
@@ -38,7 +38,7 @@ class LoadedModel(nn.Module):
     It is a module like any other: `.to(device)`, `torch.jit.trace` and `torch.export` work on it, and normalising
     and resizing are part of it. In eval mode, in which it is loaded, it computes no gradients.
 
-    model: the network inside. class_names: in the order of the logits. form: its normalisation and resolution.
+    model: the network inside. class_names: in the order of the logits. input_format: its normalisation and resolution.
     image_shape: `(C, H, W)` of the images it was trained on, the only ones that it takes. about: what `model.json`
     says.
     """
@@ -47,18 +47,18 @@ class LoadedModel(nn.Module):
         self,
         model: nn.Module,
         class_names: Sequence[str],
-        form: InputFormat,
+        input_format: InputFormat,
         image_shape: Sequence[int],
         about: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.model = model
         self.class_names = tuple(class_names)
-        self.form = form
+        self.input_format = input_format
         self.image_shape = tuple(image_shape)
         self.about = about
         for name in ("mean", "sd"):
-            values = torch.tensor(getattr(form.normalisation, name), dtype=torch.float32)
+            values = torch.tensor(getattr(input_format.normalisation, name), dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1))
 
     @property
@@ -70,7 +70,7 @@ class LoadedModel(nn.Module):
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of what the network inside gets, after resizing."""
         channels, height, width = self.image_shape
-        return channels, self.form.resolution or height, self.form.resolution or width
+        return channels, self.input_format.resolution or height, self.input_format.resolution or width
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of images as they are stored, on the model's own device.
@@ -91,10 +91,10 @@ class LoadedModel(nn.Module):
         if images.device != mean.device:
             images = images.to(mean.device)
         pixels = images.float()
-        size = self.form.resolution
+        size = self.input_format.resolution
         if size is not None and self.image_shape[1:] != (size, size):
             pixels = functional.interpolate(
-                pixels, size=(size, size), mode=self.form.interpolation, antialias=True, align_corners=False
+                pixels, size=(size, size), mode=self.input_format.interpolation, antialias=True, align_corners=False
             )
         # The arithmetic of views.prepare, to the last bit.
         pixels = pixels * (1 / (255 * sd)) + -mean / sd
@@ -128,18 +128,22 @@ class LoadedModel(nn.Module):
         Raises LimbeckError where the classes are others, naming `where` and both.
         """
         model = reorder_classes(self.model, where, self.class_names, class_names)
-        return self if model is self.model else LoadedModel(model, class_names, self.form, self.image_shape, self.about)
+        return (
+            self
+            if model is self.model
+            else LoadedModel(model, class_names, self.input_format, self.image_shape, self.about)
+        )
 
 
 def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
     """What `limbeck.load` needs to build a model of this arm again, and to find the images that it was trained on."""
-    form = input_format(arm, images)
+    input_format = make_input_format(arm, images)
     return {
         "model": {"name": arm.model.name, **arm.model.options},
         "class_names": list(images.class_names),
-        "normalisation": {"mean": list(form.normalisation.mean), "sd": list(form.normalisation.sd)},
-        "resolution": form.resolution,
-        "interpolation": form.interpolation,
+        "normalisation": {"mean": list(input_format.normalisation.mean), "sd": list(input_format.normalisation.sd)},
+        "resolution": input_format.resolution,
+        "interpolation": input_format.interpolation,
         "image_shape": list(images.shape),
         "trained_on": images.name,
         "data": describe_data(data, images),
@@ -210,9 +214,9 @@ def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedM
     load_weights(model, weights)
     # Models of before `data` was kept have the height where nothing is resized; those since then have null.
     as_stored = resolution is None or (resolution == height and (height == width or "data" not in about))
-    form = InputFormat(norm, None if as_stored else resolution, about.get("interpolation", "bilinear"))
+    input_format = InputFormat(norm, None if as_stored else resolution, about.get("interpolation", "bilinear"))
     model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return LoadedModel(model, class_names, form, (channels, height, width), about).eval()
+    return LoadedModel(model, class_names, input_format, (channels, height, width), about).eval()
 
 
 def load_trained(folder: Path, models: CustomFunctions) -> nn.Module:

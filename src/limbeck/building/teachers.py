@@ -19,12 +19,16 @@ from limbeck.views.preprocess import InputFormat
 from limbeck.weights.load import load_weights
 
 from .data import Images
-from .models import build_model, check_output, first_names, input_format
+from .models import build_model, check_output, first_names, make_input_format
 
 
-def make_teacher(name: str, model: nn.Module, form: InputFormat, *, device: torch.device, precision: str) -> Teacher:
+def make_teacher(
+    name: str, model: nn.Module, input_format: InputFormat, *, device: torch.device, precision: str
+) -> Teacher:
     """A frozen teacher of a trained model."""
-    return Teacher(name, model, form, device=device, dtype=compute_dtype(precision, device), fold=fold_batch_norms)
+    return Teacher(
+        name, model, input_format, device=device, dtype=compute_dtype(precision, device), fold=fold_batch_norms
+    )
 
 
 def load_teacher_from_file(name: str, arm: Arm, images: Images, models: CustomFunctions) -> nn.Module:
@@ -40,7 +44,7 @@ def load_teacher_from_file(name: str, arm: Arm, images: Images, models: CustomFu
     if arm.outputs == "probabilities":
         model = LogOfProbabilities(model)
     model = reorder_classes(model, f"teachers.{name}", arm.classes, images.class_names)
-    check_output(name, model, images, input_format(arm, images), arm.model.name)
+    check_output(name, model, images, make_input_format(arm, images), arm.model.name)
     return model
 
 

@@ -212,7 +212,7 @@ def prepare_cohort(context: RunContext, cohort: CohortPlan, watcher: Watcher) ->
 def check_teachers_differ(student: str, teachers: Sequence[Teacher]) -> None:
     """Raises LimbeckError where two of a student's teachers are one model with one input format: no second opinion."""
     for one, other in itertools.combinations(teachers, 2):
-        if one.fingerprint == other.fingerprint and one.form == other.form:
+        if one.fingerprint == other.fingerprint and one.input_format == other.input_format:
             raise LimbeckError(
                 f"{student}: its teachers {one.name!r} and {other.name!r} are the same model, weight for weight; "
                 "leave one out, or train one with a `seed:` or settings of its own"

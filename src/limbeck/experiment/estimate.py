@@ -14,7 +14,7 @@ from torch import nn
 from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images
-from limbeck.building.models import build_model, check_output, input_format
+from limbeck.building.models import build_model, check_output, make_input_format
 from limbeck.evaluation.efficiency import count_parameters, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
@@ -139,15 +139,15 @@ def arm_cost(
     """
     with explain_build_errors(name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models, pretrained=False).to(device)
-    form = input_format(arm, images)
-    side = form.resolution or images.shape[1]
+    input_format = make_input_format(arm, images)
+    side = input_format.resolution or images.shape[1]
     count = min(IMAGES_TO_TIME, recipe.views.batch_size)
     pixels = torch.randn(count, images.shape[0], side, side, device=device)
     dtype = compute_dtype(arm.precision or recipe.precision, device)
     parameters = count_parameters(model)
     states = arm.optimizer.buffers_per_parameter if arm.optimizer else 0
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
-    check_output(name, model, images, form, arm.model.name)
+    check_output(name, model, images, input_format, arm.model.name)
     with explain_model_errors(name, pixels.shape, "timing"), explain_out_of_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)

@@ -69,7 +69,9 @@ class ReferenceOutputs:
     def _logits_of(self, name: str, split: str) -> Tensor:
         if (name, split) not in self._logits:
             teacher, context = self.teachers[name], self.context
-            predict = predictor(teacher.frozen, teacher.form, device=context.device, dtype=teacher.dtype, name=name)
+            predict = predictor(
+                teacher.frozen, teacher.input_format, device=context.device, dtype=teacher.dtype, name=name
+            )
             batch_size = context.recipe.evaluation.batch_size
             self._logits[name, split] = logits_of(predict, self.splits[split], batch_size)
         return self._logits[name, split]

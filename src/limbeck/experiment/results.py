@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from limbeck.building.checks.pretrained import sample_of
-from limbeck.building.models import input_format
+from limbeck.building.models import make_input_format
 from limbeck.building.saved_model import describe, save_model
 from limbeck.building.teachers import load_teacher_from_file
 from limbeck.evaluation import metrics
@@ -108,8 +108,8 @@ def _measured(
 ) -> dict[str, Any]:
     recipe, images = context.recipe, context.images
     arm = recipe.arms()[arm_name]
-    form = input_format(arm, images)
-    predict = predictor(model, form, device=context.device, name=arm_name)
+    input_format = make_input_format(arm, images)
+    predict = predictor(model, input_format, device=context.device, name=arm_name)
     measured: dict[str, Any] = {"measured_precision": MEASURED_PRECISION, "correct": {}}
     for name, split in references.splits.items():
         logits = logits_of(predict, split, recipe.evaluation.batch_size)
@@ -119,7 +119,7 @@ def _measured(
         measured["correct"][name] = packed(metrics.correct(logits, split.labels.cpu().long()))
     if recipe.evaluation.latency_batch:
         channels, height, width = images.shape
-        shape = (channels, form.resolution or height, form.resolution or width)
+        shape = (channels, input_format.resolution or height, input_format.resolution or width)
         batch = recipe.evaluation.latency_batch
         with explain_out_of_memory(arm_name, batch), explain_model_errors(arm_name, (batch, *shape), "timing"):
             measured["efficiency"] = measure(model, shape, batch_size=batch).to_dict()
@@ -171,7 +171,7 @@ def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
 def _train_sample(context: RunContext, name: str, model: nn.Module) -> dict[str, Any]:
     """How an arm from a file does on up to 500 training images: much better than on others if it has seen them."""
     predict = predictor(
-        model, input_format(context.recipe.arms()[name], context.images), device=context.device, name=name
+        model, make_input_format(context.recipe.arms()[name], context.images), device=context.device, name=name
     )
     sample = sample_of(context.images.train)
     logits = logits_of(predict, sample, context.recipe.evaluation.batch_size)

@@ -184,7 +184,7 @@ def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping
 
 def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:
     predict = predictor(
-        learner.evaluated_model, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name
+        learner.evaluated_model, learner.input_format, device=learner.device, dtype=learner.dtype, name=learner.name
     )
     if learner.ended:
         return {"epoch": learner.failure.epoch if learner.failure else learner.epochs_done, **row}

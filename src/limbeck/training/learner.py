@@ -72,13 +72,13 @@ class Learner:
         objective: Objective,
         training: Training,
         *,
-        form: InputFormat,
+        input_format: InputFormat,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
         processes: Processes = SINGLE_PROCESS,
     ) -> None:
-        self.name, self.form, self.device, self.dtype, self.seed = name, form, device, dtype, seed
+        self.name, self.input_format, self.device, self.dtype, self.seed = name, input_format, device, dtype, seed
         self.training, self.processes = training, processes
         model = with_synchronised_batch_norms(model, processes, device)
         self.model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

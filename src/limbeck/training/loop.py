@@ -129,11 +129,11 @@ def take_step(
     targets = view.targets._make(t.to(device) for t in view.targets)
     prepared: dict[tuple[InputFormat, torch.dtype], Tensor] = {}
 
-    def pixels(form: InputFormat, dtype: torch.dtype) -> Tensor:
+    def pixels(input_format: InputFormat, dtype: torch.dtype) -> Tensor:
         dtype = torch.float32 if dtype == torch.float16 else dtype
-        if (form, dtype) not in prepared:
-            prepared[form, dtype] = prepare(images, form, dtype)
-        return prepared[form, dtype]
+        if (input_format, dtype) not in prepared:
+            prepared[input_format, dtype] = prepare(images, input_format, dtype)
+        return prepared[input_format, dtype]
 
     batch = images.shape[0]
     teacher_outputs: dict[str, Outputs] = {}
@@ -147,5 +147,7 @@ def take_step(
     for learner in active:
         of_teachers = [teacher_outputs[name] for name in learner.training.teachers]
         with explain_out_of_memory(learner.name, batch):
-            learner.step(pixels(learner.form, learner.dtype), targets, of_teachers, epoch=epoch, step=step, steps=steps)
+            learner.step(
+                pixels(learner.input_format, learner.dtype), targets, of_teachers, epoch=epoch, step=step, steps=steps
+            )
     return {name: outputs.logits.isfinite().all() for name, outputs in teacher_outputs.items()}

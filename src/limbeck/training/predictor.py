@@ -15,13 +15,13 @@ from .teacher import as_outputs
 
 def predictor(
     model: nn.Module,
-    form: InputFormat,
+    input_format: InputFormat,
     *,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     name: str = "model",
 ) -> Predict:
-    """uint8 `[B, C, H, W]` to float32 logits `[B, K]` on `device`, normalised and resized as `form` says.
+    """uint8 `[B, C, H, W]` to float32 logits `[B, K]` on `device`, normalised and resized as `input_format` says.
 
     Each call runs the model in eval mode and restores its previous mode.
     """
@@ -31,7 +31,7 @@ def predictor(
         model.eval()
         try:
             with torch.inference_mode(), autocast(dtype, device), explain_out_of_memory(name, images.shape[0]):
-                pixels = prepare(images.to(device), form)
+                pixels = prepare(images.to(device), input_format)
                 with explain_model_errors(name, pixels.shape):
                     return as_outputs(model(pixels)).logits.float()
         finally:

@@ -35,7 +35,7 @@ class Teacher:
         self,
         name: str,
         model: nn.Module,
-        form: InputFormat,
+        input_format: InputFormat,
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
@@ -44,7 +44,7 @@ class Teacher:
         self.fingerprint = fingerprint(model)
         with torch.no_grad():  # a copy of a scripted module would record how it was computed
             own = fold(model) if fold else copy.deepcopy(model)
-        self.name, self.form, self.device, self.dtype = name, form, device, dtype
+        self.name, self.input_format, self.device, self.dtype = name, input_format, device, dtype
         own = own.eval().requires_grad_(False)
         self.frozen = own.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if dtype != torch.float32:
@@ -64,7 +64,7 @@ class Teacher:
 
     def outputs(self, pixels: PreparePixels, *, epoch: int, step: int) -> Outputs:
         """Outputs for a view, computed by the model; epoch and step do not matter."""
-        return self(pixels(self.form, self.dtype))
+        return self(pixels(self.input_format, self.dtype))
 
 
 def fingerprint(model: nn.Module) -> str:

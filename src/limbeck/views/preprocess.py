@@ -24,24 +24,24 @@ class InputFormat:
     interpolation: str = "bilinear"
 
 
-def prepare(images: Tensor, form: InputFormat, dtype: torch.dtype = torch.float32) -> Tensor:
+def prepare(images: Tensor, input_format: InputFormat, dtype: torch.dtype = torch.float32) -> Tensor:
     """Resize and normalise uint8 images `[B, C, H, W]`; returns `dtype`, channels last.
 
     The arithmetic is float32 and rounds once at the end, so bfloat16 input equals what autocast would make of float32
     input. All models with the same input format share the result. A grey image is repeated to three channels if the
     normalisation has three.
     """
-    size = form.resolution
+    size = input_format.resolution
     if size is not None and tuple(images.shape[-2:]) != (size, size):
         pixels = functional.interpolate(
-            images.float(), size=(size, size), mode=form.interpolation, antialias=True, align_corners=False
+            images.float(), size=(size, size), mode=input_format.interpolation, antialias=True, align_corners=False
         ).contiguous(memory_format=torch.channels_last)
     else:
         pixels = images
-    if pixels.shape[1] == 1 and len(form.normalisation.mean) == 3:
+    if pixels.shape[1] == 1 and len(input_format.normalisation.mean) == 3:
         pixels = pixels.expand(-1, 3, -1, -1)
     batch, channels, height, width = pixels.shape
-    scale, shift = _factors(form.normalisation, width, images.device)
+    scale, shift = _factors(input_format.normalisation, width, images.device)
     rows = pixels.permute(0, 2, 3, 1).reshape(batch * height, width * channels).float()
     rows = rows.mul_(scale).add_(shift).to(dtype)
     return rows.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -14,7 +14,7 @@ from torch import nn
 
 from limbeck.building.data import Images, view_planner
 from limbeck.building.learners import make_training
-from limbeck.building.models import build_model, check_channels, check_logits, input_format
+from limbeck.building.models import build_model, check_channels, check_logits, make_input_format
 from limbeck.building.teachers import reorder_classes
 from limbeck.errors import LimbeckError
 from limbeck.recipes.load import NO_FUNCTIONS
@@ -76,15 +76,15 @@ def _problems_of(
             return False
         return True
 
-    form = input_format(arm, images)
-    fits = noted(lambda: check_channels(name, images.shape[0], form))
+    input_format = make_input_format(arm, images)
+    fits = noted(lambda: check_channels(name, images.shape[0], input_format))
     try:
         model = _without_memory(name, arm, count, models)
     except LimbeckError as error:
         return [*found, str(error)]
     noted(lambda: reorder_classes(nn.Identity(), f"{group}.{name}", ready_classes, images.class_names))
     channels, height, width = images.shape
-    shape = (channels, form.resolution or height, form.resolution or width)
+    shape = (channels, input_format.resolution or height, input_format.resolution or width)
     if fits:
         noted(lambda: _check_answer(name, arm, model, shape, count, models))
     if arm.weights:

@@ -9,7 +9,7 @@ import torch
 
 from limbeck.building.data import Images
 from limbeck.building.loss_states import make_losses, make_states, output_shapes
-from limbeck.building.models import build_model, input_format
+from limbeck.building.models import build_model, make_input_format
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.training.model_errors import explain_build_errors
@@ -40,7 +40,7 @@ def state_parameters(
             count = len(arm.classes) if arm.classes and not arm.trained else len(images.class_names)
             with torch.random.fork_rng(devices=[]), explain_build_errors(name, arm.model.name):
                 model = build_model(arm.model, count, models, pretrained=False)
-            known[key] = output_shapes(model, images, input_format(arm, images))
+            known[key] = output_shapes(model, images, make_input_format(arm, images))
         return known[key]
 
     for name in arms if only is None else only:

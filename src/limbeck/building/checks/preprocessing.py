@@ -40,11 +40,11 @@ LEAST_SHARE = 0.2
 class Alternative:
     """Another way of asking the same model.
 
-    form: normalisation and size. stands_for: the class of each of its outputs, where their order changes.
+    input_format: normalisation and size. stands_for: the class of each of its outputs, where their order changes.
     mirrored: channels in the order blue, green, red. logits: its answers to the sample, in the order of the classes.
     """
 
-    form: InputFormat
+    input_format: InputFormat
     logits: Tensor
     stands_for: tuple[int, ...] | None = None
     mirrored: bool = False
@@ -53,7 +53,7 @@ class Alternative:
 def find_better(
     ask: Callable[[InputFormat], Predict],
     model: nn.Module,
-    form: InputFormat,
+    input_format: InputFormat,
     data: Normalisation,
     sample: Split,
     logits: Tensor,
@@ -62,23 +62,23 @@ def find_better(
     ordered: bool,
     lost: bool,
 ) -> Alternative | None:
-    """The usual way of asking in which a model is clearly better than in `form`, the best of them; None where none is.
+    """The best of the usual input formats in which a model is clearly better than in `input_format`; None without one.
 
-    ask: gives the predictor of a format. data: the normalisation of the data. logits: the answers `[N, K]` to
-    `sample` in `form`. ordered: the recipe says the order of the classes. lost: the model is near chance, so that
-    more is tried.
+    ask: gives the predictor for an input format. data: the normalisation of the data. logits: the model's logits
+    `[N, K]` for `sample` in `input_format`. ordered: the recipe gives the order of the classes. lost: the model is near
+    chance, so more is tried.
     Clearly: on the same images the 95 % interval of the difference is above 0 and the difference 2 points or more.
     """
     labels = sample.labels.cpu().long()
     orders = [] if ordered else _natural(class_names)
     began = time.monotonic()
     few = sample if len(sample) <= FEW_IMAGES else sample.part(torch.arange(FEW_IMAGES))
-    whole: list[Alternative] = [Alternative(form, logits)]
+    whole: list[Alternative] = [Alternative(input_format, logits)]
     slow = False
-    for other_form, mirrored in _forms(model, form, data, sample, lost):
+    for other_input_format, mirrored in _input_formats(model, input_format, data, sample, lost):
         if time.monotonic() - began > SECONDS_IN_ALL:
             break
-        predict = ask(other_form)
+        predict = ask(other_input_format)
         predict = _mirrored(predict) if mirrored else predict
         started = time.monotonic()
         try:
@@ -89,7 +89,7 @@ def find_better(
             answers = first if len(few) == len(sample) else logits_of(predict, sample)
         except LimbeckError:  # it does not take this size
             continue
-        whole.append(Alternative(other_form, answers, mirrored=mirrored))
+        whole.append(Alternative(other_input_format, answers, mirrored=mirrored))
     candidates = [*whole[1:], *(other for one in whole for other in _with_orders(one, labels, orders))]
     best = max(candidates, key=lambda one: accuracy(one.logits, labels), default=None)
     if best is None or not _clearly(best, logits, labels):
@@ -100,29 +100,29 @@ def find_better(
     return best
 
 
-def _forms(
-    model: nn.Module, form: InputFormat, data: Normalisation, sample: Split, lost: bool
+def _input_formats(
+    model: nn.Module, input_format: InputFormat, data: Normalisation, sample: Split, lost: bool
 ) -> Iterator[tuple[InputFormat, bool]]:
     """Formats to try, each with whether the channels are mirrored."""
     channels, side, _ = sample.image_shape
     own = next((_of_config(module) for module in model.modules() if hasattr(module, "pretrained_cfg")), None)
-    normalisations = [form.normalisation, *([own] if own else []), data]
+    normalisations = [input_format.normalisation, *([own] if own else []), data]
     normalisations += [norm for norm in NORMALISATIONS.values() if channels == 3]
-    present = form.resolution or side
+    present = input_format.resolution or side
     native = expected_image_size(model)
     tries = [(present, norm) for norm in normalisations]
     if native is not None:
-        tries += [(native, norm) for norm in (normalisations if lost else [own or form.normalisation])]
+        tries += [(native, norm) for norm in (normalisations if lost else [own or input_format.normalisation])]
     if lost:
         tries += [(usual, norm) for usual in USUAL_SIDES for norm in normalisations]
-    seen = {(present, form.normalisation)}
+    seen = {(present, input_format.normalisation)}
     for resolution, norm in tries:
         if len(norm.mean) == channels and (resolution, norm) not in seen:
             seen.add((resolution, norm))
-            size = form.resolution if resolution == present else resolution
-            yield replace(form, normalisation=norm, resolution=size), False
+            size = input_format.resolution if resolution == present else resolution
+            yield replace(input_format, normalisation=norm, resolution=size), False
     if channels == 3:
-        yield form, True
+        yield input_format, True
 
 
 def _of_config(module: nn.Module) -> Normalisation | None:
@@ -139,11 +139,13 @@ def _natural(class_names: Sequence[str]) -> list[list[int]]:
 
 def _with_orders(one: Alternative, labels: Tensor, orders: Sequence[Sequence[int]]) -> Iterator[Alternative]:
     """The same answers with their columns in other orders: usual ones, else what the confusion tells."""
-    usual = [Alternative(one.form, reordered(one.logits, order), tuple(order), one.mirrored) for order in orders]
+    usual = [
+        Alternative(one.input_format, reordered(one.logits, order), tuple(order), one.mirrored) for order in orders
+    ]
     yield from usual
     order = order_by_confusion(one.logits, labels)
     if order is not None and list(order) not in [list(other) for other in orders]:
-        yield Alternative(one.form, reordered(one.logits, order), tuple(order), one.mirrored)
+        yield Alternative(one.input_format, reordered(one.logits, order), tuple(order), one.mirrored)
 
 
 def _promising(first: Tensor, now: Tensor, labels: Tensor, orders: Sequence[Sequence[int]]) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from limbeck.building.data import Images
-from limbeck.building.models import input_format
+from limbeck.building.models import make_input_format
 from limbeck.building.teachers import load_teacher_from_file, make_teacher
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
@@ -91,21 +91,21 @@ def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, m
     arm = recipe.arms()[name]
     kind = "teachers" if name in recipe.teachers else "students"
     model = load_teacher_from_file(name, arm, images, models)
-    form, precision = input_format(arm, images), arm.precision or recipe.precision
-    teacher = make_teacher(name, model, form, device=device, precision=precision)
+    input_format, precision = make_input_format(arm, images), arm.precision or recipe.precision
+    teacher = make_teacher(name, model, input_format, device=device, precision=precision)
     sample = sample_of(images.validation)
     labels = sample.labels.cpu().long()
 
-    def ask(form: InputFormat) -> Predict:
-        return predictor(teacher.frozen, form, device=device, dtype=teacher.dtype, name=name)
+    def ask(input_format: InputFormat) -> Predict:
+        return predictor(teacher.frozen, input_format, device=device, dtype=teacher.dtype, name=name)
 
-    logits = logits_of(ask(form), sample)
+    logits = logits_of(ask(input_format), sample)
     must_be_finite(f"{kind}.{name}", teacher, sample, logits, model)
     _must_be_logits(f"{kind}.{name}", arm, logits, teacher.dtype)
     right, classes = accuracy(logits, labels), len(images.class_names)
     lost = near_chance(balanced_accuracy(logits, labels), len(sample), classes)
     other = find_better(
-        ask, model, form, images.normalisation, sample, logits, images.class_names,
+        ask, model, input_format, images.normalisation, sample, logits, images.class_names,
         ordered=arm.classes is not None, lost=lost,
     )  # fmt: skip
     advice = _advice(other, arm, images, labels) if other else ""
@@ -125,12 +125,12 @@ def must_be_finite(where: str, teacher: Teacher, sample: Split, logits: Tensor, 
     if not len(broken):
         return
     some = sample.take(broken[:8]).to(teacher.device)
-    layer = first_not_finite(teacher.frozen, prepare(some, teacher.form), teacher.dtype)
+    layer = first_not_finite(teacher.frozen, prepare(some, teacher.input_format), teacher.dtype)
     begins = f"; the first such numbers are in {layer}" if layer else ""
     helps = ""
     if teacher.dtype != torch.float32:
-        whole = make_teacher(teacher.name, model, teacher.form, device=teacher.device, precision="fp32")
-        if bool(whole(prepare(some, whole.form)).logits.isfinite().all()):
+        whole = make_teacher(teacher.name, model, teacher.input_format, device=teacher.device, precision="fp32")
+        if bool(whole(prepare(some, whole.input_format)).logits.isfinite().all()):
             helps = "; in float32 its answers are finite: give it `precision: fp32`"
     said = str(teacher.dtype).removeprefix("torch.")
     raise LimbeckError(
@@ -151,13 +151,13 @@ def _must_be_logits(where: str, arm: Arm, logits: Tensor, dtype: torch.dtype) ->
 
 def _advice(other: Alternative, arm: Arm, images: Images, labels: Tensor) -> str:
     """What to write into the recipe, and what the model has with it."""
-    now, names = input_format(arm, images), images.class_names
-    normalisation, keys = other.form.normalisation, []
+    now, names = make_input_format(arm, images), images.class_names
+    normalisation, keys = other.input_format.normalisation, []
     if normalisation not in (now.normalisation, images.normalisation):
         mean, sd = ([float(f"{value:.6g}") for value in values] for values in (normalisation.mean, normalisation.sd))
         keys.append(f"normalise: {{mean: {mean}, sd: {sd}}}")
-    if other.form.resolution != now.resolution:
-        keys.append(f"resolution: {other.form.resolution}")
+    if other.input_format.resolution != now.resolution:
+        keys.append(f"resolution: {other.input_format.resolution}")
     looks = ""
     if other.stands_for is not None:
         changed = [names[column] for column, stands_for in enumerate(other.stands_for) if column != stands_for]

@@ -41,7 +41,7 @@ def bank_key(
         "weights": teacher.fingerprint,
         "frozen": fingerprint(teacher.frozen),  # as it computes: norms folded or not, cast to its precision
         "layout": layout(teacher.frozen),
-        "input": repr(teacher.form),
+        "input": repr(teacher.input_format),
         "dtype": str(teacher.dtype),
         "float32": [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32],
         "device": teacher.device.type,

@@ -52,7 +52,7 @@ class BankedTeacher:
         if self._stored is not None:
             return Outputs(torch.from_numpy(np.array(self._stored[step])).to(self.device).float())
         teacher = self.load_teacher()
-        logits = to_float16(teacher(pixels(teacher.form, teacher.dtype)).logits, self.name, epoch, step)
+        logits = to_float16(teacher(pixels(teacher.input_format, teacher.dtype)).logits, self.name, epoch, step)
         if self._writer:
             self._store(self._writer, logits, step)
         return Outputs(logits.float())
