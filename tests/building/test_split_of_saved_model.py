@@ -180,7 +180,7 @@ def test_what_was_left_out_reaches_result_and_report(tmp_path, monkeypatch):
     }
     done = run(recipe, folder=tmp_path / "runs")
     passed_over, left_out = done.result["data_notes"]
-    assert passed_over == "1 file passed over, no images: 1 .txt"
+    assert passed_over == "ignored 1 file that is not an image: 1 .txt"
     assert left_out.startswith("1 of 21 images are unreadable and were skipped")
     report = done.report.read_text()
     assert passed_over in report

@@ -90,19 +90,19 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> str:
 
 
 def _duplicates(examination: Inspection) -> list[str]:
-    if not examination.twice:
+    if not examination.duplicates:
         return ["duplicates: none"]
-    across = [pair for pair in examination.twice if pair[0].split != pair[1].split]
-    differing = [pair for pair in examination.twice if pair[0].label != pair[1].label]
-    count = f"duplicates: {len(examination.twice):,} images are identical to an earlier one, pixel for pixel"
+    across = [pair for pair in examination.duplicates if pair[0].split != pair[1].split]
+    differing = [pair for pair in examination.duplicates if pair[0].label != pair[1].label]
+    count = f"duplicates: {len(examination.duplicates):,} images are identical to an earlier one, pixel for pixel"
     lines = [f"{count}: {len(across):,} of them in another split, {len(differing):,} in another class"]
-    worst = [*differing, *across, *examination.twice]
+    worst = [*differing, *across, *examination.duplicates]
     for one, other in list(dict.fromkeys(worst))[:MAX_PAIRS]:
         names = examination.class_names[one.label], examination.class_names[other.label]
         classes = f" ({names[0]} and {names[1]})" if one.label != other.label else ""
         lines.append(printable(f"  {one.where} = {other.where}{classes}"))
-    if len(examination.twice) > MAX_PAIRS:
-        lines.append(f"  and {len(examination.twice) - MAX_PAIRS:,} more")
+    if len(examination.duplicates) > MAX_PAIRS:
+        lines.append(f"  and {len(examination.duplicates) - MAX_PAIRS:,} more")
     return lines
 
 
