@@ -221,7 +221,7 @@ def test_a_learner_without_patience_is_judged_to_the_end() -> None:
 
 
 def test_patience_ends_a_learner_and_not_its_cohort() -> None:
-    impatient = learner("impatient", patience=1, epochs=6, optimizer=Sgd(lr=1e-300))
+    impatient = learner("impatient", patience=1, epochs=6, optimizer=Sgd(lr=1e-300))  # too low to move a weight
     other = learner("other", epochs=6)
     rows = follow([impatient, other])
     assert impatient.ended == "patience"
@@ -320,7 +320,9 @@ def test_rates_follow_the_schedule_by_the_step_of_the_whole_training() -> None:
 
 
 def test_a_row_is_the_mean_of_its_epoch() -> None:
-    one = learner(optimizer=Sgd(lr=1e-300), ema_decay=None)
+    schedule = Cosine(warmup_epochs=0.5)
+    one = learner(optimizer=Sgd(lr=1e-300), schedule=schedule, ema_decay=None)
+    before = [parameter.detach().clone() for parameter in one.model.parameters()]
     for event in train([one], {"teacher": teacher()}, train_split(), VIEWS):
         if isinstance(event, EpochEnded):
             row = event.rows["student"]
@@ -333,7 +335,9 @@ def test_a_row_is_the_mean_of_its_epoch() -> None:
     means = trace.mean(0).tolist()
     assert [row["train_soft_targets"], row["train_cross_entropy"], row["train_accuracy"]] == pytest.approx(means)
     assert row["train_loss"] == pytest.approx(means[0] + means[1])
-    assert 0 < row["lr"] <= 1e-300
+    assert row["lr"] == 1e-300 * rate_factor(schedule, STEPS - 1, STEPS, one.training.epochs), "that of the last step"
+    after = one.model.parameters()
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True)), "so low a rate moves nothing"
 
 
 def test_a_mixed_image_is_right_by_its_shares() -> None:
