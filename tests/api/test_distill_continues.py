@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -128,6 +129,52 @@ def test_a_damaged_note_is_told(tmp_path: Path) -> None:
     for content in ("{", "[]", "{}", '{"student": 3}'):
         (tmp_path / "kept" / "begun.json").write_text(content)
         assert "damaged" in told(tmp_path / "kept", net(1))
+
+
+def test_the_identity_of_a_folder_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """Folders that they began are continued, so neither these settings nor the hash in a checkpoint may change."""
+    pixels = (torch.arange(60 * 48) * 7919 % 256).byte().reshape(60, 3, 4, 4)
+    teacher = net(1)
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.copy_(torch.arange(parameter.numel()).reshape(parameter.shape) / 256)
+    folder = tmp_path / "kept"
+    half = limbeck.Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    run(
+        folder, net(1), teacher, data=(pixels, torch.arange(60) % 3), epochs=1, clip_norm=1.0, ema={"decay": 0.9},
+        student_normalisation=half, teacher_normalisation=half, outputs_bank={"limit_gb": 1.0},
+    )  # fmt: skip
+    input_format = (
+        "InputFormat(normalisation=Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), resolution=None, "
+        "interpolation='bilinear')"
+    )
+    assert json.loads((folder / "begun.json").read_text())["settings"] == {
+        "training": {
+            "model": {"name": "lightweight_cnn"}, "weights": None, "classes": None, "allow_near_chance": False,
+            "normalise": None, "resolution": None, "interpolation": "bilinear", "epochs": 1,
+            "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
+            "schedule": {"name": "one_cycle", "peak": 0.25, "start_fraction": 0.0, "final_fraction": 0.0},
+            "loss": [
+                {"name": "soft_targets", "weight": 0.7, "warmup_epochs": 0.0, "temperature": 4.0},
+                {"name": "cross_entropy", "weight": 0.3, "warmup_epochs": 0.0},
+            ],
+            "teacher": [{"name": "teacher", "weight": 1.0}], "clip_norm": 1.0, "ema": {"decay": 0.9}, "patience": None,
+            "choose": "last", "precision": None, "views": None, "baseline": None,
+        },
+        "views": (
+            "ViewRecipe(batch_size=16, padding=0, flip=False, resized_crop=None, policy=None, erasing=None, "
+            "mixing=None, distinct_epochs=None)"
+        ),
+        "seed": 0,
+        "precision": "fp32",
+        "student's input": input_format,
+        "teachers' input": f"[{input_format}]",
+        "outputs_bank": True,
+    }  # fmt: skip
+    (checkpoint,) = (folder / "checkpoints").glob("step-*/manifest.json")
+    assert json.loads(checkpoint.read_text())["info"]["identity"] == (
+        "612e4c06a064086f69629a0fd6384a1be5097f0abee92017afd60e147566c23c"
+    )
 
 
 # What the hash of a function sees

@@ -45,10 +45,10 @@ from limbeck.types import Normalisation, Outputs, Predict, Split
 from limbeck.views.plan import key_text
 from limbeck.views.preprocess import InputFormat, prepare
 
-from .data import images_of, named_or_made
+from .data import data_or_dataset, dataset_in_memory, images_of, named_source
 from .models import as_teachers, averaged_outputs, check_student
-from .options import DEFAULT_OPTIMIZER, check_normalisation, check_numbers, check_views, checked
-from .resume import described, go_on
+from .options import DEFAULT_OPTIMIZER, check_call, check_normalisation, check_numbers, check_views, default_views
+from .resume import described, go_on, training_settings
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,21 +143,29 @@ def distill(
     where = choose_device(device)
     dtype = compute_dtype(precision, where)
     check_student(student)
-    as_teachers(teacher, None)  # what is no model is told before data are read
-    words = (loss, epochs, optimizer, schedule, views, outputs_bank, options)
-    taught = teacher is not None and not (isinstance(teacher, list | tuple) and not teacher)
-    checking = {"taught": taught, "losses": losses, "known": ARGUMENTS}
-    checked(*words, size=32, **checking)
-    images = images_of(data)
-    recipe = checked(*words, size=images.shape[1], **checking)
-    arm = recipe.students["student"]
-
+    call = check_call(
+        {
+            "loss": loss,
+            "epochs": epochs,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "views": views,
+            "outputs_bank": outputs_bank,
+        },
+        options,
+        data=named_source(data),
+        teachers=[given.name for given in as_teachers(teacher, None)],
+        losses=losses,
+        arguments=ARGUMENTS,
+    )
+    images = images_of(call.data or dataset_in_memory(data))
+    view_options = default_views(images.shape[1]) if views is None else call.views
     teachers = as_teachers(teacher, images.class_names)
     asked = {"student": (student, student_resolution)}
     asked |= {given.name: (given.module, given.resolution(teacher_resolution)) for given in teachers}
     taken = {name: channels_taken(model, images, side) for name, (model, side) in asked.items()}
     images = grey_where_wanted(images, taken)
-    check_views(recipe.views, images.shape[0])
+    check_views(view_options, images.shape[0])
     student_input_format = InputFormat(
         norms["student"] or normalisation_for(images, taken["student"]), student_resolution
     )
@@ -170,13 +178,13 @@ def distill(
         frozen[given.name] = make_teacher(given.name, given.module, input_format, device=where, precision=precision)
     check_teachers_differ("student", list(frozen.values()))
     settings = {
-        "training": arm.model_dump(mode="json", exclude={"seed", "outputs"}),
-        "views": key_text(recipe.views),
+        "training": training_settings(call),
+        "views": key_text(view_options),
         "seed": seed,
         "precision": precision,
         "student's input": repr(student_input_format),
         "teachers' input": repr([teacher.input_format for teacher in frozen.values()]),
-        "outputs_bank": recipe.outputs_bank is not None,
+        "outputs_bank": call.outputs_bank is not None,
     }
     modules = {given.name: given.module for given in teachers}
     begun = described(student, modules, losses, images.fingerprint, settings) if folder else {}
@@ -184,14 +192,14 @@ def distill(
         "student",
         student,
         make_objective(
-            arm.loss,
+            call.loss,
             losses,
             [1.0] * len(frozen),
             student_shapes=lambda: output_shapes(student, images, student_input_format),
             teacher_shapes=lambda: [teacher_output_shapes(one, images) for one in frozen.values()],
             seed=seed,
         ),
-        make_training(arm, tuple(frozen)),
+        make_training(call, tuple(frozen)),
         input_format=student_input_format,
         device=where,
         dtype=dtype,
@@ -199,14 +207,14 @@ def distill(
     )
     history: list[dict[str, Any]] = []
     watching = _watching(watcher, history, say)
-    planner = view_planner(images, recipe.views, seed)
+    planner = view_planner(images, view_options, seed)
     classes = len(images.class_names)
     built_from = {name: {"model": {"name": type(module).__qualname__}} for name, module in modules.items()}
     banks: list[BankPlan] = []
-    if recipe.outputs_bank is not None:
+    if call.outputs_bank is not None:
         count = distinct(planner, epochs)
         banks = [BankPlan(name, planner, count, classes, built_from[name]) for name in frozen]
-        check_limit(banks, recipe.outputs_bank.limit_gb)
+        check_limit(banks, call.outputs_bank.limit_gb)
     cohort = Cohort(
         [learner],
         images,
@@ -284,12 +292,14 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
         first = logits_of(answer, Split(data.first(1), data.labels[:1]))
         return evaluate_split(answer, data, num_classes=first.shape[-1], batch_size=batch_size)
     if isinstance(predict, LoadedModel):
-        images = evaluation_images(predict, None if data is None else named_or_made(data), split, "the model")
+        images = evaluation_images(
+            predict, None if data is None else data_or_dataset(data, "evaluate"), split, "the model"
+        )
         answer = predict.in_order_of(images.class_names, "the model")
     elif data is None:
         raise LimbeckError("data: say on which, as in evaluate(predict, 'cifar10'); only a saved model knows its own")
     else:
-        images = images_of(data)
+        images = images_of(data_or_dataset(data, "evaluate"))
     return evaluate_split(answer, getattr(images, split), num_classes=len(images.class_names), batch_size=batch_size)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
+from limbeck.recipes.calls import Distillation
 from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.run_directory import CohortDirectory
@@ -40,6 +41,28 @@ def described(
         },
         "losses": {name: code_fingerprint.of_function(function) for name, function in losses.items()},
         "settings": settings,
+    }
+
+
+def training_settings(call: Distillation) -> dict[str, Any]:
+    """The training part of the settings of a folder.
+
+    Earlier versions checked a call as the recipe of a stand-in model, and wrote down the student of that recipe. Its
+    dump is in every `begun.json`, and its hash in every checkpoint, so all its keys stay, in use or not.
+    """
+    return {
+        **call.model_dump(mode="json", exclude={"data", "views", "outputs_bank"}),
+        "model": {"name": "lightweight_cnn"},
+        "weights": None,
+        "classes": None,
+        "allow_near_chance": False,
+        "normalise": None,
+        "resolution": None,
+        "interpolation": "bilinear",
+        "teacher": [{"name": "teacher", "weight": 1.0}] if call.teacher else [],
+        "precision": None,
+        "views": None,
+        "baseline": None,
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm
+from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm, TrainingOptions
 from limbeck.seeding import seed_everything
 from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.training.learner import Learner, Training
@@ -79,19 +79,19 @@ def make_learner(
     )
 
 
-def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
-    """The training part of an arm."""
-    if arm.optimizer is None or arm.epochs is None:
-        raise LimbeckError("an arm that is trained needs `epochs` and an `optimizer`")
+def make_training(options: TrainingOptions, teachers: tuple[str, ...]) -> Training:
+    """What a learner needs of its training options. teachers: their names."""
+    if options.optimizer is None or options.epochs is None:
+        raise LimbeckError("training needs `epochs` and an `optimizer`")
     return Training(
-        optimizer=arm.optimizer,
-        epochs=arm.epochs,
-        schedule=arm.schedule,
+        optimizer=options.optimizer,
+        epochs=options.epochs,
+        schedule=options.schedule,
         teachers=teachers,
-        clip_norm=arm.clip_norm,
-        ema_decay=arm.ema.decay if arm.ema else None,
-        patience=arm.patience,
-        choose=arm.choose,
+        clip_norm=options.clip_norm,
+        ema_decay=options.ema.decay if options.ema else None,
+        patience=options.patience,
+        choose=options.choose,
     )
 
 

@@ -102,10 +102,8 @@ class WeightAverage(RecipePart):
     """Decay of the average per step, such as 0.999."""
 
 
-class Arm(RecipePart):
-    """One model and how it is trained. Training starts from `weights`, if given. A teacher with `weights` and without
-    `loss` is not trained.
-    """
+class ModelOptions(RecipePart):
+    """The model of an arm: its architecture, its initial weights and its input."""
 
     model: Model
     """Name of the model, or a mapping with its `name` and options (see `limbeck list models`)."""
@@ -123,6 +121,11 @@ class Arm(RecipePart):
     """Side length of the model's input in pixels, to which views are resized (default: that of the images)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How views are resized to `resolution`, always with antialiasing."""
+
+
+class TrainingOptions(RecipePart):
+    """How a model is trained: in an arm of a recipe, or by `limbeck.distill`."""
+
     epochs: Count | None = None
     """Number of passes over the training images."""
     optimizer: Optimizer | None = None
@@ -141,6 +144,13 @@ class Arm(RecipePart):
     """Stop after this many epochs without a lower validation loss (default: never)."""
     choose: Literal["last", "best"] = "last"
     """Whether to save the weights of the last epoch, or of the epoch with the best validation accuracy."""
+
+
+class Arm(TrainingOptions, ModelOptions):  # in a dump, the keys of ModelOptions come first
+    """One model and how it is trained. Training starts from `weights`, if given. A teacher with `weights` and without
+    `loss` is not trained.
+    """
+
     precision: Precision | None = None
     """Numerical precision of training (default: that of the recipe)."""
     views: Views | None = None
