@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, nearest
 from limbeck.recipes.optimization import Muon, Optimizer
 
 NamedParameters = Sequence[tuple[str, nn.Parameter]]
@@ -35,7 +35,8 @@ def parameter_groups(
     for pattern in options.no_weight_decay:
         if not any(fnmatchcase(name, pattern) for name, _ in of_model):
             names = [name for name, _ in of_model]
-            known = f"; its parameters are {names[0]}, …, {names[-1]}" if names else ""
+            hint = "".join(f"; did you mean {name!r}?" for name in nearest(pattern, names))
+            known = f"; its parameters are {names[0]}, …, {names[-1]}" if names and not hint else hint
             raise LimbeckError(f"optimizer.no_weight_decay: no parameter of the model matches {pattern!r}{known}")
     base = 1.0 if options.layer_decay is None else options.layer_decay
     layers = layer_numbers([(name, parameter.dim()) for name, parameter in of_model])
