@@ -65,7 +65,7 @@ def test_an_equal_call_goes_on(tmp_path: Path) -> None:
 def test_a_fresh_student_of_equal_shapes_is_refused_and_can_be_given_its_start(tmp_path: Path) -> None:
     first = run(tmp_path / "kept", net(1))
     said = told(tmp_path / "kept", net(2))
-    assert "the student began with other weights" in said
+    assert "the student had other weights at the start" in said
     assert "torch.manual_seed" in said
     assert "another save_to" in said
     student = net(2)
@@ -76,7 +76,7 @@ def test_a_fresh_student_of_equal_shapes_is_refused_and_can_be_given_its_start(t
 
 def test_another_architecture_is_one_line(tmp_path: Path) -> None:
     run(tmp_path / "kept", net(1))
-    assert "of another student" in told(tmp_path / "kept", net(1, width=9))
+    assert "with another student (" in told(tmp_path / "kept", net(1, width=9))
     assert "the layers or the code of the student" in told(tmp_path / "kept", net(1, activation=nn.GELU))
 
 
@@ -99,7 +99,7 @@ def test_other_teachers_images_and_settings_are_named(tmp_path: Path) -> None:
     run(folder, net(1), net(2))
     assert "other weights of teacher-0" in told(folder, net(1), net(3))
     assert "the layers or the code of teacher-0" in told(folder, net(1), net(2, activation=nn.GELU))
-    assert "with 1 teachers, here are 2" in told(folder, net(1), [net(2), net(3)])
+    assert "with 1 teacher, now 2" in told(folder, net(1), [net(2), net(3)])
     assert "other settings (seed)" in told(folder, net(1), net(2), seed=1)
     assert "other settings (training)" in told(folder, net(1), net(2), epochs=3)
     assert "other images" in told(folder, net(1), net(2), data=(DATA.train.images[:45], DATA.train.labels[:45]))
@@ -120,7 +120,7 @@ def test_a_folder_of_the_version_before_goes_on_and_says_what_it_cannot_tell(tmp
     lines: list[str] = []
     again = run(tmp_path / "kept", net(1), say=lines.append)
     assert torch.equal(first.student[1].weight, again.student[1].weight)  # type: ignore[index]
-    assert any("whether they are the same cannot be told" in line for line in lines)
+    assert any("so they cannot be compared" in line for line in lines)
     assert "does not fit student" in told(tmp_path / "kept", net(1, width=9))
 
 

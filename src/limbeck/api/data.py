@@ -1,4 +1,4 @@
-"""What a caller from Python brings as data, as the images of a run."""
+"""The `data` argument of `distill` and `evaluate`: a source, or images in memory."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ TAKES = (
 
 
 def images_of(data: Data | types.Dataset) -> Images:
-    """The three splits of what a caller names or brings."""
+    """The training, validation and test split of a source or a data set."""
     return load_images(data) if isinstance(data, Data) else split_dataset(data)
 
 
 def named_source(data: Any) -> Mapping[str, Any] | None:
-    """What a recipe would say under `data:`, not yet checked; None for data in memory."""
+    """The source as under `data:` in a recipe, not yet checked; None for data in memory."""
     if isinstance(data, str):
         return {"source": data}
     return data if isinstance(data, Mapping) and not _are_splits(data) else None
 
 
 def data_or_dataset(data: Any, caller: str) -> Data | types.Dataset:
-    """A source, checked, or a data set of what lies in memory. caller: for messages. Raises LimbeckError."""
+    """A checked source, or a data set of the images in memory. caller: for messages. Raises LimbeckError."""
     if (source := named_source(data)) is None:
         return dataset_in_memory(data)
     return check(plain({"data": source}, source=caller), caller, {}, NamedData).data

@@ -56,20 +56,20 @@ def default_views(height: int) -> Views:
 
 
 def check_numbers(seed: Any, precision: Any, device: Any, **resolutions: Any) -> None:
-    """Raises LimbeckError for what none of these can be."""
+    """Raises LimbeckError for an invalid seed, precision, device or resolution."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise LimbeckError(f"seed takes a whole number from 0 to 4294967295; got {short_repr(seed)}")
+        raise LimbeckError(f"seed takes an integer from 0 to 4294967295; got {short_repr(seed)}")
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise LimbeckError(f"precision takes {', '.join(PRECISIONS)}; got {short_repr(precision)}")
     if not isinstance(device, str):
-        raise LimbeckError(f"device takes a word, as 'auto', 'cpu' or 'cuda'; got {short_repr(device)}")
+        raise LimbeckError(f"device takes a string, such as 'auto', 'cpu' or 'cuda'; got {short_repr(device)}")
     for name, value in resolutions.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096):
-            raise LimbeckError(f"{name} takes a side in pixels from 1 to 4096; got {short_repr(value)}")
+            raise LimbeckError(f"{name} takes a side length in pixels from 1 to 4096; got {short_repr(value)}")
 
 
 def check_normalisation(name: str, given: Any) -> Normalisation | None:
-    """A normalisation of plain numbers. Raises LimbeckError."""
+    """The normalisation with its values as floats; None for None. Raises LimbeckError."""
     if given is None:
         return None
     if isinstance(given, Normalisation) and _numbers(given.mean) and _numbers(given.sd):
@@ -77,13 +77,13 @@ def check_normalisation(name: str, given: Any) -> Normalisation | None:
         if len(mean) == len(sd) and min(sd) > 0:
             return Normalisation(mean, sd)
     raise LimbeckError(
-        f"{name} takes limbeck.Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), a number for each channel "
-        f"and deviations above 0; got {short_repr(given, 100)}"
+        f"{name} takes limbeck.Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), one number per "
+        f"channel and standard deviations above 0; got {short_repr(given, 100)}"
     )
 
 
 def check_views(views: Views, channels: int) -> None:
-    """Raises LimbeckError for views that there are of colour images alone."""
+    """Raises LimbeckError for views that need three channels."""
     if channels == 3:
         return
     if views.policy is not None:
