@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from .fields import BelowOne, Count, Flag, Fraction, NotNegative, Number, Positive, RecipePart
+from .fields import BelowOne, Count, ExtendedPart, Flag, Fraction, NotNegative, Number, Positive, RecipePart
 
 
-class ParameterOptions(RecipePart):
-    """Which parameters have their own learning rate or no weight decay.
+class ParameterOptions(ExtendedPart):
+    """Which parameters have their own learning rate or no weight decay."""
 
-    Options at their default do not appear in dumped recipes: runs and checkpoints from before they existed stay valid.
-    """
+    added_later: ClassVar[frozenset[str]] = frozenset({"layer_decay", "no_weight_decay"})
 
     layer_decay: Annotated[Number, Field(gt=0, le=1)] | None = None
     """Factor of the learning rate for each layer towards the input, as in 0.75 (default: one rate for all layers).
@@ -21,18 +20,11 @@ class ParameterOptions(RecipePart):
     no_weight_decay: tuple[str, ...] = ()
     """Parameters without weight decay, by name or pattern, as in ["*.pos_embed"]."""
 
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        defaults = {"layer_decay": None, "no_weight_decay": (), "decay_norms_and_biases": True}
-        return {
-            key: value
-            for key, value in handler(self).items()
-            if key not in defaults or getattr(self, key) != defaults[key]
-        }
-
 
 class WeightDecayOptions(ParameterOptions):
     """The same, where norms and biases have weight decay by default."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"decay_norms_and_biases"})
 
     decay_norms_and_biases: Flag = True
     """Whether weight decay includes norms, biases and other parameters of one dimension, and those that the model's

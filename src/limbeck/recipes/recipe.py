@@ -16,6 +16,7 @@ from limbeck.errors import nearest
 from .fields import (
     ArmName,
     Count,
+    ExtendedPart,
     Flag,
     FolderName,
     Model,
@@ -102,7 +103,7 @@ class WeightAverage(RecipePart):
     """Decay of the average per step, such as 0.999."""
 
 
-class ModelOptions(RecipePart):
+class ModelOptions(ExtendedPart):
     """The model of an arm: its architecture, its initial weights and its input."""
 
     model: Model
@@ -123,7 +124,7 @@ class ModelOptions(RecipePart):
     """How views are resized to `resolution`, always with antialiasing."""
 
 
-class TrainingOptions(RecipePart):
+class TrainingOptions(ExtendedPart):
     """How a model is trained: in an arm of a recipe, or by `limbeck.distill`."""
 
     epochs: Count | None = None
