@@ -46,12 +46,12 @@ def check_before_training(
     Raises LimbeckError with a line for each thing that is wrong.
     """
     problems: list[str] = []
-    looked_at: set[str] = set()
+    checked_arms: set[str] = set()
     for name, arm in recipe.arms().items():
         about = arm.model_dump_json(include={"model", "weights", "classes", "normalise", "resolution"})
         about += f"{arm.trained} {(arm.optimizer.name, arm.optimizer.no_weight_decay) if arm.optimizer else None}"
-        if about not in looked_at:
-            looked_at.add(about)
+        if about not in checked_arms:
+            checked_arms.add(about)
             group = "teachers" if name in recipe.teachers else "students"
             problems += _problems_of(name, group, arm, images, models, published)
     problems += _problems_of_views(recipe, images)

@@ -50,7 +50,7 @@ def order_by_confusion(logits: Tensor, labels: Tensor) -> list[int] | None:
     return order
 
 
-def sure_swap(logits: Tensor, labels: Tensor, stands_for: Sequence[int]) -> bool:
+def is_significant_swap(logits: Tensor, labels: Tensor, stands_for: Sequence[int]) -> bool:
     """Whether an order is righter than the present one on so many of the images that it is no chance.
 
     A sign test over the images that only one of the two answers right: the chance of so many in favour, or more,

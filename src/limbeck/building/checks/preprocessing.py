@@ -17,7 +17,7 @@ from limbeck.training.model_errors import expected_image_size
 from limbeck.types import Normalisation, Predict, Split
 from limbeck.views.preprocess import InputFormat
 
-from .class_order import natural_order, order_by_confusion, reordered, sure_swap
+from .class_order import is_significant_swap, natural_order, order_by_confusion, reordered
 
 NORMALISATIONS = {
     "ImageNet's": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -157,7 +157,7 @@ def _clearly(other: Alternative, logits: Tensor, labels: Tensor) -> bool:
     found = paired_difference(other.logits, logits, labels)
     swapped = other.stands_for is not None and sum(k != c for k, c in enumerate(other.stands_for)) == 2
     if swapped and other.stands_for is not None and found.low > 0:
-        return sure_swap(logits, labels, other.stands_for)
+        return is_significant_swap(logits, labels, other.stands_for)
     return found.low > 0 and found.difference >= LEAST_GAIN
 
 

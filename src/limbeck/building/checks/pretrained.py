@@ -100,7 +100,7 @@ def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, m
         return predictor(teacher.frozen, input_format, device=device, dtype=teacher.dtype, name=name)
 
     logits = logits_of(ask(input_format), sample)
-    must_be_finite(f"{kind}.{name}", teacher, sample, logits, model)
+    check_finite(f"{kind}.{name}", teacher, sample, logits, model)
     _must_be_logits(f"{kind}.{name}", arm, logits, teacher.dtype)
     right, classes = accuracy(logits, labels), len(images.class_names)
     lost = near_chance(balanced_accuracy(logits, labels), len(sample), classes)
@@ -119,7 +119,7 @@ def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, m
     return [*lines, f"{kind}.{name}: {advice}"] if advice else lines
 
 
-def must_be_finite(where: str, teacher: Teacher, sample: Split, logits: Tensor, model: torch.nn.Module) -> None:
+def check_finite(where: str, teacher: Teacher, sample: Split, logits: Tensor, model: torch.nn.Module) -> None:
     """Raises LimbeckError where answers are not, with the layer where it begins and whether float32 helps."""
     broken = (~answered(logits)).nonzero()[:, 0]
     if not len(broken):
