@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import itertools
 import os
 import random
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -548,6 +550,40 @@ def test_a_run_that_goes_on_in_the_middle_reads_what_is_there() -> None:
     again.restore(state)
     follow([again], place, heard=banked(nobody))
     assert photograph(again) == whole
+
+
+MODEL = (
+    "from torch import nn\n\n\nclass Edited(nn.Linear):\n    def forward(self, x):\n        return super().forward(x)\n"
+)
+
+
+def layout_of_file(path: Path, edited: str | None = None) -> tuple[str, str]:
+    """The layout of a model imported from a file, before and after the file is edited."""
+    spec = importlib.util.spec_from_file_location("edited_model", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "edited_model", module)
+        spec.loader.exec_module(module)
+        before = layout(module.Edited(1, 1))
+        if edited:
+            path.write_text(edited)
+        return before, layout(module.Edited(1, 1))
+
+
+def test_a_class_is_known_by_the_code_that_runs(tmp_path: Path) -> None:
+    """A file that is edited meanwhile changes nothing; one that was edited before is no proof of what runs."""
+    path = tmp_path / "edited_model.py"
+    path.write_text(MODEL)
+    os.utime(path, (1e9, 1e9))
+    before, after = layout_of_file(path, edited=MODEL.replace("(x)\n", "(x) * 2\n"))
+    assert before == after
+    path.write_text(MODEL)
+    os.utime(path, (1e9, 1e9))
+    assert layout_of_file(path) == (before, before), "the same source, the same key"
+    os.utime(path, (time.time() + 60, time.time() + 60))
+    unsure, again = layout_of_file(path)
+    assert unsure == again != before
 
 
 def test_an_epoch_whose_listener_ends_on_the_way_is_not_sealed() -> None:

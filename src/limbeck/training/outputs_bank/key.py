@@ -5,9 +5,13 @@ When in doubt a fact is part of the key: a bank that is not found costs a pass o
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import os
 import re
+import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +25,10 @@ from limbeck.views.plan import ViewPlanner, key_text
 
 FORMAT = 1
 """The version of the files and of what a teacher computes besides the model; raise it when either changes."""
+STARTED = time.time()
+PROCESS = f"\n{uuid.uuid4()}\n"
+"""Part of the key where source code was edited after this process started: the code that runs may be older, so no other
+process may use the outputs."""
 
 
 def bank_key(
@@ -83,13 +91,26 @@ def layout(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+@functools.lru_cache(maxsize=4096)
 def _source(kind: type) -> str:
-    if kind.__module__.partition(".")[0] == "torch":  # its version says it
+    """The source code of a class; "" for torch's classes, which its version covers, and for classes without a file.
+
+    Read once: if the file is edited later, this process still runs the code that it imported.
+    """
+    if kind.__module__.partition(".")[0] == "torch":
         return ""
     try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed into a console
+        text = inspect.getsource(kind)
+    except (OSError, TypeError):
         return ""
+    return f"{text}{PROCESS}" if _edited_since_start(kind) else text
+
+
+def _edited_since_start(kind: type) -> bool:
+    try:
+        return os.stat(inspect.getsourcefile(kind) or "").st_mtime > STARTED
+    except OSError:  # a notebook cell
+        return False
 
 
 def first_view(split: Split, planner: ViewPlanner) -> str:
