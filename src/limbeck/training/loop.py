@@ -68,9 +68,9 @@ def train(
     planner: ViewPlanner,
     position: Position = Position(),
 ) -> Iterator[StepDone | EpochEnded]:
-    """Teach a cohort from `position` until every learner has ended. One that is further on waits for its epoch.
+    """Train a cohort from `position` until every learner has ended. A learner that is ahead waits for its next epoch.
 
-    split: the training images, on the CPU or already on the device.
+    split: the training images, on the CPU or on the device.
     """
     steps = planner.steps_per_epoch
     finite_outputs: dict[tuple[str, int], Tensor] = {}  # by teacher and step; read only when a loss is not finite
@@ -143,7 +143,7 @@ def take_step(
             outputs = teachers[name].outputs(pixels, epoch=epoch, step=step)
             outputs = outputs if name in needs_features else Outputs(outputs.logits)
             teacher_outputs[name] = processes.all_gather(outputs, size)
-            del outputs  # features of this process's part would live through every student's step
+            del outputs  # else the features of this process's part stay in memory during every student's step
     for learner in active:
         of_teachers = [teacher_outputs[name] for name in learner.training.teachers]
         with explain_out_of_memory(learner.name, batch):

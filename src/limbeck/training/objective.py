@@ -34,7 +34,7 @@ class WeightedLoss:
     warmup_epochs: the weight grows linearly from 0 to `weight` over so many epochs.
     needs_features: it compares more than logits; other losses are given none.
     make_state: `(student_shapes, teacher_shapes, **options) -> nn.Module`, for a loss with a `state`: a module that is
-    trained with the student, such as an adapter. It receives those options of the loss that it names.
+    trained with the student, such as an adapter. It receives the options of the loss that its signature names.
     """
 
     name: str
@@ -169,7 +169,7 @@ class Objective(nn.Module):
 
     teacher_weights: relative weights of the teachers, scaled to sum to 1.
     states: for each loss that has one, the module that its loss takes as `state=`. It is trained and checkpointed
-    with the learner, and is not part of the student. Its loss is given no half precision, since the
+    with the learner, but is not part of the student. Its loss receives half-precision outputs as float32, because the
     parameters of a state are float32.
     """
 
@@ -193,8 +193,8 @@ class Objective(nn.Module):
     ) -> Tensor:
         """Weighted values of all losses, `[number of losses]` float32. Their sum is minimised.
 
-        epochs: how much of the training is done after this step, for weights that grow.
-        Raises LimbeckError where a loss reads features that it has not asked for, or those of several teachers.
+        epochs: done after this step, as a fraction; for weights with a warm-up.
+        Raises LimbeckError if a loss reads features that it does not declare, or those of several teachers.
         """
         values = []
         for loss, temperature in zip(self.losses, self.temperatures, strict=True):

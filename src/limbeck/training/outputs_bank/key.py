@@ -1,6 +1,7 @@
 """The key of an outputs bank: everything that determines a teacher's outputs for the views of an epoch, as plain data.
 
-When in doubt a fact is part of the key: a bank that is not found costs a pass of the teacher, a wrong one the result.
+When in doubt, a fact is part of the key: a bank that is not found costs one pass of the teacher, a wrong bank the
+result.
 """
 
 from __future__ import annotations
@@ -36,11 +37,11 @@ def bank_key(
 ) -> dict[str, Any]:
     """What must be equal for two runs to share a teacher's outputs, epoch by epoch.
 
-    built_from: what the caller knows of how the model was made: plain data, with a `model.name` to show.
-    split: the training images. classes: the number of logits.
+    built_from: how the caller made the model, as plain data with a `model.name` to show. split: the training images.
+    classes: the number of logits.
 
-    How often views are reused (`distinct_epochs`) is not part of it: it changes which epochs are seen, not what they
-    hold.
+    How often views are reused (`distinct_epochs`) is not part of the key: it changes which epochs are read, not their
+    content.
     """
     return {
         "format": FORMAT,
