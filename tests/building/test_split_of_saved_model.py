@@ -118,7 +118,7 @@ def test_a_class_that_is_too_small_trains_with_all_of_it_and_that_is_said(capsys
     images = split_dataset(small_classes(notes=("as they are",)), 0.1)
     assert images.train.labels.bincount().tolist() == [18, 18, 2, 1]
     assert images.validation.labels.bincount().tolist() == [2, 2]
-    said = "2 classes have too few images for the validation split and train with all of them: 'eel', 'emu'"
+    said = "2 classes have too few images for the validation split; all of them are used for training: 'eel', 'emu'"
     assert images.notes == ("as they are", said)
     assert capsys.readouterr().err == f"mine: {said}\n"
     assert split_dataset(small_classes(), 0.1, 10).train.labels.bincount().tolist() == [5, 5, 1, 1]

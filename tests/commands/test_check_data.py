@@ -83,7 +83,7 @@ def test_all_that_is_spoilt_is_told_and_written_where_that_is_wanted(photos: Pat
     assert f"and 11 more; all of them are in {out}" in said
     written = out.read_text().splitlines()
     assert len(written) == 31
-    assert "photos/train/eel: this class has no image" in written
+    assert "photos/train/eel: this class has no images" in written
     assert "photos/train/cat/bad00.png: the file is empty" in written
     (photos / "train" / "eel").rmdir()
     for path in (photos / "train" / "cat").glob("bad*"):

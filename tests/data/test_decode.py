@@ -263,7 +263,7 @@ def test_empty_files_and_other_things_are_refused(tmp_path):
     refused(write(tmp_path, encoded(pixels(6), "PCX")), "not a supported image", "PNG, JPEG, WebP")
     refused(None, "contains no image bytes")
     heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
-    refused(write(tmp_path, heic, "IMG_0001.HEIC"), "HEIC is not read", "heif-convert")
+    refused(write(tmp_path, heic, "IMG_0001.HEIC"), "HEIC is not supported", "heif-convert")
     refused(write(tmp_path, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not a supported image")
     refused(tmp_path / "absent.png", "No such file")
     refused(tmp_path, "not a regular file")

@@ -175,7 +175,7 @@ def test_a_class_with_no_image_is_refused_with_its_path(root):
     class_folders(root)
     (root / "eel").mkdir()
     (root / "eel" / ".DS_Store").write_bytes(b"")
-    assert str(root / "eel") in refused(root, "this class has no image")
+    assert str(root / "eel") in refused(root, "this class has no images")
 
 
 def test_a_class_that_is_too_small_to_split_trains_with_all_of_it_and_that_is_said(root):
@@ -238,7 +238,7 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(root):
     message = refused(root, "28 images or folders cannot be used", line=False)
     assert f"limbeck check folder:{root} --out spoilt.txt" in message
     assert "data.spoilt=skip" in message
-    assert f"{root / 'eel'}: this class has no image" in message
+    assert f"{root / 'eel'}: this class has no images" in message
     assert "gone.png: cannot be read: No such file or directory" in message
     assert "\x1b" not in message
     assert message.count("\n") == 21
@@ -343,7 +343,7 @@ def test_places_that_are_no_folder_of_classes_are_refused(root):
     class_folders(root, ("cat",))
     refused(root, "contains only one class, 'cat'")
     (root / "loose.jpg").write_bytes(b"x")
-    assert str(root / "loose.jpg") in refused(root, "beside the class folders")
+    assert str(root / "loose.jpg") in refused(root, "image outside the class folders")
 
 
 def test_odd_split_folders_are_refused(root):

@@ -243,7 +243,7 @@ def test_files_that_are_not_what_they_should_be_are_refused(tmp_path):
     with pytest.raises(LimbeckError, match=r"a\.parquet: not a readable Parquet file"):
         parquet.build(str(tmp_path / "a.parquet"))
     parquet_file(tmp_path / "train-x.parquet", TWENTY, {"label": IN_TURN}, NAMES)
-    with pytest.raises(LimbeckError, match="says no split"):
+    with pytest.raises(LimbeckError, match="contains no split"):
         parquet.build(str(tmp_path))
 
 
