@@ -1,4 +1,4 @@
-"""How large the states of a recipe's losses are, before anything is trained."""
+"""The sizes of the states of a recipe's losses, before training."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def state_parameters(
     arms = recipe.arms()
     problems: list[str] = []
     parameters: dict[str, Mapping[str, int]] = {}
-    known: dict[str, Shapes] = {}
+    shapes_by_model: dict[str, Shapes] = {}
 
     def shapes(name: str) -> Shapes:
         arm = arms[name]
         key = arm.model_dump_json(include={"model", "classes", "normalise", "resolution"})
-        if key not in known:
+        if key not in shapes_by_model:
             count = len(arm.classes) if arm.classes and not arm.trained else len(images.class_names)
             with torch.random.fork_rng(devices=[]), explain_build_errors(name, arm.model.name):
                 model = build_model(arm.model, count, models, pretrained=False)
-            known[key] = output_shapes(model, images, make_input_format(arm, images))
-        return known[key]
+            shapes_by_model[key] = output_shapes(model, images, make_input_format(arm, images))
+        return shapes_by_model[key]
 
     for name in arms if only is None else only:
         arm = arms[name]
