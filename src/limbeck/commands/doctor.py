@@ -41,7 +41,8 @@ def examine() -> list[tuple[str, str]]:
         path = data_folder() / archive
         rows.append((archive, str(path) if path.exists() else "not downloaded yet; fetched when a recipe uses it"))
     entries = cache.entries()
-    rows.append(("image cache", f"{len(entries)} data sets, {cache.size() / 2**20:,.0f} MB in {cache.location()}"))
+    sets = f"{len(entries)} data set{'s' * (len(entries) != 1)}"
+    rows.append(("image cache", f"{sets}, {cache.size() / 2**20:,.0f} MB in {cache.location()}"))
     for name, folder in (("data folder", data_folder()), ("cache folder", cache_folder())):
         rows.append((name, f"{folder} ({_free(folder) / 2**30:,.1f} GB free)"))
     return rows

@@ -46,6 +46,10 @@ def find_recipe(word: str) -> Path:
     if name in known:
         return known[name]
     if is_folder and word:
+        if (path / "recipe.json").is_file():
+            raise RecipeError(
+                f"{word}: is a run directory, not a recipe; give the YAML file or the name that it was run from"
+            )
         raise RecipeError(f"{word}: is a folder; expected a YAML file, or one of {', '.join(known)}")
     raise RecipeError(f"{shortened(word)}: no such file, and no shipped recipe of this name{did_you_mean(name, known)}")
 

@@ -136,6 +136,7 @@ STRUCTURES = ("tuple_type", "dict_type", "model_type", "model_attributes_type")
 NAME_OR_MAPPING = "a name, or a mapping with a `name` and options"
 EXPECTED_AT: dict[KeyPath, str] = {
     ("data",): "a mapping, such as {source: digits}",
+    ("seeds",): "a list, such as [0, 1, 2]",
     ("outputs_bank",): "a mapping, such as {limit_gb: 10.0}",
     ("model",): NAME_OR_MAPPING,
     ("teacher",): "the name of an arm, or a list of names",
