@@ -28,6 +28,8 @@ REFUSED = [
     ("no_weight_decay: {head: 1}", f"no_weight_decay: {LIST}; got {{head: 1}}"),
     ("no_weight_decay: null", f"no_weight_decay: {LIST}; got nothing"),
     ("no_weight_decay: [head, 3]", "no_weight_decay.1: expected a string; got 3; put it in quotes"),
+    ("no_weight_decay: ['']", "no_weight_decay.0: expected a string that is not empty; got ''"),
+    ("no_weight_decay: [head, '']", "no_weight_decay.1: expected a string that is not empty; got ''"),
     ("no_weight_decay: [[head]]", "no_weight_decay.0: expected a string; got ['head']"),
     ("no_weigth_decay: [head]", "no_weigth_decay: unknown key; did you mean 'no_weight_decay'? (got ['head'])"),
     ("decay_norms_and_biases: 0", f"decay_norms_and_biases: {TRUTH}; got 0"),
@@ -80,6 +82,7 @@ RIGHT: list[dict[str, Any]] = [
 WRONG: list[dict[str, Any]] = [
     {"layer_decay": 0}, {"layer_decay": -1}, {"layer_decay": 1.01}, {"layer_decay": "0.5"}, {"layer_decay": True},
     {"no_weight_decay": "head"}, {"no_weight_decay": [1]}, {"no_weight_decay": None}, {"no_weight_decay": {"a": 1}},
+    {"no_weight_decay": [""]}, {"no_weight_decay": ["head", ""]},
     {"decay_norms_and_biases": 0}, {"decay_norms_and_biases": "no"}, {"decay_norms_and_biases": None},
     {"layer_decya": 0.5},
 ]  # fmt: skip
@@ -107,7 +110,7 @@ def test_the_schema_tells_range_and_default() -> None:
         assert number == {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
         assert (nothing, about["layer_decay"]["default"]) == ({"type": "null"}, None)
         listed = about["no_weight_decay"]
-        assert (listed["type"], listed["items"], listed["default"]) == ("array", {"type": "string"}, [])
+        assert (listed["type"], listed["items"], listed["default"]) == ("array", {"type": "string", "minLength": 1}, [])
         if part == "Muon":
             assert "decay_norms_and_biases" not in about
         else:

@@ -237,7 +237,7 @@ def distill(
         averaged_outputs(student, two_images),
     ):
         if not locked:
-            raise LimbeckError(f"{save_to}: in use by another process; wait for it, or give another save_to")
+            raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")
         if checkpoint_policy:
             start_or_resume(checkpoint_policy.directory, description, student, watcher.say)
         spans = train_cohort(cohort, stop=stop, watcher=watcher, checkpoint_policy=checkpoint_policy)

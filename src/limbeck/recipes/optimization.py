@@ -17,7 +17,7 @@ class ParameterOptions(ExtendedPart):
     layer_decay: Annotated[Number, Field(gt=0, le=1)] | None = None
     """Factor on the learning rate for each layer towards the input, such as 0.75 (default: one rate for all layers).
     Layers follow from parameter names: `layer2.0.conv1.weight` belongs to layer `layer2.0`."""
-    no_weight_decay: tuple[str, ...] = ()
+    no_weight_decay: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Parameters without weight decay, by name or pattern, such as ["*.pos_embed"]."""
 
 

@@ -114,6 +114,7 @@ def message_of(error: Any, place: Place) -> str:
 NAMED = "a mapping with a `name`, such as {{name: …}}"
 EXPECTED = {
     "string_type": "a string",
+    "string_too_short": "a string that is not empty",
     "bool_type": "true or false",
     "int_type": "an integer",
     "int_parsing_size": "a smaller integer",
