@@ -21,7 +21,7 @@ from limbeck.recipes.recipe import Data
 from limbeck.types import Dataset
 
 from .data import Images, load_images, split_dataset
-from .saved_model import LoadedModel, whole_source
+from .saved_model import LoadedModel, absolute_source
 
 SPLITS = ("test", "validation", "train")
 SHOWN = 12  # characters of a fingerprint in messages
@@ -104,7 +104,7 @@ def seen_in_training(model: LoadedModel, images: Images, split: str) -> str:
 def is_training_source(model: LoadedModel, source: str) -> bool:
     """Whether a source is that of the model's training images."""
     recorded = model.about.get("data")
-    return isinstance(recorded, Mapping) and whole_source(source) == recorded["source"]
+    return isinstance(recorded, Mapping) and absolute_source(source) == recorded["source"]
 
 
 def _completed(model: LoadedModel, data: Data | None, same_source: bool, where: str) -> Data:

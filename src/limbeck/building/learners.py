@@ -1,4 +1,4 @@
-"""Recipe arms to learners: the model, the training settings and the objective."""
+"""Make learners from the arms of a recipe: the model, the training options and the objective."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from .loss_states import make_losses, make_states, output_shapes, teacher_output
 from .models import build_model, check_output, make_input_format
 
 IMAGES_TO_INITIALISE = 2048
+"""Training images given to models that initialise themselves from data."""
 
 
 def make_learner(
@@ -41,10 +42,10 @@ def make_learner(
     load_teacher: Callable[[str], Teacher] | None = None,
     processes: Processes = SINGLE_PROCESS,
 ) -> Learner:
-    """A learner ready for its first step.
+    """Make a learner that is ready for its first step.
 
-    seed: of its initial weights, of its losses' states and of its dropout. teachers: (name, weight) of each.
-    load_teacher: gives a teacher by its name, for losses whose state depends on the shapes of its outputs.
+    seed: for its initial weights, the states of its losses, and its dropout. teachers: the name and weight of each.
+    load_teacher: returns a teacher by its name, for losses whose state depends on the shapes of its outputs.
     arm_name: for error messages.
     """
     input_format = make_input_format(arm, images)
@@ -54,8 +55,8 @@ def make_learner(
     if arm.weights:
         load_weights(model, arm.weights, new_head=True)
     elif hasattr(model, "initialise"):
-        some = images.train.first(IMAGES_TO_INITIALISE)
-        model.initialise(prepare(some, input_format))  # pyright: ignore[reportCallIssue]
+        sample = images.train.first(IMAGES_TO_INITIALISE)
+        model.initialise(prepare(sample, input_format))  # pyright: ignore[reportCallIssue]
     check_output(arm_name, model, images, input_format, arm.model.name)
     return Learner(
         name,
@@ -80,7 +81,7 @@ def make_learner(
 
 
 def make_training(options: TrainingOptions, teachers: tuple[str, ...]) -> Training:
-    """What a learner needs of its training options. teachers: their names."""
+    """The training settings of a learner. teachers: their names."""
     if options.optimizer is None or options.epochs is None:
         raise LimbeckError("training needs `epochs` and an `optimizer`")
     return Training(
@@ -104,7 +105,7 @@ def make_objective(
     teacher_shapes: Callable[[], Sequence[Shapes]],
     seed: int,
 ) -> Objective:
-    """The weighted sum that an arm minimises, with the states of its losses (`loss_states.make_states`)."""
+    """The weighted sum of losses that an arm minimises, with their states (`loss_states.make_states`)."""
     terms = make_losses(losses_of_arm, losses)
     states = make_states(terms, student_shapes, teacher_shapes, seed)
     return Objective(terms, teacher_weights=teacher_weights, states=states)

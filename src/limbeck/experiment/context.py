@@ -1,4 +1,4 @@
-"""What all cohorts of a run share, and the one function that makes it."""
+"""What all cohorts of a run share, and the function that opens it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .torchrun import must_match_main_process
 class RunContext:
     """What all cohorts of a run share.
 
-    train_split: the training images, on the device. processes: those that train together; the first one writes and
-    measures. earlier: recipes of the run before it was extended, whose checkpoints it continues.
+    train_split: the training images, on the device. processes: those that train together; only the first one writes
+    and measures. earlier: the recipes of the run before it was extended; checkpoints of these are resumed too.
     """
 
     recipe: Recipe
@@ -43,17 +43,17 @@ class RunContext:
     earlier: tuple[Recipe, ...] = ()
 
     def arm(self, learner: LearnerId) -> Arm:
-        """What the recipe says of a learner."""
+        """The arm of a learner."""
         return self.recipe.arms()[learner.arm]
 
     def has_weights(self, teacher: LearnerId) -> bool:
-        """Whether a teacher can be loaded: it comes from a file, or its training has ended well."""
+        """Whether a teacher can be loaded: it comes from a file, or it was trained without a failure."""
         return teacher.seed is None or (self.directory.model(teacher) / "model.json").exists()
 
     def load_teacher(self, teacher: LearnerId, precision: Precision | None = None) -> Teacher:
-        """A teacher, frozen. Raises LimbeckError where its file is missing, damaged or does not fit the data.
+        """Load a teacher, frozen. Raises LimbeckError if its file is missing, is damaged or does not fit the data.
 
-        precision: to compute in, if not in that of its arm or recipe.
+        precision: overrides that of its arm or recipe.
         """
         arm = self.arm(teacher)
         if teacher.seed is None:
@@ -75,10 +75,10 @@ def open_context(
     models: CustomFunctions = NO_FUNCTIONS,
     processes: Processes = SINGLE_PROCESS,
 ) -> RunContext:
-    """Load the images, put them on the device and set the number of threads.
+    """Load the images, move the training images to the device, and set the number of threads.
 
-    images, device: those of the recipe, unless given. With several processes, all must have the same recipe and images.
-    Raises LimbeckError where they differ, and for data that cannot be loaded.
+    images, device: override those of the recipe. Several processes must have the same recipe and images.
+    Raises LimbeckError if they differ, or if the data cannot be loaded.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
@@ -111,7 +111,7 @@ def _check_processes(recipe: Recipe, directory: RunDirectory, processes: Process
 
 
 def _load_images(recipe: Recipe, processes: Processes) -> Images:
-    """The images of a recipe; the main process decodes and caches them, the others then read the cache."""
+    """The images of a recipe. The main process decodes and caches them first; the others then read the cache."""
     if not processes.is_first:
         processes.barrier()
     images = load_images(recipe.data)

@@ -1,4 +1,4 @@
-"""The results of a run: every learner measured, the test split read once, and what `result.json` says."""
+"""The results of a run: measure every learner, read the test split once, and compose `result.json`."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from .timing import Span, summed, times
 from .train_cohort import Cohort, Watcher
 
 MEASURED_PRECISION = "float32"
-"""All results are measured in float32, whatever the precision of training: a saved model computes in it too."""
+"""All results are measured in float32, as a saved model computes, whatever the precision of training."""
 
 
 def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What `result.json` says of a plan whose cohorts are trained: recipe, environment, every arm's measurements.
+    """The content of `result.json`: the recipe, the environment and the measurements of every arm.
 
-    cohorts: the result of each, by its key.
+    cohorts: the result of each trained cohort, by its key.
     """
     in_order = [cohorts[cohort.key] for cohort in plan.cohorts]
-    # What an arm is compared with may have been added after it was measured.
+    # The baseline of an arm may have been added after the arm was measured.
     arms = [
         arm | {"baseline": baseline_of(context.recipe, arm["arm"])} for cohort in in_order for arm in cohort["arms"]
     ]
@@ -64,9 +64,9 @@ def measure_learners(
     watcher: Watcher,
     stop: GracefulShutdown,
 ) -> dict[str, Any]:
-    """Measure the learners of a trained cohort; returns what `done.json` says of it. spans: when it was trained."""
+    """Measure the learners of a trained cohort; returns the content of `done.json`. spans: when it was trained."""
     clock, began = time.time(), time.monotonic()
-    cohort.release_teachers()  # they are loaded again in float32, as saved models compute
+    cohort.release_teachers()  # they are loaded again, in float32
     ids = {str(teacher): teacher for plan in plans for teacher, _ in plan.teachers}
     teachers = {name: context.load_teacher(ids[name], "fp32") for name in cohort.teachers}
     references = ReferenceOutputs(context, teachers, [plan.teachers for plan in plans])
@@ -82,9 +82,9 @@ def measure_learners(
 def measure_learner(
     context: RunContext, plan: LearnerPlan, learner: Learner, references: ReferenceOutputs, watcher: Watcher
 ) -> dict[str, Any]:
-    """Choose a learner's weights, save them, and read the test split: once, for the model that was chosen.
+    """Choose a learner's weights, save them, and measure the chosen model. Only this reads the test split, and once.
 
-    A student without a teacher is compared with the teachers of its cohort, if all others have the same ones.
+    A student without a teacher is compared with the teachers of its cohort if all other students have the same ones.
     """
     arm = context.arm(plan.id)
     row = _about(context, plan, learner)
@@ -143,7 +143,7 @@ def _about(context: RunContext, plan: LearnerPlan, learner: Learner | None) -> d
 
 
 def not_started(context: RunContext, cohort: CohortPlan) -> list[dict[str, Any]]:
-    """The results of learners of a cohort that lack a teacher, because its training failed."""
+    """The results of the learners of a cohort that were not trained because a teacher had failed."""
     results = []
     for plan in cohort.learners:
         missing = [str(teacher) for teacher, _ in plan.teachers if not context.has_weights(teacher)]
@@ -154,7 +154,7 @@ def not_started(context: RunContext, cohort: CohortPlan) -> list[dict[str, Any]]
 
 
 def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
-    """An arm from a file, measured like any other; once a run."""
+    """Measure an arm from a file like any other arm, once per run."""
     files = context.directory.cohort(name)
     done = files.read_result()
     if done is None:
@@ -169,7 +169,7 @@ def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
 
 
 def _train_sample(context: RunContext, name: str, model: nn.Module) -> dict[str, Any]:
-    """How an arm from a file does on up to 500 training images: much better than on others if it has seen them."""
+    """Measure an arm from a file on up to 500 training images. A model trained on them does much better on these."""
     predict = predictor(
         model, make_input_format(context.recipe.arms()[name], context.images), device=context.device, name=name
     )
@@ -179,10 +179,10 @@ def _train_sample(context: RunContext, name: str, model: nn.Module) -> dict[str,
 
 
 def with_baselines(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Results of learners, each with `against_baseline` where its baseline of the same seed was measured too.
+    """The results of learners, each with `against_baseline` if its baseline of the same seed was measured.
 
-    `against_baseline`: for each split the difference of accuracies on the same images, as `paired_difference_of` gives
-    it, with its interval over images.
+    `against_baseline`: for each split, the difference in accuracy on the same images with its confidence interval over
+    images, from `paired_difference_of`.
     """
     measured = {(arm["arm"], arm["seed"]): arm for arm in arms}
     compared: list[dict[str, Any]] = []
@@ -198,14 +198,14 @@ def with_baselines(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def in_recipe_order(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Results of learners in the order of the recipe's arms and seeds, whatever the order of training."""
-    places = {name: place for place, name in enumerate(recipe.arms())}
-    seeds = {seed: place for place, seed in enumerate(recipe.seeds)}
-    return sorted(arms, key=lambda arm: (places[arm["arm"]], seeds.get(arm["seed"], 0)))
+    """The results of learners in the recipe's order of arms and seeds, whatever the order of training."""
+    arm_positions = {name: position for position, name in enumerate(recipe.arms())}
+    seed_positions = {seed: position for position, seed in enumerate(recipe.seeds)}
+    return sorted(arms, key=lambda arm: (arm_positions[arm["arm"]], seed_positions.get(arm["seed"], 0)))
 
 
 def curves(context: RunContext, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Rows of metrics, one an epoch, by (arm, seed)."""
+    """The rows of metrics, one per epoch, by (arm, seed)."""
     return {
         (learner.arm, learner.seed): context.directory.cohort(cohort.key).metrics(learner.name).rows()
         for cohort in plan.cohorts
@@ -214,7 +214,7 @@ def curves(context: RunContext, plan: Plan) -> dict[tuple[str, int], list[dict[s
 
 
 def failures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Why each failed learner of a result failed, by its name."""
+    """The reason of each failure in a result, by the name of the learner."""
     return {
         str(LearnerId(arm["arm"], arm["seed"])): "{term} was {value} at epoch {epoch}, step {step}".format(**failure)
         if failure["epoch"]

@@ -96,20 +96,20 @@ def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, m
     sample = sample_of(images.validation)
     labels = sample.labels.cpu().long()
 
-    def ask(input_format: InputFormat) -> Predict:
+    def make_predict(input_format: InputFormat) -> Predict:
         return predictor(teacher.frozen, input_format, device=device, dtype=teacher.dtype, name=name)
 
-    logits = logits_of(ask(input_format), sample)
+    logits = logits_of(make_predict(input_format), sample)
     check_finite(f"{kind}.{name}", teacher, sample, logits, model)
     _must_be_logits(f"{kind}.{name}", arm, logits, teacher.dtype)
     right, classes = accuracy(logits, labels), len(images.class_names)
-    lost = near_chance(balanced_accuracy(logits, labels), len(sample), classes)
+    is_near_chance = near_chance(balanced_accuracy(logits, labels), len(sample), classes)
     other = find_better(
-        ask, model, input_format, images.normalisation, sample, logits, images.class_names,
-        ordered=arm.classes is not None, lost=lost,
+        make_predict, model, input_format, images.normalisation, sample, logits, images.class_names,
+        order_is_known=arm.classes is not None, near_chance=is_near_chance,
     )  # fmt: skip
     advice = _advice(other, arm, images, labels) if other else ""
-    if lost and not arm.allow_near_chance:
+    if is_near_chance and not arm.allow_near_chance:
         hint = advice or "check its normalisation (`normalise`), `classes` order, `resolution` and colour channels"
         raise LimbeckError(
             f"{kind}.{name}: {arm.weights} is right on {right:.1%} of {len(sample)} validation images, and guessing "
@@ -167,7 +167,7 @@ def _advice(other: Alternative, arm: Arm, images: Images, labels: Tensor) -> str
     ways = [f"with `{', '.join(keys)}`"] if keys else []
     if normalisation == images.normalisation != now.normalisation:
         ways.append("without `normalise`")
-    if other.mirrored:
+    if other.swapped_channels:
         ways.append("on images with blue first (BGR), so with its first layer's input channels turned,")
     return f"{looks}{' and '.join(ways)} it has {accuracy(other.logits, labels):.1%}"
 
