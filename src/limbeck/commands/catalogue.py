@@ -1,4 +1,4 @@
-"""`limbeck list` and `limbeck new`: what is available, and a shipped recipe to edit."""
+"""`limbeck list` and `limbeck new`: list what is available, and copy a shipped recipe to edit it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CATEGORIES = ("losses", "models", "data", "recipes")
 
 
 def listing(category: str, width: int | None = None) -> list[str]:
-    """A line for each name of a category, and one for its options, wrapped at `width` columns if given.
+    """List the names of a category, each with a line for its options, wrapped at `width` columns if given.
 
     Raises LimbeckError if there is no such category.
     """
@@ -37,7 +37,7 @@ def listing(category: str, width: int | None = None) -> list[str]:
 
 
 def copy_shipped(name: str, to: Path | None = None) -> Path:
-    """Copy a shipped recipe to `to` (default: its name, in the working directory); nothing is overwritten.
+    """Copy a shipped recipe to `to` (default: its name, in the working directory). Never overwrites a file.
 
     Raises RecipeError if there is no such recipe, or if the file already exists.
     """

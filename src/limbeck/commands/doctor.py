@@ -22,7 +22,7 @@ ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz", "tiny-imagenet-
 
 
 def examine() -> list[tuple[str, str]]:
-    """Pairs of a name and a description, both text."""
+    """What `limbeck doctor` prints, as pairs of a name and a description."""
     device = choose_device("auto")
     versions = environment(device)
     bf16 = (

@@ -60,9 +60,9 @@ class Training:
 
 
 class Learner:
-    """One model and its training; see the fields of `Training`.
+    """One model and its training; `Training` describes the options.
 
-    seed: of dropout; the caller has initialised the weights. processes: that train it together.
+    seed: for dropout; the model comes with its initial weights. processes: those that train it together.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Learner:
         if not self.objective.needs_features:
             outputs = Outputs(outputs.logits)
         outputs = self.processes.all_gather(outputs, targets.labels.shape[0])
-        if self.objective.states:  # every process sees the whole batch here, and so all draw the same
+        if self.objective.states:  # every process sees the whole batch here, so all draw the same
             seed_device(self.device, "loss states", self.seed, epoch, step)
         values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
         optimizer.zero_grad(set_to_none=True)
@@ -197,7 +197,7 @@ class Learner:
             self.ended = self.ended or "patience"
 
     def _save_best_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Reuses the same memory every time, so that weights are never held twice."""
+        """Copy the weights into the same memory every time, so that only one copy ever exists."""
         if self.best_weights is None:
             self.best_weights = {key: value.detach().clone() for key, value in weights.items()}
         else:
@@ -255,20 +255,18 @@ class Learner:
             setattr(self, name, state[name])
         for name in ("best_accuracy", "best_epoch", "best_weights"):
             setattr(self, name, state[name])
-        if (
-            self.ended == "finished" and self.epochs_done < self.training.epochs
-        ):  # its number of epochs has been raised since
+        if self.ended == "finished" and self.epochs_done < self.training.epochs:  # `epochs` was raised afterwards
             patience = self.training.patience
             self.ended = "patience" if patience is not None and self.epochs_since_lowest >= patience else None
 
 
 def _accuracy(logits: Tensor, targets: Targets) -> Tensor:
-    """Accuracy on the batch, `[1]`; a mixed image counts by its shares."""
+    """Accuracy on the batch, `[1]`; a mixed image counts by the shares of its labels."""
     predictions = logits.detach().argmax(dim=-1)
-    if targets.labels.is_floating_point():  # distributions: the most likely class is the label
+    if targets.labels.is_floating_point():  # distributions: the most probable class is the label
         own, partner = targets.labels.argmax(dim=-1), targets.partner_labels.argmax(dim=-1)
         targets = Targets(own, partner, targets.share)
-    right = targets.share * (predictions == targets.labels) + (1 - targets.share) * (
+    correct = targets.share * (predictions == targets.labels) + (1 - targets.share) * (
         predictions == targets.partner_labels
     )
-    return right.mean(dim=0, keepdim=True).float()
+    return correct.mean(dim=0, keepdim=True).float()

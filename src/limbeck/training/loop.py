@@ -1,7 +1,7 @@
-"""The one loop: for each view, one pass of each teacher, then one step of every student.
+"""The training loop: for each view, one forward pass of each teacher, then one step of every student.
 
-A teacher is trained by the same loop, without teachers of its own. The loop yields events; logging, saving,
-validation and progress bars are the body of the caller's `for`.
+The same loop trains teachers. It yields events; the caller logs, saves, validates and shows progress in the body of
+its `for` statement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ STEPS_BETWEEN_CHECKS = 50
 
 @dataclass(frozen=True)
 class Position:
-    """The next step, both counted from 0."""
+    """The next step to take. Epoch and step count from 0."""
 
     epoch: int = 0
     step: int = 0
@@ -44,7 +44,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """An epoch is over. rows: means of the epoch for each learner that was active, by name.
+    """An epoch is over. rows: the means of the epoch for each active learner, by name.
 
     The caller validates the learners (`Learner.record_validation`) before it continues; `position` is the next step.
     """
@@ -68,8 +68,9 @@ def train(
     planner: ViewPlanner,
     position: Position = Position(),
 ) -> Iterator[StepDone | EpochEnded]:
-    """Train a cohort from `position` until every learner has ended. A learner that is ahead waits for its next epoch.
+    """Train a cohort from `position` until every learner has ended.
 
+    A learner that is ahead of the others takes no part until they reach its next epoch.
     split: the training images, on the CPU or on the device.
     """
     steps = planner.steps_per_epoch
@@ -120,8 +121,8 @@ def take_step(
 ) -> dict[str, Tensor]:
     """One step of every active learner on one view; this process computes its own part of the batch.
 
-    The view is prepared once for each input format and dtype. Features of a teacher are dropped where no loss compares
-    them. Returns, by teacher, whether all its logits are finite, as a tensor on the device.
+    The view is prepared once for each input format and dtype. Features of a teacher are dropped if no loss reads them.
+    Returns, by teacher, whether all its logits are finite, as a tensor on the device.
     """
     device, processes = active[0].device, active[0].processes
     size = view.images.shape[0]
@@ -143,7 +144,9 @@ def take_step(
             outputs = teachers[name].outputs(pixels, epoch=epoch, step=step)
             outputs = outputs if name in needs_features else Outputs(outputs.logits)
             teacher_outputs[name] = processes.all_gather(outputs, size)
-            del outputs  # else the features of this process's part stay in memory during every student's step
+            del (
+                outputs
+            )  # otherwise the features of this process's part stay in memory while the students take their steps
     for learner in active:
         of_teachers = [teacher_outputs[name] for name in learner.training.teachers]
         with explain_out_of_memory(learner.name, batch):

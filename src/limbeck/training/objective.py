@@ -31,8 +31,8 @@ Compared = TypeVar("Compared", Outputs, Shapes)
 class WeightedLoss:
     """One loss of an objective: weight · mean over the batch of function(student, teacher, targets, **options).
 
-    warmup_epochs: the weight grows linearly from 0 to `weight` over so many epochs.
-    needs_features: it compares more than logits; other losses are given none.
+    warmup_epochs: the number of epochs over which the weight grows linearly from 0 to `weight`.
+    needs_features: whether the loss reads features; other losses receive none.
     make_state: `(student_shapes, teacher_shapes, **options) -> nn.Module`, for a loss with a `state`: a module that is
     trained with the student, such as an adapter. It receives the options of the loss that its signature names.
     """
@@ -47,13 +47,13 @@ class WeightedLoss:
 
     @property
     def temperature(self) -> float:
-        """The temperature at which several teachers are averaged for this loss: its own option; 1 without one."""
+        """The temperature at which several teachers are averaged for this loss: its option, or 1 if it has none."""
         option = inspect.signature(self.function).parameters.get("temperature")
         default = 1.0 if option is None or option.default is option.empty else option.default
         return float(self.options.get("temperature", default))
 
     def __call__(self, student: Outputs, teacher: Outputs | None, targets: Targets, **state: nn.Module) -> Tensor:
-        """Its values, `[B]` or one number. Raises LimbeckError that names the loss, its inputs and the error."""
+        """The value of the loss, `[B]` or one number. Raises LimbeckError with the loss, its inputs and the error."""
         try:
             value = self.function(student, teacher, targets, **self.options, **state)
         except LimbeckError:
@@ -81,8 +81,8 @@ class WeightedLoss:
     def build_state(self, student: Shapes, teachers: Sequence[Shapes]) -> nn.Module | None:
         """The module that the loss takes as `state`; None for a loss without one.
 
-        Its function sees the shapes of what the loss will be given: `teacher_shapes` is None without a teacher, and of
-        several it has the logits only. Draws from torch's global generator.
+        The state function receives the shapes of what the loss will receive: `teacher_shapes` is None without a
+        teacher, and has no features if there are several. It draws from torch's global generator.
         Raises LimbeckError that names the loss, the error and the shapes.
         """
         if self.make_state is None:
@@ -117,7 +117,7 @@ class WeightedLoss:
         return state
 
     def visible(self, student: Compared, teacher: Compared | None, teachers: int) -> tuple[Compared, Compared | None]:
-        """What the loss may see of both (outputs, or their shapes): features where it needs them."""
+        """What the loss may see of student and teacher (outputs or shapes): features only if it needs them."""
         if not self.needs_features:
             none = _NoFeatures(
                 f"loss {self.name!r} reads features; say so in its file or on the function: NEEDS_FEATURES = True"
@@ -137,14 +137,14 @@ class WeightedLoss:
         )
 
     def _described(self, outputs: Outputs) -> str:
-        """`logits [128, 10] float32`, and the shapes of the features where the loss compares them."""
+        """`logits [128, 10] float32`, and the shapes of the features if the loss reads them."""
         logits = f"logits {described(outputs.logits)}"
         if not self.needs_features or isinstance(outputs.features, _NoFeatures):
             return logits
         return f"{logits} and features {', '.join(str(list(f.shape)) for f in outputs.features) or 'none'}"
 
     def weight_at(self, epochs: float) -> float:
-        """The weight of a step after which `epochs` of the training are done."""
+        """The weight in a step after which `epochs` epochs are done."""
         return self.weight * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.weight
 
 
@@ -168,9 +168,9 @@ class Objective(nn.Module):
     """The weighted sum of a learner's losses, and the modules that these losses train.
 
     teacher_weights: relative weights of the teachers, scaled to sum to 1.
-    states: for each loss that has one, the module that its loss takes as `state=`. It is trained and checkpointed
-    with the learner, but is not part of the student. Its loss receives half-precision outputs as float32, because the
-    parameters of a state are float32.
+    states: for each loss that has one, the module that the loss takes as `state=`. It is trained and checkpointed
+    with the learner, but is not part of the student. A loss with a state receives half-precision outputs as float32,
+    because the parameters of the state are float32.
     """
 
     def __init__(
@@ -211,7 +211,7 @@ class Objective(nn.Module):
 
 
 def _where(error: BaseException) -> str:
-    """` at file.py:12`: the innermost frame outside torch where an error was raised."""
+    """` at file.py:12`: the innermost frame of an error outside torch."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if "/torch/" not in frame.filename]
     return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
@@ -243,15 +243,15 @@ def _widened(tensor: Tensor) -> Tensor:
 
 
 def combined_shapes(teachers: Sequence[Shapes]) -> Shapes | None:
-    """Shapes of what `ensemble` makes of several teachers: logits only."""
+    """The shapes of the ensemble of several teachers, which has logits only."""
     return teachers[0] if len(teachers) == 1 else Shapes(teachers[0].logits) if teachers else None
 
 
 def ensemble(teachers: Sequence[Outputs], weights: Sequence[float], temperature: float) -> Outputs | None:
-    """Outputs of several teachers as one: the weighted mean of their probabilities at temperature T.
+    """Combine the outputs of several teachers: the weighted mean of their probabilities at temperature T.
 
-    Logits z with softmax(z / T) = Σ_i w_i softmax(z_i / T). A single teacher is returned unchanged; features
-    have no average, so the outputs of several teachers have none.
+    Returns logits z with softmax(z / T) = Σ_i w_i softmax(z_i / T). A single teacher is returned unchanged; several
+    teachers give no features, since features of different models have no mean.
     """
     if not teachers:
         return None
