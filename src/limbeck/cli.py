@@ -31,6 +31,17 @@ Overrides = Annotated[
 ]
 
 
+TestTime = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test-time",
+        metavar="WORD",
+        help="Average probabilities over views of each image: flip, shifts=PIXELS, scales=0.9,1.1; repeat the option "
+        "to combine them.",
+    ),
+]
+
+
 def examples(*lines: str) -> str:
     """Example commands for the end of a command's help, one paragraph each."""
     return "".join(f"Example: limbeck {line}\n\n" for line in lines)
@@ -62,7 +73,7 @@ def run(
     folder: Annotated[Path, typer.Option(help="Folder that holds the run directories.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete this run's results and start over.")] = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Keep the existing results and add new seeds, arms and epochs.")
+        bool, typer.Option("--extend", help="Keep what is there; add seeds, arms, epochs or test-time augmentation.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost without training.")
@@ -195,6 +206,7 @@ def _print_how_to_continue(stopped: Any) -> int:
         "evaluate runs/quickstart/models/distilled-seed0 --split validation",
         "evaluate runs/quickstart/models/distilled-seed0 folder:photos",
         "evaluate runs/quickstart/models/distilled-seed0 --against runs/quickstart/models/baseline-seed0",
+        "evaluate runs/quickstart/models/distilled-seed0 --test-time flip --test-time shifts=1",
         "evaluate my.yaml --arm teacher",
         "evaluate teacher.safetensors folder:photos --model timm:resnet18 image_size=224",
     )
@@ -214,6 +226,7 @@ def evaluate(
     arm: Annotated[str | None, typer.Option(help="Arm of the recipe to evaluate; it must have `weights`.")] = None,
     model: Annotated[str | None, typer.Option(help="Model of the safetensors file, such as resnet20.")] = None,
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+    test_time: TestTime = None,
 ) -> None:
     """Evaluate a saved model or a weights file, alone or against another saved model.
 
@@ -225,7 +238,10 @@ def evaluate(
     """
     from limbeck.commands.evaluate import measure_saved
 
-    found = measure_saved(checkpoint, data, options or (), split, against=against, arm=arm, model=model, device=device)
+    found = measure_saved(
+        checkpoint, data, options or (), split, against=against, arm=arm, model=model, device=device,
+        test_time=test_time or (),
+    )  # fmt: skip
     print("\n".join(f"{what:<28}{value}" for what, value in found))
 
 
@@ -265,6 +281,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: file, rank, class, probability.")] = False,
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+    test_time: TestTime = None,
 ) -> None:
     """Print the most likely classes of images, with probabilities.
 
@@ -274,7 +291,10 @@ def predict(
     """
     from limbeck.commands.predict import print_predictions
 
-    raise typer.Exit(print_predictions(checkpoint, images, top=top, as_json=as_json, as_csv=as_csv, device=device))
+    code = print_predictions(
+        checkpoint, images, top=top, as_json=as_json, as_csv=as_csv, device=device, test_time=test_time or ()
+    )
+    raise typer.Exit(code)
 
 
 @app.command(epilog=examples("views quickstart", "views my.yaml views.policy.name=randaugment --epoch 3"))

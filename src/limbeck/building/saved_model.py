@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.building.arguments import check_folder, check_functions
+from limbeck.building.arguments import check_folder, check_functions, checked_test_time
 from limbeck.errors import LimbeckError, printable
+from limbeck.evaluation.test_time import averaged, check_shifts
 from limbeck.recipes import registry
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Data, NameWithOptions
@@ -20,7 +21,7 @@ from limbeck.storage.atomic import file_digest, files_below, make_folder, read_j
 from limbeck.training.out_of_memory import naming_memory
 from limbeck.training.snapshot import save_tensors
 from limbeck.training.teacher import as_outputs
-from limbeck.types import Normalisation
+from limbeck.types import Normalisation, Predict
 from limbeck.views.preprocess import InputFormat
 from limbeck.weights.load import load_weights
 
@@ -121,6 +122,19 @@ class LoadedModel(nn.Module):
             swapped = tuple(images.shape[1:]) == (height, width, channels)
             hint = "; images.permute(0, 3, 1, 2) puts the channels first" if swapped else ""
             raise LimbeckError(f"{takes}; got {list(images.shape)}{hint}")
+
+    def with_test_time(self, **options: Any) -> Predict:
+        """A function of the same images that averages this model's probabilities over several views of each.
+
+        options: `flip=True`, `shifts=2` (pixels), `scales=[0.9, 1.1]`, as below `evaluation.test_time` in a recipe.
+        Every combination of them is a view, and a forward pass. The function returns the logarithm of the averaged
+        probabilities, `[B, K]`.
+
+        Raises LimbeckError for other options, and for shifts that move the whole image out of sight.
+        """
+        views = checked_test_time(options, "with_test_time")
+        check_shifts(views, self.image_shape, where="with_test_time: shifts")
+        return averaged(self, views)
 
     def in_order_of(self, class_names: Sequence[str], where: str) -> LoadedModel:
         """The same model, its logits in the order of `class_names`.

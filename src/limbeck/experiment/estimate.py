@@ -99,6 +99,9 @@ def describe_plan(
     lines += ["", *measured] if measured else []
     if large := batches_larger_than_data([cohort.views for cohort in plan.cohorts], len(images.train)):
         lines += ["", *large]
+    if test_time := recipe.evaluation.test_time:
+        passes = f"{test_time.count} forward passes for each validation and test image"
+        lines += ["", f"test-time augmentation ({test_time.describe()}): {passes}, in every arm"]
     lines += ["", f"{'cohort':<32}{'learners':<34}{'steps':>8}{'time':>12}{'memory':>10}"]
     total, most = 0.0, 0
     for cohort in plan.cohorts:

@@ -49,7 +49,8 @@ class Extension:
 
 
 def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = frozenset()) -> Extension:
-    """What a run gains by going from one recipe to another: seeds, arms, epochs where the schedule allows it.
+    """What a run gains by going from one recipe to another: seeds, arms, epochs where the schedule allows it, and
+    test-time augmentation.
 
     Args:
         old: the recipe with which the run was trained.
@@ -60,6 +61,10 @@ def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = f
     Raises LimbeckError that names the first key that cannot change, and why.
     """
     before, after = old.to_dict(), new.to_dict()
+    test_time = [
+        {key: plain["evaluation"].pop(key) for key in ("test_time",) if key in plain["evaluation"]}
+        for plain in (before, after)
+    ]
     for key, value in after.items():
         if key not in ("seeds", *GROUPS) and value != before[key]:
             raise LimbeckError(
@@ -67,7 +72,7 @@ def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = f
             )
     if removed := [seed for seed in old.seeds if seed not in new.seeds]:
         raise LimbeckError(f"seeds: {', '.join(map(str, removed))} cannot be removed")
-    lines: list[str] = []
+    lines = differences(test_time[0], test_time[1], "evaluation")  # it trains nothing
     longer: list[str] = []
     if added := [seed for seed in new.seeds if seed not in old.seeds]:
         lines.append(f"seeds: {', '.join(map(str, added))} added")

@@ -9,7 +9,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from limbeck.errors import nearest
 
@@ -29,6 +37,7 @@ from .fields import (
 )
 from .optimization import Constant, Optimizer, Schedule
 from .sweep import Sweep
+from .test_time import AveragedViews
 from .views import Views
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -166,6 +175,15 @@ class Evaluation(RecipePart):
     """Number of images per batch during evaluation."""
     latency_batch: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 128
     """Number of images in the batch that is timed; 0 skips the latency measurement."""
+    test_time: AveragedViews | None = None
+    """Also evaluate every model with test-time augmentation. Its gain and its cost are reported beside the model's own
+    accuracy, which does not change."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent_test_time(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A recipe without `test_time` is dumped as before there was one: sweeps compare hashes of dumps."""
+        plain: dict[str, Any] = dump(self)
+        return {key: value for key, value in plain.items() if key != "test_time" or value is not None}
 
 
 class OutputsBank(RecipePart):
