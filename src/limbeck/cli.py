@@ -206,7 +206,7 @@ def _print_how_to_continue(stopped: Any) -> int:
         "evaluate runs/quickstart/models/distilled-seed0 --split validation",
         "evaluate runs/quickstart/models/distilled-seed0 folder:photos",
         "evaluate runs/quickstart/models/distilled-seed0 --against runs/quickstart/models/baseline-seed0",
-        "evaluate runs/quickstart/models/distilled-seed0 --test-time flip --test-time shifts=1",
+        "evaluate runs/quickstart/models/distilled-seed0 --test-time shifts=1 --test-time scales=1.1",
         "evaluate my.yaml --arm teacher",
         "evaluate teacher.safetensors folder:photos --model timm:resnet18 image_size=224",
     )

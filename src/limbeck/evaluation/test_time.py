@@ -107,6 +107,8 @@ def averaged(predict: Predict, options: AveragedViews) -> Predict:
     answer = _averaged(predict, views_of(options))
 
     def checked(images: Tensor) -> Tensor:
+        if not isinstance(images, Tensor):
+            raise LimbeckError(f"test-time augmentation takes images [B, C, H, W]; got {type(images).__name__}")
         check_shifts(options, images.shape)
         return answer(images)
 
