@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from limbeck.api.distill import Distilled, distill, evaluate
     from limbeck.building.saved_model import LoadedModel, load
     from limbeck.data.in_memory import Dataset
+    from limbeck.deployment.export import export
     from limbeck.errors import LimbeckError
     from limbeck.evaluation.evaluate import Evaluation
     from limbeck.experiment.run import Run, run
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Dataset", "Distilled", "Evaluation", "LimbeckError", "LoadedModel", "Normalisation", "Outputs", "Run", "Split",
     "Swept", "Targets", "Watcher",
-    "distill", "evaluate", "load", "losses", "run", "sweep",
+    "distill", "evaluate", "export", "load", "losses", "run", "sweep",
 ]  # fmt: skip
 
 _HOME = {
@@ -40,6 +41,7 @@ _HOME = {
     "Watcher": "limbeck.experiment.train_cohort",
     "distill": "limbeck.api.distill",
     "evaluate": "limbeck.api.distill",
+    "export": "limbeck.deployment.export",
     "load": "limbeck.building.saved_model",
     "run": "limbeck.experiment.run",
     "sweep": "limbeck.sweeps.sweep",

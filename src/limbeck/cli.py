@@ -245,6 +245,48 @@ def evaluate(
     print("\n".join(f"{what:<28}{value}" for what, value in found))
 
 
+@app.command(
+    name="export",
+    epilog=examples(
+        "export runs/quickstart/models/distilled-seed0 --to onnx",
+        "export runs/quickstart/models/distilled-seed0 --to onnx --to onnx-int8 --out device",
+        "export runs/NAME/models/distilled-seed0 --to onnx-int8 --calibration percentile",
+    ),
+)
+def export_(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a saved model, such as runs/NAME/models/ARM-seed0.")],
+    data: Annotated[
+        str | None, typer.Argument(help="Data source of the proof (default: the data on which the model was trained).")
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="key=value …", help="Options of the data source.")
+    ] = None,
+    to: Annotated[list[str] | None, typer.Option(help="Format: onnx, onnx-int8; repeat for several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the files (default: export/ in the model's).")] = None,
+    layout: Annotated[str, typer.Option(help="Layout of the images: nhwc or nchw.")] = "nhwc",
+    calibration: Annotated[
+        str, typer.Option(help="Range of int8 activations: minmax, entropy, percentile.")
+    ] = "minmax",
+    calibration_images: Annotated[int, typer.Option(help="Training images that int8 is calibrated on.")] = 512,
+    largest_drop: Annotated[float, typer.Option(help="Largest loss of top-1 by int8, a fraction.")] = 0.01,
+    threads: Annotated[int, typer.Option(help="Threads of the timings.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Write a file even if it fails its proof.")] = False,
+) -> None:
+    """Write a model as files for devices, and prove that each answers as the model does.
+
+    A file takes uint8 RGB images and returns probabilities and logits: resizing and normalisation are part of it.
+
+    It is run by its own runtime on the whole test split, compared with the model and timed; FILE.json holds the proof.
+    """
+    from limbeck.commands.export_model import export_model
+
+    for line in export_model(
+        checkpoint, to or ["onnx"], data, options or (), out, layout=layout, calibration=calibration,
+        calibration_images=calibration_images, largest_drop=largest_drop, threads=threads, force=force,
+    ):  # fmt: skip
+        print(line)
+
+
 @app.command(epilog=examples("check folder:photos", "check folder:photos --out damaged.txt", "check parquet:pets"))
 def check(
     source: Annotated[str, typer.Argument(help="Data source, such as folder:photos.")],
