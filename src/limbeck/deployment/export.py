@@ -19,6 +19,7 @@ from limbeck.building.saved_model import LoadedModel, load
 from limbeck.data.in_memory import Dataset
 from limbeck.errors import LimbeckError, did_you_mean
 from limbeck.evaluation.evaluate import logits_of
+from limbeck.evaluation.interleaved import check_threads
 from limbeck.recipes.recipe import Data
 from limbeck.storage.atomic import (
     explain_os_errors,
@@ -64,6 +65,7 @@ class Settings:
                 f"--layout: expected nhwc or nchw; got {self.layout!r}{did_you_mean(self.layout, LAYOUTS)}"
             )
         check_calibration(self.calibration)
+        check_threads(self.threads)  # before a runtime starts as many
         if self.calibration_images < 1:
             raise LimbeckError(f"--calibration-images: expected at least 1; got {self.calibration_images}")
         if not 0 <= self.largest_drop <= 1:

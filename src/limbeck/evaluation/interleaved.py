@@ -55,9 +55,7 @@ def pinned(threads: int) -> Iterator[None]:
 
     Raises LimbeckError for fewer than one thread, or more than there are cores.
     """
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    if not 1 <= threads <= len(cores):
-        raise LimbeckError(f"--threads: expected 1 to {len(cores)}, the cores of this process; got {threads}")
+    cores = check_threads(threads)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -68,3 +66,11 @@ def pinned(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
+
+
+def check_threads(threads: int) -> list[int]:
+    """The cores that this process may use. Raises LimbeckError for fewer than one thread, or more than cores."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    if not 1 <= threads <= len(cores):
+        raise LimbeckError(f"--threads: expected 1 to {len(cores)}, the cores of this process; got {threads}")
+    return cores
