@@ -66,7 +66,7 @@ def test_without_test_set_or_latency(tmp_path: Path) -> None:
     result["recipe"]["evaluation"] = {"test": False}
     own = sections(tmp_path, result)[TITLE]
     assert "on the validation set" in own and "+0.80" in own
-    assert "resnet" not in own and "latency (ms)" not in own
+    assert "resnet" not in own and "latency (ms)" not in own and "Costs" not in own
 
 
 def test_costs_of_another_day_are_compared_with_those_of_that_day(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from .paired import PairedDifference, paired_difference
 
 STEPS = 4096
 """Weights of the resampling are multiples of 1/STEPS. Their products with grey levels, and the sums of these, are then
-exact in float32, so that no view depends on the batch size, the number of threads or the device."""
+exact in float32, so that no view depends on the batch size or the number of threads."""
 
 
 class ImageView(NamedTuple):

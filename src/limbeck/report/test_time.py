@@ -47,9 +47,10 @@ def augmentation_table(arms: Sequence[Arm]) -> str:
 
 def _explanation(test_time: Mapping[str, Any], split: str) -> str:
     views = AveragedViews.model_validate(test_time["options"])
+    costs = "Costs: alone → augmented; latencies are medians. " if test_time.get("efficiency") else ""
     return (
         f"Probabilities averaged over {views.count} views of each image ({views.describe()}), on the {SETS[split]}. "
-        "All other sections show the models alone. Costs: alone → augmented; latencies are medians. "
+        f"All other sections show the models alone. {costs}"
         f"Intervals: over seeds (Student's t) from {MIN_SEEDS} seeds on, otherwise over images, for each seed."
     )
 
