@@ -57,6 +57,7 @@ def recipe(**changes: Any) -> Recipe:
     [
         ({"seeds": [0, 1, 5, 6]}, ["seeds: 5, 6 added"], []),
         ({"students__new": KD}, ["students.new: added"], []),
+        ({"budget": {"megabytes": 2}}, ["budget.megabytes: (absent) -> 2.0"], []),
         ({"teachers__new": ARM}, ["teachers.new: added"], []),
         (
             {"evaluation": {"test_time": {"flip": True}}},

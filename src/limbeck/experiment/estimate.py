@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images
 from limbeck.building.models import build_model, check_output, input_format
-from limbeck.evaluation.efficiency import count_parameters, multiply_adds
+from limbeck.evaluation.budget import judge
+from limbeck.evaluation.efficiency import count_parameters, megabytes, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
+from limbeck.report.budget import allowed_in_words, in_words
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.model_errors import naming_build, naming_model
 from limbeck.training.out_of_memory import naming_memory
@@ -36,6 +39,7 @@ class ArmCost:
     """Of one arm. seconds are per image; memory is bytes: fixed, and for each image of a batch."""
 
     parameters: int
+    megabytes: float
     multiply_adds: int
     train_seconds: float
     answer_seconds: float
@@ -52,6 +56,20 @@ def _starting_points(recipe: Recipe) -> list[str]:
                 as_it_is = f"; {group}.{name}.loss=[] takes it as it is" if group == "teachers" else ""
                 lines.append(f"{name} starts from {arm.weights} and is trained on{as_it_is}")
     return ["", *lines] if lines else []
+
+
+def _within_budget(recipe: Recipe, costs: Mapping[str, ArmCost]) -> list[str]:
+    """What each student costs in megabytes and multiply-adds, and whether it meets the limits that there are."""
+    if recipe.budget is None:
+        return []
+    later = "; milliseconds are measured after training" if recipe.budget.milliseconds is not None else ""
+    lines = ["", f"budget: {allowed_in_words(recipe.budget.limits())} for one image{later}"]
+    for name in recipe.students:
+        cost = {"megabytes": costs[name].megabytes, "multiply_adds": costs[name].multiply_adds}
+        limits = judge(recipe.budget, cost)["limits"]
+        free = {limit: {"measured": value, "allowed": None, "met": None} for limit, value in cost.items()}
+        lines.append(f"  {name}: {in_words({limit: [limits.get(limit, free[limit])] for limit in cost})}")
+    return lines
 
 
 def describe_plan(
@@ -93,6 +111,7 @@ def describe_plan(
     for name, of_losses in states.items():
         own = ", ".join(f"{loss} {parameters:,}" for loss, parameters in of_losses.items())
         lines.append(f"{name} also trains parameters of its losses, not part of the model: {own}")
+    lines += _within_budget(recipe, costs)
     lines += _starting_points(recipe)
     measured: list[str] = []
     check_arms_from_files(recipe, images, device, models, measured.append)
@@ -155,7 +174,7 @@ def arm_cost(
     with naming_model(name, pixels.shape, "timing"), naming_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
-    return ArmCost(parameters, macs, train / count, answer / count, fixed, kept // count)
+    return ArmCost(parameters, megabytes(model), macs, train / count, answer / count, fixed, kept // count)
 
 
 def _timed(model: nn.Module, pixels: torch.Tensor, dtype: torch.dtype, trained: bool) -> tuple[float, float, int]:

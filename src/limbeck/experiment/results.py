@@ -14,8 +14,9 @@ from limbeck.building.models import input_format
 from limbeck.building.saved_model import describe, load_trained, save_model
 from limbeck.building.teachers import load_teacher_from_file
 from limbeck.evaluation import metrics
+from limbeck.evaluation.budget import judge
 from limbeck.evaluation.correctness import packed, paired_difference_of
-from limbeck.evaluation.efficiency import Efficiency, measure
+from limbeck.evaluation.efficiency import Efficiency, measure, megabytes, multiply_adds
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.evaluation.test_time import averaged, measure_averaged
 from limbeck.recipes.recipe import Recipe
@@ -59,7 +60,7 @@ def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[st
         "class_names": list(context.images.class_names),
         "images": {split: len(getattr(context.images, split)) for split in ("train", "validation", "test")},
         "data_notes": list(context.images.notes),
-        "arms": with_baselines(in_recipe_order(context.recipe, arms)),
+        "arms": with_baselines(in_recipe_order(context.recipe, with_budget(context.recipe, arms))),
     }
 
 
@@ -125,6 +126,8 @@ def _measured(
         measured[name] = evaluate_logits(logits, split, num_classes=classes, reference=reference).to_dict()
         measured["correct"][name] = packed(metrics.correct(logits, split.labels.cpu().long()))
     measured |= _timed(context, arm_name, partial(measure, model))
+    if recipe.budget is not None and "efficiency" not in measured:
+        measured["counted"] = _counted(context, arm_name, model)
     if recipe.evaluation.test_time:
         measured["test_time"] = _test_time(context, arm_name, model, measured["correct"], recipe.evaluation.test_time)
     return measured
@@ -135,11 +138,23 @@ def _timed(context: RunContext, arm_name: str, measure_cost: Callable[..., Effic
     batch = context.recipe.evaluation.latency_batch
     if not batch:
         return {}
-    channels, height, width = context.images.shape
-    side = context.recipe.arms()[arm_name].resolution
-    shape = (channels, side or height, side or width)
+    shape = _image_shape(context, arm_name)
     with naming_memory(arm_name, batch), naming_model(arm_name, (batch, *shape), "timing"):
         return {"efficiency": measure_cost(shape, batch_size=batch).to_dict()}
+
+
+def _counted(context: RunContext, arm_name: str, model: nn.Module) -> dict[str, Any]:
+    """What a budget can be compared with where `efficiency` is left unmeasured."""
+    shape = _image_shape(context, arm_name)
+    with naming_model(arm_name, (1, *shape), "counting"):
+        return {"megabytes": megabytes(model), "multiply_adds": multiply_adds(model, shape)}
+
+
+def _image_shape(context: RunContext, arm_name: str) -> tuple[int, int, int]:
+    """`C, H, W` of an arm's input."""
+    channels, height, width = context.images.shape
+    side = context.recipe.arms()[arm_name].resolution
+    return channels, side or height, side or width
 
 
 def _test_time(
@@ -285,6 +300,18 @@ def with_baselines(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         compared.append({**arm, **({"against_baseline": differences} if differences else {})})
     return compared
+
+
+def with_budget(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Results of learners, each student with `budget`, as `judge` gives it, where the recipe has one."""
+    budget = recipe.budget
+    if budget is None:
+        return arms
+    costs = [arm.get("efficiency") or arm.get("counted") or {} for arm in arms]
+    return [
+        {**arm, "budget": judge(budget, cost)} if arm["role"] == "student" else arm
+        for arm, cost in zip(arms, costs, strict=True)
+    ]
 
 
 def in_recipe_order(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

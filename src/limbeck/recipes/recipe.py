@@ -21,6 +21,7 @@ from pydantic import (
 
 from limbeck.errors import nearest
 
+from .budget import Budget
 from .fields import (
     ArmName,
     Count,
@@ -224,6 +225,8 @@ class Recipe(RecipePart):
     """The students, by name; `defaults` holds the keys that they share."""
     evaluation: Evaluation = Evaluation()
     """How models are evaluated at the end."""
+    budget: Budget | None = None
+    """What each student may cost on this device (default: no limits)."""
     sweep: Sweep | None = None
     """The settings that `limbeck sweep` tries."""
 
@@ -243,6 +246,11 @@ class Recipe(RecipePart):
                 f"expected auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}{hint}"
             )
         return value
+
+    @model_serializer(mode="wrap")
+    def _without_absent_budget(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An absent budget does not appear in dumped recipes: runs from before budgets existed stay valid."""
+        return {key: value for key, value in handler(self).items() if key != "budget" or value is not None}
 
     def arms(self) -> dict[str, Arm]:
         """Teachers, then students, by name."""
