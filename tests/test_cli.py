@@ -169,6 +169,15 @@ def test_every_example_is_a_valid_command_line(words: list[str]) -> None:
         load_recipe(words[1], context.params["overrides"] or ())
 
 
+def test_fit_prints_lines_for_a_recipe(home: Path) -> None:
+    done = limbeck(home, "fit", "speed_cnn", "--megabytes", "1", "--multiply-adds", "40e6", "--top", "2")
+    assert done.returncode == 0, done.stderr
+    *_, first, second = done.stdout.splitlines()
+    assert first.startswith("  model: {name: speed_cnn, widths: [")
+    assert second.startswith("  model: {name: speed_cnn, widths: [")
+    assert done.stderr == "", "nothing is timed"
+
+
 def test_doctor(home: Path) -> None:
     done = limbeck(home, "doctor")
     assert done.returncode == 0, done.stderr
@@ -224,6 +233,10 @@ def test_cache(home: Path) -> None:
         (["views", "quickstart", "--arm", "resnt"], "did you mean 'resnet'?"),
         (["views", "quickstart", "--out", "nowhere/sheet.png"], "nowhere/sheet.png"),
         (["import", "nothing.pth"], "nothing.pth"),
+        (["fit", "resnett", "--megabytes", "1"], "did you mean 'resnet'?"),
+        (["fit", "speed_cnn", "--megabytes", "-1"], "fit: megabytes: expected a number greater than 0; got -1"),
+        (["fit", "speed_cnn"], "fit: no limit given"),
+        (["fit", "vgg", "--megabytes", "1"], "none of 5 sizes of vgg costs at most 1 MB; the smallest (depth 8"),
     ],
 )
 def test_wrong_words_get_one_line(home: Path, words: list[str], answer: str) -> None:

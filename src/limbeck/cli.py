@@ -339,6 +339,50 @@ def predict(
     raise typer.Exit(code)
 
 
+@app.command(
+    epilog=examples(
+        "fit resnet --megabytes 0.5",
+        "fit wide_resnet --multiply-adds 40e6 --milliseconds 2 --image-size 64 --classes 100",
+    )
+)
+def fit(
+    family: Annotated[str, typer.Argument(help="Model family, such as resnet (see `limbeck list models`).")],
+    megabytes: Annotated[float | None, typer.Option(help="Maximum size of parameters and buffers in MB.")] = None,
+    milliseconds: Annotated[
+        float | None, typer.Option(help="Maximum latency of one image on this machine (median).")
+    ] = None,
+    multiply_adds: Annotated[
+        float | None, typer.Option(help="Maximum multiply-adds of one image, such as 40e6.")
+    ] = None,
+    image_size: Annotated[int, typer.Option(help="Side length of the images in pixels.")] = 32,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    channels: Annotated[int, typer.Option(help="Number of channels of the images.")] = 3,
+    top: Annotated[int, typer.Option(help="Number of models to propose.")] = 5,
+    device: Annotated[str, typer.Option(help="Device on which to measure: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+) -> None:
+    """Propose the largest models of a family that meet a budget; nothing is trained.
+
+    Sizes and multiply-adds are counted. Latency is measured, from the largest model down, only if it is limited.
+    """
+    from limbeck.building.fit import fit as fit_family
+    from limbeck.commands.fit import fit_lines
+    from limbeck.console.terminal import width_of
+
+    found = fit_family(
+        family,
+        megabytes=megabytes,
+        milliseconds=milliseconds,
+        multiply_adds=multiply_adds,
+        image_size=image_size,
+        classes=classes,
+        channels=channels,
+        top=top,
+        device=device,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    print("\n".join(fit_lines(found, device, width_of(sys.stdout))))
+
+
 @app.command(epilog=examples("views quickstart", "views my.yaml views.policy.name=randaugment --epoch 3"))
 def views(
     recipe: Recipe,

@@ -6,6 +6,8 @@ at stride 1 and without the max-pool behind it, as in the public CIFAR checkpoin
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -105,3 +107,8 @@ def build(num_classes: int, *, width: float = 1.0) -> ShuffleNetV2:
     if isinstance(width, bool) or not isinstance(width, int | float) or width not in CHANNELS:
         raise LimbeckError(f"width: {width!r} is not one of {', '.join(map(str, CHANNELS))}")
     return ShuffleNetV2(num_classes, CHANNELS[width])
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Widths for `limbeck fit`: those of the paper's table."""
+    return [{"width": width} for width in CHANNELS]
