@@ -261,7 +261,7 @@ def export_(
     options: Annotated[
         list[str] | None, typer.Argument(metavar="key=value …", help="Options of the data source.")
     ] = None,
-    to: Annotated[list[str] | None, typer.Option(help="Format: onnx, onnx-int8; repeat for several.")] = None,
+    to: Annotated[list[str] | None, typer.Option(help="Format: onnx, onnx-int8, openvino; repeat for several.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the files (default: export/ in the model's).")] = None,
     layout: Annotated[str, typer.Option(help="Layout of the images: nhwc or nchw.")] = "nhwc",
     calibration: Annotated[
@@ -285,6 +285,34 @@ def export_(
         calibration_images=calibration_images, largest_drop=largest_drop, threads=threads, force=force,
     ):  # fmt: skip
         print(line)
+
+
+@app.command(
+    epilog=examples(
+        "bench runs/quickstart/models/distilled-seed0 runs/quickstart/models/distilled-seed0/export/student.onnx",
+        "bench runs/quickstart/models/resnet-seed0 runs/quickstart/models/distilled-seed0 --batch 1 --batch 32",
+    )
+)
+def bench(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders of saved models and exported files; the first is the reference.")
+    ],
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Images at a time: 1 and 128 by default; repeat for more.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads, and cores, of each.")] = 1,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="compiled: models compiled by torch too; openvino: ONNX files too."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds for each batch size.")] = 5.0,
+) -> None:
+    """Compare the speed of models and exported files, in turns, in one process with a fixed number of threads."""
+    from limbeck.deployment.bench import BATCHES, table
+    from limbeck.deployment.bench import bench as measure_all
+
+    rows = measure_all(paths, batches=batch or BATCHES, threads=threads, extras=with_ or (), seconds=seconds)
+    print("\n".join(table(rows)))
 
 
 @app.command(epilog=examples("check folder:photos", "check folder:photos --out damaged.txt", "check parquet:pets"))

@@ -79,6 +79,7 @@ class Format:
 FORMATS = (
     Format("onnx", "onnx_file", ".onnx"),
     Format("onnx-int8", "onnx_int8", ".int8.onnx", quantised=True),
+    Format("openvino", "openvino_file", ".openvino"),
 )
 
 

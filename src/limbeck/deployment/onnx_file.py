@@ -68,8 +68,13 @@ def set_metadata(model: Any, about: Mapping[str, Any]) -> None:
     """Put `about` into a model in memory, in place of what was there."""
     del model.metadata_props[:]
     entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA, json.dumps({**about, "opset": OPSET}, ensure_ascii=False)
+    entry.key, entry.value = METADATA, metadata_text(about)
     model.producer_name, model.producer_version = "limbeck", str(about.get("limbeck", ""))
+
+
+def metadata_text(about: Mapping[str, Any]) -> str:
+    """`about`, and the opset, as the JSON that files keep."""
+    return json.dumps({**about, "opset": OPSET}, ensure_ascii=False)
 
 
 def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:

@@ -15,7 +15,7 @@ from limbeck.building.saved_model import LoadedModel
 from limbeck.evaluation import metrics
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.interleaved import interleaved_latencies, pinned
-from limbeck.storage.atomic import file_digest
+from limbeck.storage.atomic import path_digest
 from limbeck.training.precision import autocast, compute_dtype
 from limbeck.types import Split
 
@@ -139,7 +139,7 @@ def prove(
             failures.append(f"a logit differs by {largest:.1e}; at most {LARGEST_DIFFERENCE:.0e} is allowed")
         if not agreement >= LEAST_AGREEMENT:
             failures.append(f"only {agreement:.2%} of the top classes agree; {LEAST_AGREEMENT:.1%} must")
-    digest = file_digest(path)
+    digest = path_digest(path)
     return Proof(
         file=path.name,
         format=kind.name,

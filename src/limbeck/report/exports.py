@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.errors import LimbeckError
-from limbeck.storage.atomic import file_digest, read_json, write_file
+from limbeck.storage.atomic import path_digest, read_json, write_file
 
 from .formatting import DASH, cell, markdown_table
 
@@ -25,7 +25,7 @@ def exports_table(root: Path) -> str:
         try:
             proof = read_json(path)
             file = path.with_suffix("")
-            rows.append(_row(path.parent.parent.name, proof, file_digest(file).sha256 == proof["sha256"]))
+            rows.append(_row(path.parent.parent.name, proof, path_digest(file).sha256 == proof["sha256"]))
         except (LimbeckError, OSError, KeyError, TypeError, ValueError):
             rows.append([cell(path.parent.parent.name), cell(path.stem), "no valid proof", *[DASH] * 5])
     columns = [
