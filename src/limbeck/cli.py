@@ -315,6 +315,34 @@ def bench(
     print("\n".join(table(rows)))
 
 
+@app.command(
+    epilog=examples(
+        "demo runs/quickstart/models/distilled-seed0",
+        "demo runs/quickstart/models/distilled-seed0/export/student.onnx --out page --serve",
+    )
+)
+def demo(
+    exported: Annotated[
+        Path, typer.Argument(help="ONNX file of `limbeck export`, or the folder of the exported model.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write (default: demo/ beside the file).")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the folder on this machine until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0: any free one.")] = 8000,
+) -> None:
+    """Write a page in which the exported student runs in the browser, and nothing is sent anywhere.
+
+    index.html needs a web server (--serve, or any host of static files); standalone.html is one file and needs none.
+    """
+    from limbeck.deployment.demo import demo as write_demo
+
+    written = write_demo(exported, out)
+    print(f"open in a browser: {written.standalone} ({written.standalone.stat().st_size / 1e6:.1f} MB, one file)")
+    if serve:
+        from limbeck.commands.serve import serve as serve_folder
+
+        serve_folder(written.folder, port)
+
+
 @app.command(epilog=examples("check folder:photos", "check folder:photos --out damaged.txt", "check parquet:pets"))
 def check(
     source: Annotated[str, typer.Argument(help="Data source, such as folder:photos.")],

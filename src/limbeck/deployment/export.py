@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import limbeck
 from limbeck.building.data import Images
 from limbeck.building.evaluation_data import evaluation_images
 from limbeck.building.saved_model import LoadedModel, load
@@ -159,7 +159,7 @@ def _export_one(
 ) -> Exported:
     job = Job(
         DeployedModel(model, settings.layout),
-        model.image_shape,
+        images.shape,
         _about(model, kind, settings, run.recipe),
         settings.calibration,
         lambda: calibration_images(images.train, settings.calibration_images, settings.layout),
@@ -198,7 +198,7 @@ def _about(model: LoadedModel, kind: Format, settings: Settings, recipe: Any) ->
     """The metadata of a file: what a program needs to use it, and where it comes from."""
     channels, height, width = model.image_shape
     return {
-        "limbeck": limbeck.__version__,
+        "limbeck": metadata.version("limbeck"),
         "torch": torch.__version__,
         "format": kind.name,
         "class_names": list(model.class_names),

@@ -24,6 +24,8 @@ class DeployedModel(nn.Module):
 
     scale: Tensor
     shift: Tensor
+    rows: Tensor
+    columns: Tensor
 
     def __init__(self, model: LoadedModel, layout: Layout = "nhwc") -> None:
         super().__init__()

@@ -38,6 +38,7 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
     Raises LimbeckError for a file that is damaged or that Limbeck did not write.
     """
     openvino = need("openvino", "openvino", str(path))
+    about: dict[str, Any] = {}
     if path.suffix == ".onnx":
         _, about = onnx_file.open_session(path, 1)
     try:
