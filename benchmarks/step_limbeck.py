@@ -15,8 +15,8 @@ from limbeck.models.folding import fold_batch_norms
 from limbeck.recipes.optimization import Adam, Step
 from limbeck.recipes.views import Crop, Views
 from limbeck.training.learner import Learner, Training
-from limbeck.training.loop import Stepped, train
-from limbeck.training.objective import Objective, Term
+from limbeck.training.loop import StepDone, train
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
 from limbeck.views.apply import View
@@ -52,15 +52,15 @@ class LimbeckSteps:
     ) -> None:
         device = torch.device("cpu")
         views = views or Views(batch_size=batch_size, crop=Crop(padding=4), flip=True)
-        self.split, self.form = split, InputFormat(normalisation)
-        self.teacher = Teacher("teacher", teacher, self.form, device=device, dtype=dtype, fold=fold_batch_norms)
+        self.split, self.input_format = split, InputFormat(normalisation)
+        self.teacher = Teacher("teacher", teacher, self.input_format, device=device, dtype=dtype, fold=fold_batch_norms)
         self.learner = Learner(
             "student",
             student,
             Objective(
                 [
-                    Term("cross_entropy", cross_entropy, 0.3),
-                    Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
+                    WeightedLoss("cross_entropy", cross_entropy, 0.3),
+                    WeightedLoss("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
                 ],
                 teacher_weights=[1.0],
             ),
@@ -70,7 +70,7 @@ class LimbeckSteps:
                 schedule=Step(every_epochs=5, factor=0.5),
                 teachers=("teacher",),
             ),
-            form=self.form,
+            input_format=self.input_format,
             device=device,
             dtype=dtype,
         )
@@ -82,7 +82,7 @@ class LimbeckSteps:
         """Seconds for `steps` steps; what an epoch's end costs is part of them where one falls into the block."""
         start = time.perf_counter()
         while steps:
-            steps -= isinstance(next(self.events), Stepped)
+            steps -= isinstance(next(self.events), StepDone)
         return time.perf_counter() - start
 
     def parts(self, steps: int) -> dict[str, float]:
@@ -98,7 +98,7 @@ class LimbeckSteps:
         planner, learner = self.planner, self.learner
         for _ in range(steps):
             at, view = timed("view", lambda: next(self.views))
-            pixels = timed("prepare", lambda view=view: prepare(view.images, self.form, learner.dtype))
+            pixels = timed("prepare", lambda view=view: prepare(view.images, self.input_format, learner.dtype))
             outputs = timed("teacher", lambda pixels=pixels: self.teacher(pixels))
             timed(
                 "student",

@@ -61,19 +61,19 @@ def compare(options: argparse.Namespace, cache: str) -> None:
         "benchmark", len(split), Views(batch_size=size, crop=Crop(padding=4), flip=True), 0, (32, 32), norm
     )
     torch.manual_seed(0)
-    form, model = InputFormat(norm), speed_cnn.build(classes)
-    teacher = Teacher("teacher", model, form, device=device, dtype=dtype, fold=fold_batch_norms)
+    input_format, model = InputFormat(norm), speed_cnn.build(classes)
+    teacher = Teacher("teacher", model, input_format, device=device, dtype=dtype, fold=fold_batch_norms)
 
     def student() -> torch.nn.Module:
         torch.manual_seed(1)
         return lightweight_cnn.build(classes)
 
     def learners(trials: list[tuple[float, float]]) -> list[Any]:
-        return [_learner(student(), t, w, form, dtype) for t, w in trials]
+        return [_learner(student(), t, w, input_format, dtype) for t, w in trials]
 
     trials = [(t, w) for t in TEMPERATURES for w in WEIGHTS]
     print(header(options, dataset, whole, dtype), flush=True)
-    passes = _passes(teacher, student(), split, form, dtype)
+    passes = _passes(teacher, student(), split, input_format, dtype)
     print(f"an epoch of {planner.steps_per_epoch} steps; forward passes: {passes}", flush=True)
     batches = prepared(split.images, split.labels, norm.mean, norm.sd, size=size, dtype=dtype)
     floors = [FloorSteps(batches, model, student(), dtype=dtype) for _ in trials]
@@ -115,22 +115,28 @@ def compare(options: argparse.Namespace, cache: str) -> None:
     ratio("one cohort / floor", seconds["one cohort"], seconds["floor"])
 
 
-def _learner(student: torch.nn.Module, temperature: float, weight: float, form: Any, dtype: torch.dtype) -> Any:
+def _learner(student: torch.nn.Module, temperature: float, weight: float, input_format: Any, dtype: torch.dtype) -> Any:
     import torch
 
     from limbeck.losses import cross_entropy, soft_targets
     from limbeck.recipes.optimization import Adam
     from limbeck.training.learner import Learner, Training
-    from limbeck.training.objective import Objective, Term
+    from limbeck.training.objective import Objective, WeightedLoss
 
     terms = [
-        Term("soft_targets", soft_targets, weight, {"temperature": temperature}),
-        Term("cross_entropy", cross_entropy, 1 - weight),
+        WeightedLoss("soft_targets", soft_targets, weight, {"temperature": temperature}),
+        WeightedLoss("cross_entropy", cross_entropy, 1 - weight),
     ]
     training = Training(Adam(lr=1e-3, weight_decay=1e-4), epochs=1, teachers=("teacher",))
     objective = Objective(terms, teacher_weights=[1.0])
     return Learner(
-        f"{temperature} {weight}", student, objective, training, form=form, device=torch.device("cpu"), dtype=dtype
+        f"{temperature} {weight}",
+        student,
+        objective,
+        training,
+        input_format=input_format,
+        device=torch.device("cpu"),
+        dtype=dtype,
     )
 
 
@@ -147,15 +153,15 @@ def _train_epoch(learners: list[Any], teachers: Mapping[str, Any], split: Any, p
 
 def _banked(teacher: Any, planner: Any, split: Any, classes: int) -> Any:
     from limbeck.training.outputs_bank.bank import OutputsBank
-    from limbeck.training.outputs_bank.key import made_of, shape
+    from limbeck.training.outputs_bank.key import bank_key, shape
     from limbeck.training.outputs_bank.teacher import BankedTeacher
 
-    key = made_of(teacher, {"model": {"name": "speed_cnn"}}, planner, split, classes)
+    key = bank_key(teacher, {"model": {"name": "speed_cnn"}}, planner, split, classes)
     bank = OutputsBank(key, shape(planner, classes))
     return BankedTeacher("teacher", bank, planner, lambda: teacher, device=teacher.device)
 
 
-def _passes(teacher: Any, student: torch.nn.Module, split: Any, form: Any, dtype: torch.dtype) -> str:
+def _passes(teacher: Any, student: torch.nn.Module, split: Any, input_format: Any, dtype: torch.dtype) -> str:
     """How much more the teacher's pass takes than the student's, both in eval mode and without gradients."""
     import torch
 
@@ -163,8 +169,8 @@ def _passes(teacher: Any, student: torch.nn.Module, split: Any, form: Any, dtype
     from limbeck.training.teacher import Teacher
     from limbeck.views.preprocess import prepare
 
-    other = Teacher("student", student, form, device=torch.device("cpu"), dtype=dtype, fold=fold_batch_norms)
-    pixels = prepare(split.images[:128], form, dtype)
+    other = Teacher("student", student, input_format, device=torch.device("cpu"), dtype=dtype, fold=fold_batch_norms)
+    pixels = prepare(split.images[:128], input_format, dtype)
     spent = {}
     for name, model in (("teacher", teacher), ("student", other)):
         times = []

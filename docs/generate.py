@@ -22,7 +22,7 @@ from limbeck.recipes.registry import NO_DEFAULT, Entry, entries, load
 GROUPS = {"students": "ARM", "teachers": "ARM"}
 """Where an arm stands in the pages: teachers and students take the same keys."""
 ATTRIBUTES = {
-    "model", "form", "input_format", "about", "class_names", "image_shape", "stored", "images", "labels"
+    "model", "input_format", "about", "class_names", "image_shape", "stored", "images", "labels"
 }  # fmt: skip
 """What docstrings of classes describe although neither the signature nor an annotation names it."""
 OPTIONS_ELSEWHERE = {

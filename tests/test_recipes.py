@@ -7,14 +7,14 @@ import torch
 
 from limbeck.building.data import Images, view_planner
 from limbeck.building.learners import make_learner
-from limbeck.building.models import input_format
+from limbeck.building.models import make_input_format
 from limbeck.building.teachers import load_teacher_from_file, make_teacher
 from limbeck.experiment.plan import make_plan
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe, shipped
 from limbeck.recipes.recipe import Recipe
 from limbeck.sweeps.search import first_trials
 from limbeck.sweeps.trials import RecipeSource, merge_trials
-from limbeck.training.loop import Position, Stepped, train
+from limbeck.training.loop import Position, StepDone, train
 from limbeck.types import Normalisation, Split
 
 CLASSES = {"digits": 10, "cifar10": 10, "cifar100": 100, "tinyimagenet": 200}
@@ -82,14 +82,14 @@ def test_two_steps_of_four_images(name: str) -> None:
         for teacher in cohort.teachers:
             arm, name = arms[teacher.arm], str(teacher)
             model = models.get(name) or load_teacher_from_file(name, arm, images, NO_FUNCTIONS)
-            form = input_format(arm, images)
-            teachers[name] = make_teacher(name, model, form, device=device, precision=recipe.precision)
+            input_format = make_input_format(arm, images)
+            teachers[name] = make_teacher(name, model, input_format, device=device, precision=recipe.precision)
         before = {p.name: [w.clone() for w in p.model.parameters()] for p in learners}
         views = cohort.views.model_copy(update={"batch_size": 4})
         planner = view_planner(images, views, cohort.view_seed)
         events = []
         for event in train(learners, teachers, images.train, planner, Position()):
-            if not isinstance(event, Stepped):
+            if not isinstance(event, StepDone):
                 break  # one epoch is two steps
             events.append(event.position.step)
         assert events == [1, 2]

@@ -527,7 +527,7 @@ def import_(
         int | None, typer.Option(min=1, help="Number of classes of that model (default: that of the file).")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what the file holds and whether it fits, without writing.")
+        bool, typer.Option("--dry-run", help="Print what the file contains and whether it fits, without writing.")
     ] = False,
 ) -> None:
     """Convert a weights file to safetensors, the only format that recipes read (`weights`)."""

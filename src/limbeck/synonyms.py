@@ -15,6 +15,8 @@ _SYNONYMS = {
     # keys
     "lr": "learningrate baselr initiallr",
     "weight_decay": "wd l2 l2reg decayrate",
+    "layer_decay": "llrd layerwiselrdecay layerwisedecay",
+    "no_weight_decay": "weightdecayexclude excludefromweightdecay",
     "temperature": "t temp tau τ",
     "weight": "alpha α lambda λ lossweight coefficient",
     "warmup_epochs": "warmup warmupsteps",

@@ -1,4 +1,4 @@
-"""The few values that travel between rooms."""
+"""Types shared by several packages: model outputs, targets, splits and data sets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 Predict = Callable[[Tensor], Tensor]
-"""Images `[B, C, H, W]` (uint8) to logits `[B, K]`: all that evaluation knows of a model."""
+"""A function from uint8 images `[B, C, H, W]` to logits `[B, K]`: all that evaluation needs of a model."""
 
 
 IMAGES_TO_MOVE = 1024
-"""Copied to another device at a time: what waits in memory stays small."""
+"""Images copied to another device at a time, which bounds the memory that copies need."""
 
 
 class Outputs(NamedTuple):
-    """What a model answers.
+    """The outputs of a model.
 
     logits: `[B, K]`, before any softmax.
-    features: the outputs of the stages, shallow to deep, each `[B, C, H, W]`.
+    features: the outputs of its stages, from shallow to deep, each `[B, C, H, W]`.
     """
 
     logits: Tensor
@@ -29,10 +29,10 @@ class Outputs(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Shapes of a model's `Outputs` for a batch of a few images.
+    """The shapes of a model's `Outputs` for a small batch.
 
     logits: `(B, K)`.
-    features: of each stage, shallow to deep, `(B, C, H, W)`.
+    features: `(B, C, H, W)` of each stage, from shallow to deep.
     """
 
     logits: tuple[int, ...]
@@ -45,11 +45,11 @@ class Shapes(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """The labels of a view. An image that is not mixed has `share` 1 and its own label twice.
+    """The labels of a view. An image that is not mixed has `share` 1, and its own label as `partner_labels` too.
 
     labels: `[B]` int64.
-    partner_labels: `[B]` int64, of the image mixed in.
-    share: `[B]` float32 in [0, 1], the part that belongs to `labels`.
+    partner_labels: `[B]` int64, the labels of the images that the images are mixed with.
+    share: `[B]` float32 in [0, 1], the weight of `labels`; `partner_labels` have the rest.
     """
 
     labels: Tensor
@@ -58,7 +58,7 @@ class Targets(NamedTuple):
 
 
 class UnmixedTargets(Targets):
-    """Targets of a view in which no image is mixed. That every share is 1 is known without asking the device."""
+    """Targets of a view without mixed images. Every share is known to be 1 without reading it from the device."""
 
     __slots__ = ()
 
@@ -69,10 +69,10 @@ class UnmixedTargets(Targets):
 class Split:
     """Decoded images and their labels, in a fixed order.
 
-    stored: `[M, C, H, W]` uint8 whose memory is laid out `M, H, W, C` (channels last).
+    stored: `[M, C, H, W]` uint8 with memory in the order `M, H, W, C` (channels last).
     labels: `[N]` int64.
-    rows: `[N]` int64, where each image lies in `stored`; None means as they stand there (M = N). So a part of a
-    memory-mapped set costs eight bytes an image, and pixels are read batch by batch.
+    rows: `[N]` int64, the index of each image in `stored`; None means all of them in order (M = N). A part of a
+    memory-mapped data set thus needs eight bytes per image, and pixels are read batch by batch.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, rows: Tensor | None = None) -> None:
@@ -85,7 +85,7 @@ class Split:
 
     @property
     def images(self) -> Tensor:
-        """All images `[N, C, H, W]`, channels last. With `rows` this copies them: batch by batch is cheaper."""
+        """All images `[N, C, H, W]`, channels last. With `rows` this copies them; reading in batches is cheaper."""
         return self.stored if self.rows is None else self._gather(self.rows)
 
     @property
@@ -95,39 +95,39 @@ class Split:
         return channels, height, width
 
     def take(self, places: Tensor) -> Tensor:
-        """The images at these places `[B]` of the split: `[B, C, H, W]`, channels last, always a copy."""
+        """The images at positions `[B]` of the split: `[B, C, H, W]`, channels last, always a copy."""
         places = places.to(self.stored.device)
         return self._gather(places if self.rows is None else self.rows[places])
 
     def first(self, count: int) -> Tensor:
-        """The first images, fewer if there are not so many: `[B, C, H, W]`, channels last."""
+        """The first `count` images, or all if there are fewer: `[B, C, H, W]`, channels last."""
         return self.stored[:count] if self.rows is None else self._gather(self.rows[:count])
 
     def batches(self, size: int) -> Iterator[Tensor]:
-        """All images in their order, `[size, C, H, W]` at a time; the last batch may be smaller."""
+        """All images in order, as batches `[size, C, H, W]`; the last batch may be smaller."""
         if self.rows is None:
             yield from self.stored.split(size)
         else:
             yield from map(self._gather, self.rows.split(size))
 
     def part(self, places: Tensor) -> Split:
-        """Some of the images, by their places `[K]`, without a copy of any pixel."""
+        """The images at positions `[K]`, as a split, without copying pixels."""
         return Split(self.stored, self.labels[places], places if self.rows is None else self.rows[places])
 
     def to(self, device: torch.device) -> Split:
-        """The split on a device. On another device than now its images, and no others, are copied there."""
+        """The split on a device. If it is on another device, its images are copied, and no others of `stored`."""
         if device == self.stored.device:
             return self
         channels, height, width = self.image_shape
-        there = torch.empty((len(self), height, width, channels), dtype=self.stored.dtype, device=device)
+        copied = torch.empty((len(self), height, width, channels), dtype=self.stored.dtype, device=device)
         done = 0
         for images in self.batches(IMAGES_TO_MOVE):
-            there[done : done + len(images)] = images.permute(0, 2, 3, 1).to(device)
+            copied[done : done + len(images)] = images.permute(0, 2, 3, 1).to(device)
             done += len(images)
-        return Split(there.permute(0, 3, 1, 2), self.labels.to(device))
+        return Split(copied.permute(0, 3, 1, 2), self.labels.to(device))
 
     def _gather(self, rows: Tensor) -> Tensor:
-        # index_select copies whole images; advanced indexing goes pixel by pixel, eight times slower.
+        # index_select copies whole images; advanced indexing copies pixel by pixel and is eight times slower.
         return self.stored.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
 
 
@@ -143,10 +143,10 @@ class Normalisation:
 class Dataset:
     """A labelled set of images, decoded once.
 
-    fingerprint: a hash of pixels, labels and class names: equal fingerprints, equal data.
-    validation: None unless the source brings one of its own; else it is held out of `train`.
-    split_key: decides which images are held out, whatever size they are stored at; empty: the fingerprint does.
-    notes: what a reader of a report should know of these images, a line each.
+    fingerprint: a hash of the pixels, labels and class names.
+    validation: the source's own validation split; None if it has none, and images are held out of `train`.
+    split_key: determines which images are held out, whatever size they are stored in; if empty, the fingerprint does.
+    notes: lines for the report about these images.
     """
 
     name: str

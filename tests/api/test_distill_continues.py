@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -64,7 +65,7 @@ def test_an_equal_call_goes_on(tmp_path: Path) -> None:
 def test_a_fresh_student_of_equal_shapes_is_refused_and_can_be_given_its_start(tmp_path: Path) -> None:
     first = run(tmp_path / "kept", net(1))
     said = told(tmp_path / "kept", net(2))
-    assert "the student began with other weights" in said
+    assert "the student had other weights at the start" in said
     assert "torch.manual_seed" in said
     assert "another save_to" in said
     student = net(2)
@@ -75,7 +76,7 @@ def test_a_fresh_student_of_equal_shapes_is_refused_and_can_be_given_its_start(t
 
 def test_another_architecture_is_one_line(tmp_path: Path) -> None:
     run(tmp_path / "kept", net(1))
-    assert "of another student" in told(tmp_path / "kept", net(1, width=9))
+    assert "with another student (" in told(tmp_path / "kept", net(1, width=9))
     assert "the layers or the code of the student" in told(tmp_path / "kept", net(1, activation=nn.GELU))
 
 
@@ -98,7 +99,7 @@ def test_other_teachers_images_and_settings_are_named(tmp_path: Path) -> None:
     run(folder, net(1), net(2))
     assert "other weights of teacher-0" in told(folder, net(1), net(3))
     assert "the layers or the code of teacher-0" in told(folder, net(1), net(2, activation=nn.GELU))
-    assert "with 1 teachers, here are 2" in told(folder, net(1), [net(2), net(3)])
+    assert "with 1 teacher, now 2" in told(folder, net(1), [net(2), net(3)])
     assert "other settings (seed)" in told(folder, net(1), net(2), seed=1)
     assert "other settings (training)" in told(folder, net(1), net(2), epochs=3)
     assert "other images" in told(folder, net(1), net(2), data=(DATA.train.images[:45], DATA.train.labels[:45]))
@@ -119,7 +120,7 @@ def test_a_folder_of_the_version_before_goes_on_and_says_what_it_cannot_tell(tmp
     lines: list[str] = []
     again = run(tmp_path / "kept", net(1), say=lines.append)
     assert torch.equal(first.student[1].weight, again.student[1].weight)  # type: ignore[index]
-    assert any("whether they are the same cannot be told" in line for line in lines)
+    assert any("so they cannot be compared" in line for line in lines)
     assert "does not fit student" in told(tmp_path / "kept", net(1, width=9))
 
 
@@ -128,6 +129,52 @@ def test_a_damaged_note_is_told(tmp_path: Path) -> None:
     for content in ("{", "[]", "{}", '{"student": 3}'):
         (tmp_path / "kept" / "begun.json").write_text(content)
         assert "damaged" in told(tmp_path / "kept", net(1))
+
+
+def test_the_identity_of_a_folder_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """Folders that they began are continued, so neither these settings nor the hash in a checkpoint may change."""
+    pixels = (torch.arange(60 * 48) * 7919 % 256).byte().reshape(60, 3, 4, 4)
+    teacher = net(1)
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter.copy_(torch.arange(parameter.numel()).reshape(parameter.shape) / 256)
+    folder = tmp_path / "kept"
+    half = limbeck.Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    run(
+        folder, net(1), teacher, data=(pixels, torch.arange(60) % 3), epochs=1, clip_norm=1.0, ema={"decay": 0.9},
+        student_normalisation=half, teacher_normalisation=half, outputs_bank={"limit_gb": 1.0},
+    )  # fmt: skip
+    input_format = (
+        "InputFormat(normalisation=Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), resolution=None, "
+        "interpolation='bilinear')"
+    )
+    assert json.loads((folder / "begun.json").read_text())["settings"] == {
+        "training": {
+            "model": {"name": "lightweight_cnn"}, "weights": None, "classes": None, "allow_near_chance": False,
+            "normalise": None, "resolution": None, "interpolation": "bilinear", "epochs": 1,
+            "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 0.0005},
+            "schedule": {"name": "one_cycle", "peak": 0.25, "start_fraction": 0.0, "final_fraction": 0.0},
+            "loss": [
+                {"name": "soft_targets", "weight": 0.7, "warmup_epochs": 0.0, "temperature": 4.0},
+                {"name": "cross_entropy", "weight": 0.3, "warmup_epochs": 0.0},
+            ],
+            "teacher": [{"name": "teacher", "weight": 1.0}], "clip_norm": 1.0, "ema": {"decay": 0.9}, "patience": None,
+            "choose": "last", "precision": None, "views": None, "baseline": None,
+        },
+        "views": (
+            "ViewRecipe(batch_size=16, padding=0, flip=False, resized_crop=None, policy=None, erasing=None, "
+            "mixing=None, distinct_epochs=None)"
+        ),
+        "seed": 0,
+        "precision": "fp32",
+        "student's input": input_format,
+        "teachers' input": f"[{input_format}]",
+        "outputs_bank": True,
+    }  # fmt: skip
+    (checkpoint,) = (folder / "checkpoints").glob("step-*/manifest.json")
+    assert json.loads(checkpoint.read_text())["info"]["identity"] == (
+        "612e4c06a064086f69629a0fd6384a1be5097f0abee92017afd60e147566c23c"
+    )
 
 
 # What the hash of a function sees

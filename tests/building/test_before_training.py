@@ -73,8 +73,8 @@ def broken(files: dict[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
         "refused": {**TRAINED, "model": {"name": "timm:resnet18", "img_size": 8}},
     }
     said = {
-        "other": "other.safetensors: does not fit the model",
-        "twelve": "answers for 12 classes, the model is asked for 10",
+        "other": "other.safetensors: does not match the model",
+        "twelve": "has 12 classes, but the model needs 10",
         "text": "not a readable safetensors file",
         "nowhere": "no such file",
         "named": "names differ",

@@ -1,4 +1,4 @@
-"""A saved model is measured on images of its own size, and on its own data only as they were parted in training."""
+"""A saved model is measured on images of its own size, and on its own data only as they were split in training."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_data_that_changed_since_training_are_refused(home: Path, model: Path, t
     data = {"source": f"folder:{moved}", "image_size": 12}
     run = limbeck.run({**RECIPE, "data": data}, folder=tmp_path / "runs")
     shutil.copy(moved / "red" / "000.png", moved / "red" / "999.png")
-    with pytest.raises(limbeck.LimbeckError, match="may hold training images"):
+    with pytest.raises(limbeck.LimbeckError, match="may contain training images"):
         measure_saved(run.folder / "models" / "small-seed0", None, (), "test")
 
 
@@ -137,7 +137,7 @@ def test_the_other_model_was_parted_otherwise(home: Path, model: Path) -> None:
     data = {"source": f"folder:{home / 'photos'}", "image_size": 12, "test": 0.3, "validation": 0.4}
     other = limbeck.run({**RECIPE, "name": "other", "data": data}, folder=home / "runs").folder / "models/small-seed0"
     assert dict(measure_saved(model, None, (), "test", against=other))["against"] == str(other)
-    with pytest.raises(limbeck.LimbeckError, match="parted otherwise"):
+    with pytest.raises(limbeck.LimbeckError, match="split differently in training"):
         measure_saved(model, None, (), "validation", against=other)
 
 
@@ -153,7 +153,7 @@ def test_a_model_of_the_previous_version_is_measured_on_test_alone(home: Path, m
     assert shown(found) == shown(measure_saved(model, None, (), "test"))
     with pytest.raises(limbeck.LimbeckError, match="only --split test"):
         measure_saved(old, f"folder:{home / 'photos'}", options, "validation")
-    with pytest.raises(limbeck.LimbeckError, match="does not say on which data"):
+    with pytest.raises(limbeck.LimbeckError, match="does not record its training data"):
         measure_saved(old, None, (), "test")
 
 

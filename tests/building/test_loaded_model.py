@@ -19,7 +19,7 @@ from limbeck.types import Normalisation
 from limbeck.views.preprocess import InputFormat
 
 CPU = torch.device("cpu")
-FORM = InputFormat(Normalisation((0.3, 0.4, 0.5), (0.2, 0.25, 0.3)))
+INPUT_FORMAT = InputFormat(Normalisation((0.3, 0.4, 0.5), (0.2, 0.25, 0.3)))
 
 
 def saved(folder: Path, **more: Any) -> Path:
@@ -74,15 +74,15 @@ def test_it_answers_as_the_run_does(
     tmp_path: Path, images: torch.Tensor, resolution: int | None, interpolation: str
 ) -> None:
     model = limbeck.load(saved(tmp_path / "m", resolution=resolution, interpolation=interpolation))
-    form = InputFormat(FORM.normalisation, resolution, interpolation)
-    assert torch.equal(model(images), predictor(model.model, form, device=CPU)(images))
+    input_format = InputFormat(INPUT_FORMAT.normalisation, resolution, interpolation)
+    assert torch.equal(model(images), predictor(model.model, input_format, device=CPU)(images))
 
 
 def test_images_that_are_not_square_are_not_made_square(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (2, 3, 8, 12), dtype=torch.uint8)
     for resolution in (None, 8):  # the second as the previous version wrote it
         model = limbeck.load(saved(tmp_path / str(resolution), image_shape=[3, 8, 12], resolution=resolution))
-        assert torch.equal(model(images), predictor(model.model, FORM, device=CPU)(images))
+        assert torch.equal(model(images), predictor(model.model, INPUT_FORMAT, device=CPU)(images))
 
 
 @pytest.mark.parametrize(

@@ -126,9 +126,9 @@ class BreaksLater(nn.Module):
 @pytest.mark.parametrize(
     ("model", "pattern"),
     [
-        (BreaksLater(calls=2), r"^a-seed0: .*learning from a batch of 32 images of 3×8×8: KeyError: 'no such"),
+        (BreaksLater(calls=2), r"^a-seed0: .*training on a batch of 32 images of 3×8×8: KeyError: 'no such"),
         (BreaksLater(odd_batch=True), r"^a-seed0: .*answering a batch of \d+ images.*AssertionError: an odd batch$"),
-        (BreaksLater(in_backward=True), r"^a-seed0: .*learning from .*RuntimeError: one of the variables"),
+        (BreaksLater(in_backward=True), r"^a-seed0: .*training on .*RuntimeError: one of the variables"),
     ],
 )
 def test_a_model_that_breaks_while_it_is_taught(tmp_path: Path, model: nn.Module, pattern: str) -> None:

@@ -90,7 +90,7 @@ def test_the_plan_says_what_is_trained_on(trained: Path) -> None:
     """Weights given to a teacher that a recipe trains are a start, which may be meant or forgotten."""
     training = {"epochs": 1, "optimizer": {"name": "adam", "lr": 1e-3}, "loss": [{"name": "cross_entropy"}]}
     lines = describe_plan(load_recipe(recipe_with(trained, **training)), timed=False)
-    assert f"mine starts from {trained} and is trained on; teachers.mine.loss=[] takes it as it is" in lines
+    assert f"mine starts from {trained} and is trained further; teachers.mine.loss=[] uses it untrained" in lines
     assert not any("starts from" in line for line in describe_plan(load_recipe(recipe_with(trained)), timed=False))
 
 

@@ -118,7 +118,7 @@ def test_a_class_that_is_too_small_trains_with_all_of_it_and_that_is_said(capsys
     images = split_dataset(small_classes(notes=("as they are",)), 0.1)
     assert images.train.labels.bincount().tolist() == [18, 18, 2, 1]
     assert images.validation.labels.bincount().tolist() == [2, 2]
-    said = "2 classes have too few images for the validation split and train with all of them: 'eel', 'emu'"
+    said = "2 classes have too few images for the validation split; all of them are used for training: 'eel', 'emu'"
     assert images.notes == ("as they are", said)
     assert capsys.readouterr().err == f"mine: {said}\n"
     assert split_dataset(small_classes(), 0.1, 10).train.labels.bincount().tolist() == [5, 5, 1, 1]
@@ -180,7 +180,7 @@ def test_what_was_left_out_reaches_result_and_report(tmp_path, monkeypatch):
     }
     done = run(recipe, folder=tmp_path / "runs")
     passed_over, left_out = done.result["data_notes"]
-    assert passed_over == "1 file passed over, no images: 1 .txt"
+    assert passed_over == "ignored 1 file that is not an image: 1 .txt"
     assert left_out.startswith("1 of 21 images are unreadable and were skipped")
     report = done.report.read_text()
     assert passed_over in report

@@ -48,7 +48,7 @@ def test_a_sound_folder_is_counted_and_nothing_is_stored(photos: Path, tmp_path:
     assert [line.split() for line in found.lines if line[:3] in ("cat", "dog", "all")] == [
         ["cat", "6", "0"], ["dog", "5", "2"], ["all", "11", "2"]
     ]  # fmt: skip
-    assert "1 file passed over, no images: 1 .txt" in said
+    assert "ignored 1 file that is not an image: 1 .txt" in said
     assert "the test split has no image of 'cat'" in said
     assert "6 different sizes; shorter side 12 to 17 px (median 14), longest side 21 px" in said
     assert "duplicates: none" in said
@@ -83,7 +83,7 @@ def test_all_that_is_spoilt_is_told_and_written_where_that_is_wanted(photos: Pat
     assert f"and 11 more; all of them are in {out}" in said
     written = out.read_text().splitlines()
     assert len(written) == 31
-    assert "photos/train/eel: this class has no image" in written
+    assert "photos/train/eel: this class has no images" in written
     assert "photos/train/cat/bad00.png: the file is empty" in written
     (photos / "train" / "eel").rmdir()
     for path in (photos / "train" / "cat").glob("bad*"):
@@ -112,7 +112,7 @@ def test_the_command_ends_with_2_where_something_is_spoilt(photos: Path) -> None
     (photos / "train" / "cat" / "bad.png").write_bytes(b"rubbish")
     done = CliRunner().invoke(app, ["check", "folder:photos"])
     assert done.exit_code == 2
-    assert "photos/train/cat/bad.png: not an image that can be read" in done.stdout
+    assert "photos/train/cat/bad.png: not a supported image" in done.stdout
 
 
 def test_parquet_is_checked_row_by_row(tmp_path: Path) -> None:
@@ -124,5 +124,5 @@ def test_parquet_is_checked_row_by_row(tmp_path: Path) -> None:
     table = pa.table({"image": pa.array(images, kind), "label": pa.array(["cat", "dog"] * 6)})
     pq.write_table(table, tmp_path / "pets.parquet")
     found = check_source("parquet:pets.parquet", ["test=0.5"])
-    assert any(line.startswith("  pets.parquet: row 3: holds no image bytes") for line in found.lines)
+    assert any(line.startswith("  pets.parquet: row 3: contains no image bytes") for line in found.lines)
     assert found.lines[0].endswith("11 usable images")

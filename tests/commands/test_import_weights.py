@@ -62,10 +62,10 @@ def test_a_dry_run_writes_nothing(checkpoint: Path, tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"model": "resnet20"}, "c.pth: resnet20: does not fit the model: "),
+        ({"model": "resnet20"}, "c.pth: resnet20: does not match the model: "),
         (
             {"model": "resnet", "options": ["depth=8"], "classes": 10},
-            "answers for 7 classes, the model is asked for 10",
+            "has 7 classes, but the model needs 10",
         ),
     ],
 )

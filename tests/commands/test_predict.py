@@ -50,7 +50,7 @@ def test_a_folder_is_walked_and_a_spoilt_file_passed_over(home: Path, limbeck: L
     files = [f"photos/{name}/00{number}.png" for name in ("blue", "green", "red") for number in range(3)]
     assert [(row["file"], row["rank"]) for row in rows] == [(file, rank) for file in files for rank in "12"]
     assert done.stderr.count("\n") == 1
-    assert "photos/red/spoilt.jpg: not an image" in done.stderr
+    assert "photos/red/spoilt.jpg: not a supported image" in done.stderr
 
 
 def test_json_has_all_files_and_why_one_is_missing(home: Path, limbeck: Limbeck) -> None:
@@ -69,7 +69,7 @@ def test_json_has_all_files_and_why_one_is_missing(home: Path, limbeck: Limbeck)
     [
         (["nowhere.png"], "nowhere.png: no such file or folder"),
         (["empty"], "empty: this folder has no images"),
-        (["photos/red/spoilt.jpg"], "not an image"),
+        (["photos/red/spoilt.jpg"], "not a supported image"),
         (["photos", "--json", "--csv"], "give one of them"),
     ],
 )

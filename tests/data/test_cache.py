@@ -143,9 +143,9 @@ def test_a_source_that_fails_half_way_leaves_nothing():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sizes": {"train": 14, "test": 9}}, "20 images where 23 were announced"),
-        ({"class_names": ("cat",)}, "label 1, but there are 1 classes"),
-        ({"class_names": ("cat", "dog", "eel")}, "class 'eel' has no image"),
+        ({"sizes": {"train": 14, "test": 9}}, "20 images, but 23 were expected"),
+        ({"class_names": ("cat",)}, "label 1 is invalid; there are 1 classes"),
+        ({"class_names": ("cat", "dog", "eel")}, "class 'eel' has no training images"),
     ],
 )
 def test_a_source_that_contradicts_itself_is_refused(changes, words):

@@ -101,10 +101,10 @@ def odd_archive(path, change) -> None:
         (lambda f: f.pop("data_batch_3.bin"), "cifar-10-batches-bin/data_batch_3.bin: missing"),
         (
             lambda f: f.update({"test_batch.bin": f["test_batch.bin"][:-1]}),
-            "test_batch.bin: 30,729 bytes where 30,730 are expected",
+            "test_batch.bin: 30,729 bytes; expected 30,730",
         ),
-        (lambda f: f.update({"batches.meta.txt": b"cat\ndog\n"}), "2 class names where 10"),
-        (lambda f: f.update({"batches.meta.txt": b"cat\n" * 10}), "10 class names where 10 different"),
+        (lambda f: f.update({"batches.meta.txt": b"cat\ndog\n"}), "2 class names; expected 10 distinct"),
+        (lambda f: f.update({"batches.meta.txt": b"cat\n" * 10}), "10 class names; expected 10 distinct"),
         (lambda f: f.update({"test_batch.bin": b"\x0b" + f["test_batch.bin"][1:]}), "label 11"),
     ],
 )
@@ -144,5 +144,5 @@ def test_paths_that_lead_nowhere_say_what_is_expected(module, tmp_path):
 def test_a_short_file_in_an_extracted_folder_is_named(tmp_path):
     for name in (*cifar10.ARCHIVE.train, *cifar10.ARCHIVE.test, cifar10.ARCHIVE.names):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(LimbeckError, match=r"data_batch_1\.bin: 0 bytes where 30,730,000 are expected"):
+    with pytest.raises(LimbeckError, match=r"data_batch_1\.bin: 0 bytes; expected 30,730,000"):
         cifar10.build(path=str(tmp_path))

@@ -51,9 +51,9 @@ def test_images_of_any_size_are_fitted_as_a_single_one_is():
 
 
 def test_images_of_another_size_are_refused_where_none_are_fitted():
-    with pytest.raises(LimbeckError, match=r"^1\.png: 20 x 16 pixels; 16 x 16 are expected$"):
-        list(decode_blocks(items((16, 16), (20, 16)), (16, 16), fitted=False))
-    ((block, _),) = decode_blocks(items((16, 16)), (16, 16), fitted=False)
+    with pytest.raises(LimbeckError, match=r"^1\.png: 20 x 16 pixels; expected 16 x 16$"):
+        list(decode_blocks(items((16, 16), (20, 16)), (16, 16), resize=False))
+    ((block, _),) = decode_blocks(items((16, 16)), (16, 16), resize=False)
     np.testing.assert_array_equal(block[0], pixels(0, height=16, width=16))
 
 
@@ -65,7 +65,7 @@ def with_unreadable(*places: int) -> list[EncodedImage]:
 
 
 def test_one_bad_image_is_told_in_a_line():
-    with pytest.raises(UnreadableError, match=r"^bad50\.png: not an image[^\n]*$"):
+    with pytest.raises(UnreadableError, match=r"^bad50\.png: not a supported image[^\n]*$"):
         list(decode_blocks(with_unreadable(50), (8, 8)))
     assert choose_shape("mine", with_unreadable(0), None) == (8, 8)  # the others tell
 
@@ -85,7 +85,7 @@ def test_spoilt_images_are_left_out_where_that_is_wanted():
     given = with_unreadable(3, 40)
 
     def read(reading: ReadOptions) -> np.ndarray:
-        left = [item for item in given if item.where not in reading.left_out]
+        left = [item for item in given if item.where not in reading.skipped]
         return np.concatenate([labels for _, labels in decode_blocks(left, (8, 8), reading=reading, skip=True)])
 
     assert read_consistently(read).tolist() == [i for i in range(80) if i not in (3, 40)]

@@ -112,7 +112,7 @@ def test_another_file_than_the_known_one_is_thrown_away(server, tmp_path):
 
 
 def test_a_file_without_end_is_refused(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "LIMIT", 2_000_000)
+    monkeypatch.setattr(download, "MAX_BYTES", 2_000_000)
     with pytest.raises(LimbeckError, match="more than"):
         fetch(f"{server}/data.bin", tmp_path / "data.bin")
     assert not (tmp_path / "data.bin").exists()
@@ -120,13 +120,13 @@ def test_a_file_without_end_is_refused(server, tmp_path, monkeypatch):
 
 def test_only_https_is_fetched(tmp_path):
     for url in ("http://example.org/a.tar.gz", "file:///etc/passwd", "ftp://example.org/a.tar.gz"):
-        with pytest.raises(LimbeckError, match="not https"):
+        with pytest.raises(LimbeckError, match="not HTTPS"):
             download.download(url, tmp_path / "x", sha256=SHA256)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_redirect_to_http_is_refused(server, tmp_path):
-    with pytest.raises(LimbeckError, match=r"redirects to http://.*not https"):
+    with pytest.raises(LimbeckError, match=r"redirects to http://.*not HTTPS"):
         fetch(f"{server}/moved", tmp_path / "data.bin")
     assert Server.asked == [None]  # the second address was never asked
 
@@ -134,7 +134,7 @@ def test_a_redirect_to_http_is_refused(server, tmp_path):
 @pytest.mark.parametrize("path", ["missing", None])
 def test_no_file_and_no_network_say_what_to_do(server, path, tmp_path):
     url = f"{server}/{path}" if path else "http://127.0.0.1:9/data.bin"
-    with pytest.raises(LimbeckError, match="cannot be fetched") as caught:
+    with pytest.raises(LimbeckError, match="cannot be downloaded") as caught:
         fetch(url, tmp_path / "data.bin")
     assert "path:" in str(caught.value)
     assert str(tmp_path) in str(caught.value)

@@ -134,8 +134,8 @@ def test_classes_that_train_lacks_are_refused_naming_both_sides(root):
     class_folders(root / "train", ("cat", "dog"))
     class_folders(root / "test", ("cat", "dgo"))
     message = refused(root, "classes differ")
-    assert "train/ has 'dog', which test/ lacks" in message
-    assert "test/ has 'dgo', which train/ lacks" in message
+    assert "only train/ has 'dog'" in message
+    assert "only test/ has 'dgo'" in message
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -168,14 +168,14 @@ def test_a_test_folder_without_labels_is_not_used_and_that_is_said(root):
 def test_a_test_split_without_any_image_is_refused(root):
     class_folders(root / "train")
     (root / "test" / "cat").mkdir(parents=True)
-    refused(root, "no image to test on")
+    refused(root, "there are no test images")
 
 
 def test_a_class_with_no_image_is_refused_with_its_path(root):
     class_folders(root)
     (root / "eel").mkdir()
     (root / "eel" / ".DS_Store").write_bytes(b"")
-    assert str(root / "eel") in refused(root, "this class has no image")
+    assert str(root / "eel") in refused(root, "this class has no images")
 
 
 def test_a_class_that_is_too_small_to_split_trains_with_all_of_it_and_that_is_said(root):
@@ -185,10 +185,12 @@ def test_a_class_that_is_too_small_to_split_trains_with_all_of_it_and_that_is_sa
     data = folder.build(str(root))
     assert data.train.labels.bincount().tolist() == [8, 8, 1, 2, 2]
     assert data.test.labels.bincount().tolist() == [2, 2, 0, 0, 1]
-    assert data.notes == ("2 classes have too few images for the test split and train with all of them: 'eel', 'emu'",)
+    assert data.notes == (
+        "2 classes have too few images for the test split; all of them are used for training: 'eel', 'emu'",
+    )
     cache.clean()
     small = class_folders(root.parent / "small", count=2)
-    assert "the largest has 2, and three are needed" in refused(small, "no class has enough")
+    assert "the largest has 2, and at least three are needed" in refused(small, "no class has enough")
 
 
 def test_files_that_are_no_images_are_passed_over_and_counted(root):
@@ -203,14 +205,14 @@ def test_files_that_are_no_images_are_passed_over_and_counted(root):
     data = folder.build(str(root))
     assert data.fingerprint == clean
     (said,) = data.notes
-    assert said.startswith("13 files passed over, no images: 2 .json, ")
+    assert said.startswith("ignored 13 files that are not images: 2 .json, ")
 
 
 @pytest.mark.parametrize("name", ["a.svg", "b.heic", "c.CR2", "d.psd"])
 def test_images_that_are_not_read_are_refused_with_their_path(name, root):
     class_folders(root)
     (root / "cat" / name).write_text("hello")
-    assert str(root / "cat" / name) in refused(root, "not an image that can be read")
+    assert str(root / "cat" / name) in refused(root, "not a supported image")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +238,7 @@ def test_all_that_is_wrong_is_told_at_once_with_what_to_do(root):
     message = refused(root, "28 images or folders cannot be used", line=False)
     assert f"limbeck check folder:{root} --out spoilt.txt" in message
     assert "data.spoilt=skip" in message
-    assert f"{root / 'eel'}: this class has no image" in message
+    assert f"{root / 'eel'}: this class has no images" in message
     assert "gone.png: cannot be read: No such file or directory" in message
     assert "\x1b" not in message
     assert message.count("\n") == 21
@@ -259,7 +261,7 @@ def test_spoilt_images_are_skipped_where_that_is_wanted_and_counted(root):
     (said,) = data.notes
     assert said.startswith("3 of 23 images are unreadable and were skipped (data.spoilt: skip): ")
     assert again.notes == data.notes
-    with pytest.raises(LimbeckError, match="spoilt takes refuse or skip; got 'skipp'; did you mean 'skip'"):
+    with pytest.raises(LimbeckError, match="spoilt must be refuse or skip; got 'skipp'; did you mean 'skip'"):
         folder.build(str(root), spoilt="skipp")
 
 
@@ -269,7 +271,7 @@ def test_what_cannot_be_skipped_is_refused_nevertheless(root):
     (root / "cat" / "bad.png").write_bytes(b"rubbish")
     assert str(root / "eel") in refused(root, "no image", spoilt="skip")
     (root / "eel" / "bad.png").write_bytes(b"rubbish")
-    assert "eel" in refused(root, "none to train on", spoilt="skip")
+    assert "eel" in refused(root, "all training images of this class are unreadable", spoilt="skip")
 
 
 def held_out(root, size: int | None) -> list[int]:
@@ -337,11 +339,11 @@ def test_a_bad_image_is_refused_with_its_path_and_nothing_is_kept(data, root):
 def test_places_that_are_no_folder_of_classes_are_refused(root):
     refused(root, "no such folder")
     root.mkdir()
-    refused(root, "holds no class folder")
+    refused(root, "contains no class folders")
     class_folders(root, ("cat",))
-    refused(root, "holds one class, 'cat'")
+    refused(root, "contains only one class, 'cat'")
     (root / "loose.jpg").write_bytes(b"x")
-    assert str(root / "loose.jpg") in refused(root, "beside the class folders")
+    assert str(root / "loose.jpg") in refused(root, "image outside the class folders")
 
 
 def test_odd_split_folders_are_refused(root):
@@ -349,7 +351,7 @@ def test_odd_split_folders_are_refused(root):
     refused(root, "no train/ beside test/")
     class_folders(root / "train")
     (root / "extra").mkdir()
-    assert str(root / "extra") in refused(root, "only val/ and test/ are expected")
+    assert str(root / "extra") in refused(root, "unexpected folder; beside train/, expected only val/ and test/")
     shutil.rmtree(root / "extra")
     class_folders(root / "testing")
     refused(root, "both test/ and testing/")
@@ -362,7 +364,7 @@ def test_links_are_followed_but_not_in_a_circle(root, tmp_path):
     assert folder.build(str(root)).class_names == ("cat", "dog", "eel")
     cache.clean()
     (root / "cat" / "again").symlink_to(root)
-    assert "again" in refused(root, "a link back to a folder that holds it")
+    assert "again" in refused(root, "a circular link to one of its parent folders")
 
 
 def test_pipes_and_broken_links_are_refused_and_do_not_hang(root):

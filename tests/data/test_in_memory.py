@@ -155,7 +155,10 @@ def test_labels_may_be_words() -> None:
 
 def test_test_images_among_those_to_train_on_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     Dataset.from_arrays((COLOUR, LABELS), (COLOUR[:8], LABELS[:8]))
-    assert "8 of 8 test images are, pixel for pixel, among those" in capsys.readouterr().err
+    assert (
+        "8 of 8 test images are identical, pixel for pixel, to a training or validation image"
+        in capsys.readouterr().err
+    )
 
 
 class Augmented(MapStyle):
@@ -177,36 +180,36 @@ NORMALISED = (FIRST.float() / 255 - 0.5) / 0.25
     [
         ((AMBIGUOUS, [0, 1] * 4), {}, r"both the second and the last dimension .* channels='first' or 'last'"),
         ((np.zeros((8, 5, 4, 2), np.uint8), [0, 1] * 4), {}, "neither the second nor the last"),
-        ((NORMALISED, LABELS), {}, r"floats are taken in \[0, 1\] as whole levels k / 255"),
-        ((FIRST.float(), LABELS), {}, "whole levels k / 255"),
-        ((FIRST.float() / 254, LABELS), {}, "whole levels k / 255"),
-        ((FIRST.float() * float("nan"), LABELS), {}, "whole levels k / 255"),
-        ((COLOUR.astype(np.int32) - 1, LABELS), {}, "takes levels from 0 to 255; got -1"),
-        ((COLOUR > 9, LABELS), {}, "takes uint8 levels from 0 to 255; got bool"),
-        ((COLOUR[:, 0, 0, 0], LABELS), {}, r"takes \[N, H, W\]"),
-        ((COLOUR[:0], LABELS[:0]), {}, "there are none"),
+        ((NORMALISED, LABELS), {}, r"floats must be multiples of 1 / 255 in \[0, 1\]"),
+        ((FIRST.float(), LABELS), {}, "floats must be multiples of 1 / 255"),
+        ((FIRST.float() / 254, LABELS), {}, "floats must be multiples of 1 / 255"),
+        ((FIRST.float() * float("nan"), LABELS), {}, "floats must be multiples of 1 / 255"),
+        ((COLOUR.astype(np.int32) - 1, LABELS), {}, "expected values from 0 to 255; got -1"),
+        ((COLOUR > 9, LABELS), {}, "expected uint8 values from 0 to 255; got bool"),
+        ((COLOUR[:, 0, 0, 0], LABELS), {}, r"expected \[N, H, W\]"),
+        ((COLOUR[:0], LABELS[:0]), {}, "is empty"),
         ((COLOUR, LABELS[:39]), {}, "40 images but 39 labels"),
-        ((COLOUR, LABELS.astype(float)), {}, r"takes \[N\] integers from 0"),
-        ((COLOUR, np.eye(4)[LABELS]), {}, r"takes \[N\] integers from 0"),
+        ((COLOUR, LABELS.astype(float)), {}, r"expected \[N\] integers from 0"),
+        ((COLOUR, np.eye(4)[LABELS]), {}, r"expected \[N\] integers from 0"),
         ((COLOUR, LABELS - 1), {}, "-1 is outside"),
-        ((COLOUR, LABELS * 2), {}, "class '1' has no image to train on"),
-        ((COLOUR, LABELS), {"class_names": "abcd"}, "class_names: takes a list of words"),
-        ((COLOUR, LABELS), {"class_names": ["a", "a", "b", "c"]}, "class_names: takes a list of words"),
+        ((COLOUR, LABELS * 2), {}, "class '1' has no training images"),
+        ((COLOUR, LABELS), {"class_names": "abcd"}, "class_names: expected a list of distinct strings"),
+        ((COLOUR, LABELS), {"class_names": ["a", "a", "b", "c"]}, "class_names: expected a list of distinct strings"),
         ((COLOUR, LABELS), {"class_names": ["a"]}, "outside the 1 classes"),
-        ((COLOUR, LABELS), {"class_names": 4}, "class_names: takes a list of words"),
-        ((COLOUR, LABELS), {"channels": "middle"}, "channels takes 'first' or 'last'"),
+        ((COLOUR, LABELS), {"class_names": 4}, "class_names: expected a list of distinct strings"),
+        ((COLOUR, LABELS), {"channels": "middle"}, "channels must be 'first' or 'last'"),
         ((COLOUR, LABELS), {"test": (GREY, LABELS)},
-         r"test images are \(1, 6, 5\) \(C, H, W\), train images \(3, 6, 5\)"),
-        ((COLOUR, LABELS), {"test": (COLOUR, LABELS.astype(str))}, "some splits have words"),
-        (COLOUR, {}, r"train takes \(images, labels\)"),
-        (None, {}, "nothing to train on"),
-        (3, {}, r"train takes \(images, labels\)"),
-        ((["a.png"] * 40, LABELS), {}, "takes"),
-        ((None, None), {}, "takes an array or a tensor"),
+         r"test images have shape \(1, 6, 5\) \(C, H, W\), but train images have \(3, 6, 5\)"),
+        ((COLOUR, LABELS), {"test": (COLOUR, LABELS.astype(str))}, "some splits have strings"),
+        (COLOUR, {}, r"train must be \(images, labels\)"),
+        (None, {}, "no training images"),
+        (3, {}, r"train must be \(images, labels\)"),
+        ((["a.png"] * 40, LABELS), {}, r"expected \[N, H, W\]"),
+        ((None, None), {}, "expected an array or a tensor"),
         (MapStyle([]), {}, "the dataset is empty"),
-        (Augmented(COLOUR), {}, "is another each time it is read"),
+        (Augmented(COLOUR), {}, "changes each time it is read"),
         (Broken(COLOUR), {}, "item 0 of Broken raised OSError: no file 0"),
-        (MapStyle([COLOUR[0], COLOUR[1, :3]]), {}, "bring all to one size"),
+        (MapStyle([COLOUR[0], COLOUR[1, :3]]), {}, "resize all images to one size"),
         (MapStyle(COLOUR, ["a"] * 40), {}, "labels must be integers from 0; item 0 has 'a'"),
         (MapStyle(["a"] * 40), {}, "images must be Pillow images, arrays or tensors"),
     ],

@@ -90,7 +90,7 @@ def test_fine_labels_are_taken_and_coarse_ones_can_be_named(tmp_path):
 def test_an_open_choice_lists_the_columns(tmp_path):
     names = {"colour": ("red", "blue"), "shape": ("round", "square")}
     file = parquet_file(tmp_path / "a.parquet", TWENTY, {"colour": IN_TURN, "shape": IN_TURN}, names)
-    with pytest.raises(LimbeckError, match="several columns may hold the labels: colour, shape"):
+    with pytest.raises(LimbeckError, match="several columns may contain labels: colour, shape"):
         parquet.build(str(file))
 
 
@@ -128,17 +128,17 @@ def test_a_test_part_without_labels_gives_way_to_the_validation_part(secret, tmp
     data = parquet.build(hub_folder(tmp_path, train=IN_TURN[:10], validation=[1, 1, 0, 0], test=secret))
     assert data.class_names == ("cat", "dog")
     assert (len(data.train), data.validation, data.test.labels.tolist()) == (10, None, [1, 1, 0, 0])
-    assert data.notes == ("the test part has no labels: the validation part is the test",)
+    assert data.notes == ("the test split has no labels; the validation split is used as test split",)
 
 
 def test_without_a_validation_part_a_test_is_split_off(tmp_path):
     data = parquet.build(hub_folder(tmp_path, train=IN_TURN[:10], test=[-1] * 6))
     assert (len(data.train), data.validation, len(data.test)) == (8, None, 2)
-    assert data.notes == ("the test part has no labels: a test split is taken off the training part",)
+    assert data.notes == ("the test split has no labels; a test split is held out of train",)
 
 
 def test_a_test_part_with_some_labels_is_still_refused(tmp_path):
-    with pytest.raises(LimbeckError, match=r"label -1, .*secret"):
+    with pytest.raises(LimbeckError, match=r"label -1 is invalid; .*secret"):
         parquet.build(hub_folder(tmp_path, train=IN_TURN[:10], validation=[1, 1, 0, 0], test=[-1, 0, 1, 0, 1, 0]))
 
 
@@ -188,9 +188,9 @@ def test_spoilt_rows_are_told_together_or_skipped(split, tmp_path):
     ("bad", "words"),
     [
         (b"", r"row 7: the file is empty"),
-        (b"<html>", r"row 7: not an image"),
+        (b"<html>", r"row 7: not a supported image"),
         (TWENTY[0][:60], r"row 7: "),
-        (None, r"row 7: holds no image bytes"),
+        (None, r"row 7: contains no image bytes"),
     ],
 )
 def test_a_bad_image_is_named_by_file_and_row(bad, words, tmp_path):
@@ -203,10 +203,10 @@ def test_a_bad_image_is_named_by_file_and_row(bad, words, tmp_path):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([2, *IN_TURN[1:]], "label 2, but there are 2 classes"),
+        ([2, *IN_TURN[1:]], "label 2 is invalid; the metadata has 2 classes"),
         ([-1, *IN_TURN[1:]], "labels are secret"),
         ([None, *IN_TURN[1:]], "row 0 has no label"),
-        ([0] * 20, "class 'dog' has no image"),
+        ([0] * 20, "class 'dog' has no training images"),
     ],
 )
 def test_bad_labels_are_refused(labels, words, tmp_path):
@@ -233,17 +233,17 @@ def test_classes_that_differ_between_files_are_refused_with_both_sides(tmp_path)
 def test_files_that_are_not_what_they_should_be_are_refused(tmp_path):
     with pytest.raises(LimbeckError, match="no such file or folder"):
         parquet.build(str(tmp_path / "absent"))
-    with pytest.raises(LimbeckError, match=r"holds no \.parquet file"):
+    with pytest.raises(LimbeckError, match=r"contains no \.parquet files"):
         parquet.build(str(tmp_path))
     (tmp_path / "a.parquet").write_bytes(b"PAR1 rubbish")
-    with pytest.raises(LimbeckError, match=r"a\.parquet: not a readable parquet file"):
+    with pytest.raises(LimbeckError, match=r"a\.parquet: not a readable Parquet file"):
         parquet.build(str(tmp_path))
     file = parquet_file(tmp_path / "b.parquet", TWENTY, {"label": IN_TURN}, NAMES)
     (tmp_path / "a.parquet").write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(LimbeckError, match=r"a\.parquet: not a readable parquet file"):
+    with pytest.raises(LimbeckError, match=r"a\.parquet: not a readable Parquet file"):
         parquet.build(str(tmp_path / "a.parquet"))
     parquet_file(tmp_path / "train-x.parquet", TWENTY, {"label": IN_TURN}, NAMES)
-    with pytest.raises(LimbeckError, match="says no split"):
+    with pytest.raises(LimbeckError, match="contains no split"):
         parquet.build(str(tmp_path))
 
 

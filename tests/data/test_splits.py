@@ -27,7 +27,7 @@ def test_each_class_gives_its_share_halves_rounded_up_and_of_three_images_one_at
     due = [int((Decimal(n) * percent / 100).quantize(Decimal(1), ROUND_HALF_UP)) for n in counts]
     due = [min(max(held, 1), n - 1) if n >= 3 else held if held < n else 0 for held, n in zip(due, counts, strict=True)]
     if not any(due):
-        with pytest.raises(LimbeckError, match=f"the largest has {max(counts)}, and three are needed"):
+        with pytest.raises(LimbeckError, match=f"the largest has {max(counts)}, and at least three are needed"):
             stratified_split(split, fraction, "f")
         return
     kept, held = stratified_split(split, fraction, "f")

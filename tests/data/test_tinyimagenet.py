@@ -184,9 +184,9 @@ def test_another_archive_is_refused_before_it_is_read(path):
 
 
 def test_paths_that_lead_nowhere_say_what_is_expected(tmp_path):
-    with pytest.raises(LimbeckError, match=r"absent\.zip: no such file; path takes tiny-imagenet-200\.zip"):
+    with pytest.raises(LimbeckError, match=r"absent\.zip: no such file; path must be tiny-imagenet-200\.zip"):
         tinyimagenet.build(path=str(tmp_path / "absent.zip"))
-    with pytest.raises(LimbeckError, match=r"wnids\.txt: missing; path takes tiny-imagenet-200\.zip"):
+    with pytest.raises(LimbeckError, match=r"wnids\.txt: missing; path must be tiny-imagenet-200\.zip"):
         tinyimagenet.build(path=str(tmp_path))
 
 
@@ -209,13 +209,13 @@ def gone(name: str):
 FIRST, SECOND = WNIDS[:2]
 WORD = f"word {FIRST[-3:]}, other".encode()
 DAMAGE = {
-    "no train image": (gone(IMAGE), IMAGE, "missing; ", "_0.JPEG to ", "takes 3"),
-    "no validation image": (gone("val/images/val_3.JPEG"), "val/images/val_3.JPEG", "missing; ", "takes 8"),
+    "no train image": (gone(IMAGE), IMAGE, "missing; ", "_0.JPEG to ", "must contain 3"),
+    "no validation image": (gone("val/images/val_3.JPEG"), "val/images/val_3.JPEG", "missing; ", "must contain 8"),
     "no class": (
         lambda files: [files.pop(name) for name in list(files) if name.startswith(f"train/{FIRST}/")],
         f"train/{FIRST}",
         "missing; ",
-        "takes 4",
+        "must contain 4",
     ),
     "several": (
         lambda files: [files.pop(f"val/images/val_{i}.JPEG") for i in (2, 4, 6)],
@@ -229,42 +229,45 @@ DAMAGE = {
     "a validation image too many": (put("val/images/copy.JPEG", b"x"), "val/images/copy.JPEG: unexpected"),
     "no words": (gone("words.txt"), "words.txt: missing"),
     "no annotations": (gone(ANNOTATIONS), f"{ANNOTATIONS}: missing"),
-    "other classes": (put("wnids.txt", b"n00000001\n" * 3), "wnids.txt: line 2: n00000001 a second time"),
-    "few classes": (put("wnids.txt", f"{FIRST}\n{SECOND}\n".encode()), "wnids.txt: 2 classes where 4"),
+    "other classes": (put("wnids.txt", b"n00000001\n" * 3), "wnids.txt: line 2: duplicate n00000001"),
+    "few classes": (put("wnids.txt", f"{FIRST}\n{SECOND}\n".encode()), "wnids.txt: 2 classes; expected 4"),
     "a path as class": (changed("wnids.txt", b"n", b"../n"), "wnids.txt: line 1: not a WordNet id: '../n"),
     "a class without words": (changed("words.txt", FIRST.encode(), b"n12345678"), f"words.txt: no words for {FIRST}"),
     "a class with empty words": (
         changed("words.txt", WORD, b" , x"),
         "words.txt: line ",
-        f"no words; it takes {FIRST}",
+        f"no words; expected {FIRST}",
     ),
     "a class twice in words": (
         changed("words.txt", b"n99999999\tentity", f"{FIRST}\tentity".encode()),
         "words.txt: line ",
-        f"{FIRST} a second time",
+        f"duplicate {FIRST}",
     ),
-    "an unknown image": (changed(ANNOTATIONS, b"val_2.", b"val_9."), "line 3: 'val_9.JPEG' is no image"),
+    "an unknown image": (
+        changed(ANNOTATIONS, b"val_2.", b"val_9."),
+        "line 3: 'val_9.JPEG' is not an image of val/images/",
+    ),
     "an unknown wnid": (
         changed(ANNOTATIONS, SECOND.encode(), b"n00000000"),
-        "line 1: 'n00000000' is no class of wnids.txt",
+        "line 1: 'n00000000' is not a class of wnids.txt",
     ),
-    "an image twice": (changed(ANNOTATIONS, b"val_2.", b"val_1."), "line 3: val_1.JPEG a second time"),
+    "an image twice": (changed(ANNOTATIONS, b"val_2.", b"val_1."), "line 3: duplicate val_1.JPEG"),
     "a line too few": (
         lambda files: files.update({ANNOTATIONS: b"".join(files[ANNOTATIONS].splitlines(keepends=True)[:-1])}),
         f"{ANNOTATIONS}: no line for val_7.JPEG",
     ),
-    "a short line": (changed(ANNOTATIONS, b"\t0\t1\t62\t63\n", b"\n"), "line 1: 2 columns; it takes six"),
+    "a short line": (changed(ANNOTATIONS, b"\t0\t1\t62\t63\n", b"\n"), "line 1: 2 columns; expected six"),
     "a line without tabs": (changed(ANNOTATIONS, b"\t0\t1\t62\t63\n", b" 0 1 62 63\n"), "line 1: 2 columns"),
     "a class too often": (
         changed(ANNOTATIONS, SECOND.encode(), FIRST.encode()),
-        f"{ANNOTATIONS}: 3 images of {FIRST}; 2 are expected",
+        f"{ANNOTATIONS}: 3 images of {FIRST}; expected 2",
     ),
     "an empty image": (put(IMAGE, b""), f"{IMAGE}: the file is empty"),
-    "text in place of an image": (put(IMAGE, b"<svg></svg>"), f"{IMAGE}: not an image"),
+    "text in place of an image": (put(IMAGE, b"<svg></svg>"), f"{IMAGE}: not a supported image"),
     "a cut image": (lambda files: files.update({IMAGE: files[IMAGE][:900]}), f"{IMAGE}: cannot be read"),
     "a large image": (
         put(IMAGE, encoded(pixels(1, height=64, width=65), "JPEG")),
-        f"{IMAGE}: 64 x 65 pixels; 64 x 64 are expected",
+        f"{IMAGE}: 64 x 65 pixels; expected 64 x 64",
     ),
     "too many bytes": (put(IMAGE, bytes(100_001)), f"{IMAGE}: 100,001 bytes; at most 100,000"),
 }
@@ -353,7 +356,7 @@ def test_other_compressions_are_refused(path):
     photo = files.pop(IMAGE)
     for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
         archive = odd_zip(path, lambda odd, m=method: odd.writestr(f"{FOLDER}/{IMAGE}", photo, m), files)
-        refused(path, archive, f"{IMAGE}: compressed by method {method}; it takes stored or deflated")
+        refused(path, archive, f"{IMAGE}: unsupported compression method {method}; expected stored or deflated")
 
 
 def patched(path, member: str, offset: int, value: bytes) -> None:
@@ -383,7 +386,7 @@ def test_a_member_whose_bytes_changed_is_refused(path):
 def test_a_member_shorter_than_the_archive_says_is_refused(path):
     _, files = small_tinyimagenet(path)
     patched(path, IMAGE, 24, struct.pack("<I", len(files[IMAGE]) + 5))
-    refused(path, checked(path), f"{IMAGE}: ", f"{len(files[IMAGE]):,} bytes where the archive says")
+    refused(path, checked(path), f"{IMAGE}: ", f"{len(files[IMAGE]):,} bytes; the archive declares")
 
 
 @pytest.fixture(scope="module")
@@ -422,7 +425,7 @@ def test_what_is_no_zip_is_refused(path):
 def test_too_many_members_are_refused(path, monkeypatch):
     archive, _ = small_tinyimagenet(path)
     monkeypatch.setattr(official_archive, "MAX_MEMBERS", 20)
-    refused(path, archive, " members; at most 20 are read")
+    refused(path, archive, " members; at most 20 are allowed")
 
 
 @pytest.fixture(scope="module")

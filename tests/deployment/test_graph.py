@@ -38,8 +38,8 @@ def test_it_answers_as_the_loaded_model(layout: str, channels: int, resolution: 
     assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.5, 2)
-    form = InputFormat(Normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)), resolution, "bicubic")
-    model = LoadedModel(network, "abcd", form, (channels, 11, 13), {}).eval()
+    input_format = InputFormat(Normalisation((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)), resolution, "bicubic")
+    model = LoadedModel(network, "abcd", input_format, (channels, 11, 13), {}).eval()
     images = torch.randint(0, 256, (5, channels, 11, 13), dtype=torch.uint8)
     deployed = DeployedModel(model, layout)  # pyright: ignore[reportArgumentType]
     probabilities, logits = deployed(images.permute(0, 2, 3, 1) if layout == "nhwc" else images)

@@ -31,5 +31,5 @@ def test_ten_thousand_images_are_small() -> None:
 
 @pytest.mark.parametrize("text", ["", "AAAA", "no base64 at all", "é"])
 def test_what_is_damaged_is_refused(text: str) -> None:
-    with pytest.raises(LimbeckError, match="right"):
+    with pytest.raises(LimbeckError, match="record of correct images"):
         paired_difference_of(text, packed(torch.ones(9, dtype=torch.bool)), 9)

@@ -69,5 +69,5 @@ def test_no_answer_is_wrong() -> None:
 
 @pytest.mark.parametrize("shape", [(4, 3), (3, 2), (0, 3)])
 def test_other_shapes_are_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(LimbeckError, match="at least one"):
+    with pytest.raises(LimbeckError, match="expected two sets of logits"):
         paired_difference(torch.zeros(shape), torch.zeros(3, 3), torch.zeros(3, dtype=torch.int64))

@@ -419,8 +419,8 @@ def test_a_loss_that_compares_features_refuses_a_bank(tmp_path: Path) -> None:
     with pytest.raises(RecipeError) as caught:
         load_recipe(path, losses={"hints": compares_features})
     assert str(caught.value) == (
-        f"{path}:{line}: students.distilled.loss.1.name: 'hints' compares features, and a bank keeps logits alone; "
-        "leave outputs_bank out"
+        f"{path}:{line}: students.distilled.loss.1.name: 'hints' compares features, but outputs_bank stores only "
+        "logits; remove outputs_bank"
     )
     load_recipe({**tree, "outputs_bank": None}, losses={"hints": compares_features})
 

@@ -45,9 +45,9 @@ def run(folder: Path, scale: float = 1.0, width: int = 8, **words: Any) -> limbe
 def test_an_edited_loss_or_model_is_named_and_equal_ones_go_on(tmp_path: Path) -> None:
     first = run(tmp_path)
     assert run(tmp_path).was_finished
-    with pytest.raises(LimbeckError, match="the loss 'mine' has changed since this run was begun"):
+    with pytest.raises(LimbeckError, match="the loss 'mine' has changed since this run was started"):
         run(tmp_path, scale=2.0)
-    with pytest.raises(LimbeckError, match="the model 'mine' has changed since this run was begun"):
+    with pytest.raises(LimbeckError, match="the model 'mine' has changed since this run was started"):
         run(tmp_path, width=9)
     assert run(tmp_path).result == first.result
     assert not run(tmp_path, scale=2.0, fresh=True).was_finished

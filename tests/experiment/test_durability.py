@@ -58,7 +58,7 @@ def test_a_killed_fresh_never_shows_old_numbers_under_a_new_recipe(
 def test_a_run_whose_recipe_is_gone_is_nobodys(tmp_path: Path) -> None:
     limbeck.run(recipe(), folder=tmp_path)
     (tmp_path / "own" / "recipe.json").unlink()
-    with pytest.raises(LimbeckError, match=r"recipe\.json is missing; --fresh starts anew"):
+    with pytest.raises(LimbeckError, match=r"recipe\.json is missing; --fresh starts over"):
         limbeck.run(recipe(), folder=tmp_path)
 
 

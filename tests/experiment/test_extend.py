@@ -170,7 +170,7 @@ def test_what_cannot_be_changed_is_named_and_nothing_is_touched(tmp_path: Path) 
     with pytest.raises(LimbeckError, match="was made by another recipe") as caught:
         limbeck.run(other, folder=tmp_path)
     assert "--extend" not in str(caught.value)
-    with pytest.raises(LimbeckError, match="take one of the two"):
+    with pytest.raises(LimbeckError, match="give one of the two"):
         limbeck.run(other, folder=tmp_path, extend=True, fresh=True)
     after = {path: path.read_bytes() for path in done.folder.rglob("*") if path.is_file() and path.suffix != ".lock"}
     assert after == before
@@ -183,7 +183,7 @@ def test_what_would_be_added_is_shown_and_asked_for(limbeck, tmp_path: Path) -> 
     words = ["students.a.epochs=2", "seeds=[0,3]"]
     longer = load_recipe(path, words)
     directory = RunDirectory(tmp_path / "runs" / "more")
-    assert "nothing is there yet" in describe_extension(directory, longer)[0]
+    assert "there is nothing to extend yet" in describe_extension(directory, longer)[0]
     run(path, folder=tmp_path / "runs")
     lines = describe_extension(directory, longer)
     assert lines == [f"{directory.root}: would be extended:", "  seeds: 3 added", "  students.a.epochs: 1 -> 2", ""]

@@ -262,7 +262,7 @@ def _own_loss(scene: Scene) -> list[Prepare]:
 
         def with_scale(*args: Any, **words: Any) -> Objective:
             plain = make(*args, **words)
-            terms = [dataclasses.replace(t, function=scaled) if t.name == "cross_entropy" else t for t in plain.terms]
+            terms = [dataclasses.replace(t, function=scaled) if t.name == "cross_entropy" else t for t in plain.losses]
             return Objective(terms, teacher_weights=plain.teacher_weights, states={"cross_entropy": Scale()})
 
         learners.make_objective = with_scale

@@ -203,7 +203,7 @@ def test_losses_that_look_at_no_label_take_none() -> None:
     student, teacher = outputs(0).logits, outputs(1).logits
     for loss in (limbeck.losses.soft_targets, limbeck.losses.dist):
         assert torch.equal(loss(student, teacher, None), loss(student, teacher, plain()))
-    with pytest.raises(LimbeckError, match=r"dkd: targets takes labels \[B\] int64"):
+    with pytest.raises(LimbeckError, match=r"dkd: targets must be labels \[B\] int64"):
         limbeck.losses.dkd(student, teacher, None)
 
 

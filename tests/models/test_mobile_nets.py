@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from limbeck.errors import LimbeckError
 from limbeck.models import mobilenetv2, mobilenetv3_small, shufflenetv2, vgg
 from limbeck.models.folding import fold_batch_norms
-from limbeck.models.inverted_residual import InvertedResidual, SqueezeExcitation, rounded
+from limbeck.models.inverted_residual import InvertedResidual, SqueezeExcitation, round_channels
 from limbeck.models.shufflenetv2 import interleave
 from limbeck.models.torchvision_operators import declare_missing_operators
 
@@ -100,7 +100,7 @@ def test_every_norm_can_be_folded(build) -> None:
 
 @given(st.floats(0.01, 5000))
 def test_rounded(channels: float) -> None:
-    found = rounded(channels)
+    found = round_channels(channels)
     assert found % 8 == 0
     assert found >= 8
     assert found >= 0.9 * channels
@@ -110,7 +110,7 @@ def test_rounded(channels: float) -> None:
 
 
 def test_rounded_of_the_papers_widths() -> None:
-    assert [rounded(c) for c in (1, 11.2, 12, 18, 24, 44.8, 72, 134.4)] == [8, 16, 16, 24, 24, 48, 72, 136]
+    assert [round_channels(c) for c in (1, 11.2, 12, 18, 24, 44.8, 72, 134.4)] == [8, 16, 16, 24, 24, 48, 72, 136]
 
 
 def test_the_identity_is_there_where_the_shape_stays() -> None:
@@ -140,11 +140,11 @@ def test_mobilenetv3_norms_are_the_published_ones() -> None:
 @pytest.mark.parametrize(
     ("build", "options", "said"),
     [
-        (mobilenetv2.build, {"width": 0}, "width: 0 is not a number above 0"),
+        (mobilenetv2.build, {"width": 0}, "width: expected a number greater than 0, at most 16; got 0"),
         (mobilenetv2.build, {"width": float("nan")}, "width"),
         (mobilenetv2.build, {"width": "wide"}, "width"),
         (mobilenetv2.build, {"dropout": 1}, "dropout"),
-        (shufflenetv2.build, {"width": 0.75}, "width: 0.75 is not one of 0.5, 1.0, 1.5, 2.0"),
+        (shufflenetv2.build, {"width": 0.75}, "width: expected one of 0.5, 1.0, 1.5, 2.0; got 0.75"),
         (shufflenetv2.build, {"width": [1]}, "width"),
         (mobilenetv3_small.build, {"stem": "cifer"}, "did you mean 'cifar'"),
     ],

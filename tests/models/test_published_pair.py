@@ -41,13 +41,17 @@ def test_logits_are_the_head_of_the_last_features(build) -> None:
 @pytest.mark.parametrize(
     ("build", "options", "said"),
     [
-        (lightweight_cnn.build, {"dropout": 1.5}, "dropout: 1.5 is not a number from 0 to below 1"),
-        (lightweight_cnn.build, {"hidden_dropout": "much"}, "hidden_dropout: 'much'"),
-        (resnet.build, {"depth": 21}, r"depth: 21 is not 6 n \+ 2"),
-        (resnet.build, {"depth": "20"}, "depth: '20' is not a whole number"),
-        (resnet.build, {"stem": 0}, "stem: 0"),
-        (wide_resnet.build, {"depth": 20}, r"depth: 20 is not 6 n \+ 4"),
-        (wide_resnet.build, {"widen": 1.5}, "widen: 1.5"),
+        (lightweight_cnn.build, {"dropout": 1.5}, "dropout: expected a number of at least 0 and less than 1; got 1.5"),
+        (
+            lightweight_cnn.build,
+            {"hidden_dropout": "much"},
+            "hidden_dropout: expected a number .*; got 'much'",
+        ),
+        (resnet.build, {"depth": 21}, r"depth: expected 6 n \+ 2 .*; got 21"),
+        (resnet.build, {"depth": "20"}, "depth: expected an integer of at least 1; got '20'"),
+        (resnet.build, {"stem": 0}, "stem: expected an integer of at least 1; got 0"),
+        (wide_resnet.build, {"depth": 20}, r"depth: expected 6 n \+ 4 .*; got 20"),
+        (wide_resnet.build, {"widen": 1.5}, "widen: expected an integer of at least 1; got 1.5"),
     ],
 )
 def test_options_that_make_no_sense(build, options, said: str) -> None:

@@ -74,7 +74,7 @@ def test_dirac_convolutions_pass_their_input_through() -> None:
     ("options", "said"),
     [
         ({"widths": [64, 256]}, "list of 3"),
-        ({"widths": [64, 0, 256]}, "whole number"),
+        ({"widths": [64, 0, 256]}, "expected an integer"),
         ({"widths": "wide"}, "list of 3"),
         ({"activation": "sillu"}, "did you mean 'silu'"),
     ],

@@ -41,11 +41,11 @@ def test_the_maps_grow_as_asked_and_the_weights_stay(adapter, name: str, whole: 
 @pytest.mark.parametrize(
     ("adapter", "name", "stride", "told"),
     [
-        (timm, "resnet18", 4, "its stem shrinks by 4; takes 1, 2; got 4"),
-        (timm, "resnet18", 3, "takes 1, 2; got 3"),
-        (timm, "resnet18", 0, "takes 1, 2; got 0"),
-        (torchvision, "mobilenet_v2", 2, "its stem shrinks by 2; takes 1; got 2"),
-        (timm, "vgg11", 1, "no stem that shrinks its image"),
+        (timm, "resnet18", 4, "the stem has stride 4; expected 1 or 2; got 4"),
+        (timm, "resnet18", 3, "expected 1 or 2; got 3"),
+        (timm, "resnet18", 0, "expected 1 or 2; got 0"),
+        (torchvision, "mobilenet_v2", 2, "the stem has stride 2; expected 1; got 2"),
+        (timm, "vgg11", 1, "this model has no strided stem"),
     ],
 )
 def test_what_cannot_be_is_told(adapter, name: str, stride: int, told: str) -> None:

@@ -61,7 +61,7 @@ def test_first_loss_is_that_of_a_guess() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"depth": 12}, "depth: 12 is not one of 8, 11, 13, 16, 19"),
+        ({"depth": 12}, "depth: expected one of 8, 11, 13, 16, 19; got 12"),
         ({"depth": True}, "depth"),
         ({"head": "liner"}, "did you mean 'linear'"),
         ({"dropout": 1.0}, "dropout"),

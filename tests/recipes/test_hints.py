@@ -76,6 +76,8 @@ HINTS = [
     ("name: sgd, lr: 0.1,", "name: SGD, lr: 0.1,", "unknown name 'SGD'; did you mean 'sgd'?"),
     ("lr: 0.1,", "lr: 0.1, epochs: 3,", "`epochs` belongs to the arm itself: teachers.large.epochs (got 3)"),
     ("lr: 0.1,", "learning_rate: 0.1,", "did you mean 'lr'? (got 0.1)"),
+    ("lr: 0.1,", "lr: 0.1, llrd: 0.75,", "did you mean 'layer_decay'? (got 0.75)"),
+    ("lr: 0.1,", "lr: 0.1, weight_decay_exclude: [head],", "did you mean 'no_weight_decay'? (got ['head'])"),
     ("{name: one_cycle}", "{name: cosine_annealing}",
      "unknown name 'cosine_annealing'; did you mean 'cosine'?"),
     ("{name: one_cycle}", "{name: onecycle}", "unknown name 'onecycle'; did you mean 'one_cycle'?"),

@@ -85,6 +85,13 @@ def test_the_last_epochs_begin_in_the_shortest_arms_last_quarter() -> None:
     assert "last-epochs.svg" not in draw_curves(arms, {key: rows[:7] for key, rows in curves.items()}, "a title")
 
 
+def test_the_last_epochs_show_students_that_train_half_as_long_as_their_teacher() -> None:
+    arms = arms_of(result_of([learner("short", 0, 0.8), learner("long", 0, 0.8)]))
+    curves = {("short", 0): curve(0.8, epochs=6), ("long", 0): curve(0.8, epochs=12)}
+    words = words_of(draw_curves(arms, curves, "a title")["last-epochs.svg"])
+    assert "short" in words and "long" in words
+
+
 def test_who_teaches_whom() -> None:
     hostile = 'b"]; click t0 "http://x" <script>'
     told = {"name": "dkd", "weight": 1.0, "temperature": 4.0, "non_target_weight": 8.0, "standardise": False}

@@ -187,7 +187,7 @@ def test_a_lock_that_is_a_link_is_refused(directory: RunDirectory, tmp_path: Pat
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "", ".", "..", "a/b", ".hidden", "a\0"])
 def test_names_lead_nowhere_else(directory: RunDirectory, name: str) -> None:
     for use in (directory.cohort, directory.model, directory.cohort("c").metrics):
-        with pytest.raises(LimbeckError, match="takes a plain name of a file"):
+        with pytest.raises(LimbeckError, match="expected a plain file name"):
             use(name)
 
 

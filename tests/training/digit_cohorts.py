@@ -18,8 +18,8 @@ from limbeck.models.folding import fold_batch_norms
 from limbeck.recipes.optimization import Adam, Cosine
 from limbeck.recipes.views import Crop, Views
 from limbeck.training.learner import Learner, Training
-from limbeck.training.loop import EpochEnded, Position, Stepped, train
-from limbeck.training.objective import Objective, Term
+from limbeck.training.loop import EpochEnded, Position, StepDone, train
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.training.predictor import predictor
 from limbeck.training.teacher import Teacher
 from limbeck.types import Normalisation, Split
@@ -27,13 +27,13 @@ from limbeck.views.plan import ViewPlanner
 from limbeck.views.preprocess import InputFormat
 
 CPU = torch.device("cpu")
-FORM = InputFormat(Normalisation((0.3, 0.3, 0.3), (0.37, 0.37, 0.37)))
+INPUT_FORMAT = InputFormat(Normalisation((0.3, 0.3, 0.3), (0.37, 0.37, 0.37)))
 SIZE, BATCH, EPOCHS = 48, 16, 2
 STEPS = SIZE // BATCH
 START = Position()
 PLANNER = ViewPlanner("digits", SIZE, Views(batch_size=BATCH, crop=Crop(padding=2), flip=True), seed=0)
-CROSS_ENTROPY = Term("cross_entropy", cross_entropy)
-DISTILLED = (Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}), replace(CROSS_ENTROPY, weight=0.3))
+CROSS_ENTROPY = WeightedLoss("cross_entropy", cross_entropy)
+DISTILLED = (WeightedLoss("soft_targets", soft_targets, 0.7, {"temperature": 4.0}), replace(CROSS_ENTROPY, weight=0.3))
 TRAINING = Training(
     optimizer=Adam(lr=3e-3, weight_decay=1e-4),
     epochs=EPOCHS,
@@ -76,7 +76,7 @@ def used_model(seed: int = 50) -> nn.Module:
 
 def teacher(dtype: torch.dtype = torch.float32, fold: bool = True) -> Teacher:
     return Teacher(
-        "teacher", used_model(), FORM, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None
+        "teacher", used_model(), INPUT_FORMAT, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def learner(
     *,
     seed: int = 0,
     weights: int | None = None,
-    terms: Sequence[Term] = DISTILLED,
+    terms: Sequence[WeightedLoss] = DISTILLED,
     states: Mapping[str, nn.Module] | None = None,
     dtype: torch.dtype = torch.float32,
     model: nn.Module | None = None,
@@ -95,15 +95,22 @@ def learner(
     model = model or student(seed if weights is None else weights)
     objective = Objective(terms, teacher_weights=[1.0], states=states)
     return Learner(
-        name, model, objective, replace(TRAINING, **training), form=FORM, device=CPU, dtype=dtype, seed=seed
-    )  # fmt: skip
+        name,
+        model,
+        objective,
+        replace(TRAINING, **training),
+        input_format=INPUT_FORMAT,
+        device=CPU,
+        dtype=dtype,
+        seed=seed,
+    )
 
 
 def validate(of: Learner) -> None:
     held_out = digits(100, 20)
-    logits = predictor(of.answering, of.form, device=CPU, dtype=of.dtype)(held_out.images)
+    logits = predictor(of.evaluated_model, of.input_format, device=CPU, dtype=of.dtype)(held_out.images)
     loss = torch.nn.functional.cross_entropy(logits, held_out.labels).item()
-    of.judge(loss, (logits.argmax(1) == held_out.labels).float().mean().item())
+    of.record_validation(loss, (logits.argmax(1) == held_out.labels).float().mean().item())
 
 
 Rows = list[tuple[str, dict[str, float]]]
@@ -129,7 +136,7 @@ def follow(
                 if one.name in event.rows and one.ended is None:
                     validate(one)
         else:
-            assert isinstance(event, Stepped)
+            assert isinstance(event, StepDone)
         if after(event.position):
             break
     return rows

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.models import lightweight_cnn, mobilenetv3_small
-from limbeck.training.depthwise_float32 import DepthwiseInFloat32
+from limbeck.training.cpu_convolutions import DepthwiseInFloat32
 
 DEPTHWISE = [(1, 5), (2, 3), ((2, 1), 3), (2, 5)]
 OTHERS = [(1, 3, 8), (2, 3, 1), (2, 3, 4)]

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.types import Outputs
 
 HERE = Path(__file__).parent
@@ -60,11 +60,11 @@ def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
             for one in together:
                 assert one[step]["targets"] == alone[step]["targets"], "the same labels, partners and shares"
                 assert one[step]["losses"] == together[0][step]["losses"], "every process knows the same"
-            for found, expected in zip(together[0][step]["losses"], alone[step]["losses"], strict=True):
-                assert found == pytest.approx(expected, abs=1e-5)
                 assert one[step]["sent"] == one[-1]["needed"], (
                     "gradients and logits; no feature, which no loss compares"
                 )
+            for found, expected in zip(together[0][step]["losses"], alone[step]["losses"], strict=True):
+                assert found == pytest.approx(expected, abs=1e-5)
         for one in together:
             assert one[-1]["weights"] == together[0][-1]["weights"], "bit for bit the same weights in each"
         assert together[0][-1]["weights"] == pytest.approx(alone[-1]["weights"], abs=1e-4)
@@ -73,15 +73,15 @@ def test_the_number_of_processes_changes_sums_alone(tmp_path: Path) -> None:
 @given(st.integers(1, 64), st.integers(1, 9))
 def test_parts_are_the_whole(size: int, count: int) -> None:
     every = [Processes(rank, count) for rank in range(count)]
-    places = [place for one in every for place in range(size)[one.part(size)]]
+    places = [place for one in every for place in range(size)[one.shard(size)]]
     assert places == list(range(size))
-    lengths = [one.part(size).stop - one.part(size).start for one in every]
+    lengths = [one.shard(size).stop - one.shard(size).start for one in every]
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_alone_everything_is_as_it_was() -> None:
     outputs = Outputs(torch.ones(4, 10), (torch.ones(4, 2, 3, 3),))
-    assert ALONE.whole(outputs, 4) is outputs
-    assert ALONE.part(4) == slice(0, 4)
-    assert ALONE.first_says([0.5, 2.0]) == [0.5, 2.0] and ALONE.largest(3) == 3
-    ALONE.wait()
+    assert SINGLE_PROCESS.all_gather(outputs, 4) is outputs
+    assert SINGLE_PROCESS.shard(4) == slice(0, 4)
+    assert SINGLE_PROCESS.broadcast_from_first([0.5, 2.0]) == [0.5, 2.0] and SINGLE_PROCESS.maximum(3) == 3
+    SINGLE_PROCESS.barrier()

@@ -19,8 +19,8 @@ from limbeck.losses import cross_entropy
 from limbeck.recipes.optimization import Constant, Cosine, Sgd
 from limbeck.recipes.views import Crop, Views
 from limbeck.training.learner import Failure, Learner
-from limbeck.training.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, Stepped, train
-from limbeck.training.objective import Term
+from limbeck.training.loop import STEPS_BETWEEN_CHECKS, EpochEnded, Position, StepDone, train
+from limbeck.training.objective import WeightedLoss
 from limbeck.training.schedules import rate_factor
 from limbeck.types import Outputs, Targets
 from limbeck.views.plan import ViewPlanner
@@ -47,7 +47,7 @@ def fused(student: Outputs, teacher: Outputs | None, targets: Targets, *, state:
 
 
 def failing(at: int, value: float = math.nan, name: str = "failing") -> Learner:
-    terms = [CROSS_ENTROPY, Term("fuse", fused, 0.5)]
+    terms = [CROSS_ENTROPY, WeightedLoss("fuse", fused, 0.5)]
     return learner(name, terms=terms, states={"fuse": Fuse(at, value)}, teachers=(), ema_decay=None)
 
 
@@ -139,8 +139,8 @@ def test_checks_read_every_value_once_and_find_the_first_that_is_not_finite(part
     if bad is None:
         assert one.ended is None and one.failure is None
     else:
-        name = one.term_names[term if bad < total - 1 or term == 0 else 0]
-        assert one.failure == Failure(5, bad + 1, name, "nan" if name != one.term_names[term] else "inf")
+        name = one.loss_names[term if bad < total - 1 or term == 0 else 0]
+        assert one.failure == Failure(5, bad + 1, name, "nan" if name != one.loss_names[term] else "inf")
 
 
 @pytest.mark.parametrize("fails_at", [None, 2 * STEPS + 1])
@@ -152,7 +152,7 @@ def test_learners_that_ended_apart_are_given_more_epochs(fails_at: int | None) -
         if fails_at is not None:
             first = learner(
                 "first", epochs=epochs[0], schedule=Constant(), teachers=(),
-                terms=[CROSS_ENTROPY, Term("fuse", fused, 0.5)], states={"fuse": Fuse(fails_at, math.nan)},
+                terms=[CROSS_ENTROPY, WeightedLoss("fuse", fused, 0.5)], states={"fuse": Fuse(fails_at, math.nan)},
             )  # fmt: skip
         return [first, learner("second", seed=1, epochs=epochs[1], schedule=Constant())]
 
@@ -197,7 +197,7 @@ def test_patience(history: list[float], patience: int) -> None:
     one = _quiet_learner(patience)
     for epoch, loss in enumerate(history, 1):
         one.epochs_done = epoch
-        one.judge(loss, 0.5)
+        one.record_validation(loss, 0.5)
         so_far = [math.inf if math.isnan(value) else value for value in history[:epoch]]
         best = so_far.index(min(so_far)) + 1 if min(so_far) < math.inf else 0
         assert one.epochs_since_lowest == epoch - best
@@ -216,12 +216,12 @@ def test_a_learner_without_patience_is_judged_to_the_end() -> None:
     for epoch in range(1, 100):
         assert one.ended is None
         one.epochs_done = epoch
-        one.judge(1.0 + epoch, 0.0)
+        one.record_validation(1.0 + epoch, 0.0)
     assert one.ended == "finished"
 
 
 def test_patience_ends_a_learner_and_not_its_cohort() -> None:
-    impatient = learner("impatient", patience=1, epochs=6, optimizer=Sgd(lr=1e-300))
+    impatient = learner("impatient", patience=1, epochs=6, optimizer=Sgd(lr=1e-300))  # too low to move a weight
     other = learner("other", epochs=6)
     rows = follow([impatient, other])
     assert impatient.ended == "patience"
@@ -239,7 +239,7 @@ def test_the_weights_that_are_kept(accuracies: list[float], choose: str) -> None
         with torch.no_grad():
             model.weight.fill_(epoch)
         one.epochs_done = epoch
-        one.judge(1.0, accuracy)
+        one.record_validation(1.0, accuracy)
     expected = accuracies.index(max(accuracies)) + 1 if choose == "best" else len(accuracies)
     chosen, epoch = one.chosen()
     assert epoch == expected
@@ -253,11 +253,11 @@ def test_a_better_epoch_takes_the_memory_of_the_best_before_it() -> None:
     one = learner(choose="best")
     places = []
     for accuracy in (0.1, 0.2, 0.3):
-        one.judge(1.0, accuracy)
+        one.record_validation(1.0, accuracy)
         assert one.best_weights is not None
         places.append([weights.data_ptr() for weights in one.best_weights.values()])
     assert places[0] == places[1] == places[2]
-    own = {weights.data_ptr() for weights in one.answering.state_dict().values()}
+    own = {weights.data_ptr() for weights in one.evaluated_model.state_dict().values()}
     assert not own & set(places[0]), "a copy, which training leaves alone"
 
 
@@ -265,13 +265,13 @@ def test_the_average_is_what_is_evaluated_and_kept() -> None:
     averaged, plain = learner(ema_decay=0.9), learner(ema_decay=None)
     follow([averaged, plain])
     assert averaged.average is not None
-    assert averaged.answering is averaged.average.model is averaged.chosen()[0]
-    assert plain.answering is plain.model
+    assert averaged.evaluated_model is averaged.average.model is averaged.chosen()[0]
+    assert plain.evaluated_model is plain.model
     for name, value in averaged.model.state_dict().items():
         assert torch.equal(value, plain.model.state_dict()[name]), "averaging watches, it does not steer"
         if value.is_floating_point():
-            assert not torch.equal(value, averaged.answering.state_dict()[name])
-    counters = [v for k, v in averaged.answering.state_dict().items() if "num_batches" in k]
+            assert not torch.equal(value, averaged.evaluated_model.state_dict()[name])
+    counters = [v for k, v in averaged.evaluated_model.state_dict().items() if "num_batches" in k]
     assert [int(c) for c in counters] == [averaged.average.updates] * len(counters)
 
 
@@ -279,7 +279,7 @@ def steps_of(one: Learner, number: int) -> list[tuple[float, dict[str, Tensor]]]
     """The rate and the weights after each of some steps."""
     found = []
     for event in train([one], {"teacher": teacher()}, train_split(), VIEWS):
-        if isinstance(event, Stepped):
+        if isinstance(event, StepDone):
             found.append((one.rate, {name: p.detach().clone() for name, p in one.model.named_parameters()}))
             if len(found) == number:
                 break
@@ -320,7 +320,9 @@ def test_rates_follow_the_schedule_by_the_step_of_the_whole_training() -> None:
 
 
 def test_a_row_is_the_mean_of_its_epoch() -> None:
-    one = learner(optimizer=Sgd(lr=1e-300), ema_decay=None)
+    schedule = Cosine(warmup_epochs=0.5)
+    one = learner(optimizer=Sgd(lr=1e-300), schedule=schedule, ema_decay=None)
+    before = [parameter.detach().clone() for parameter in one.model.parameters()]
     for event in train([one], {"teacher": teacher()}, train_split(), VIEWS):
         if isinstance(event, EpochEnded):
             row = event.rows["student"]
@@ -333,12 +335,14 @@ def test_a_row_is_the_mean_of_its_epoch() -> None:
     means = trace.mean(0).tolist()
     assert [row["train_soft_targets"], row["train_cross_entropy"], row["train_accuracy"]] == pytest.approx(means)
     assert row["train_loss"] == pytest.approx(means[0] + means[1])
-    assert 0 < row["lr"] <= 1e-300
+    assert row["lr"] == 1e-300 * rate_factor(schedule, STEPS - 1, STEPS, one.training.epochs), "that of the last step"
+    after = one.model.parameters()
+    assert all(torch.equal(old, new) for old, new in zip(before, after, strict=True)), "so low a rate moves nothing"
 
 
 def test_a_mixed_image_is_right_by_its_shares() -> None:
     one = learner(terms=[CROSS_ENTROPY], teachers=(), optimizer=plain_sgd)
-    pixels = prepare(train_split().images[:BATCH], one.form)
+    pixels = prepare(train_split().images[:BATCH], one.input_format)
     labels = torch.arange(BATCH) % 10
     share = torch.linspace(0, 1, BATCH)
     targets = Targets(labels, labels.roll(1), share)
@@ -359,7 +363,7 @@ def test_what_a_loss_learns_itself_is_trained_and_saved_with_the_learner_and_not
     torch.manual_seed(4)
     adapter = nn.Linear(10, 10)
     before = adapter.weight.detach().clone()
-    one = learner(terms=[CROSS_ENTROPY, Term("adapted", adapted)], states={"adapted": adapter})
+    one = learner(terms=[CROSS_ENTROPY, WeightedLoss("adapted", adapted)], states={"adapted": adapter})
     follow([one])
     assert not torch.equal(adapter.weight, before)
     assert torch.equal(one.state()["objective"]["states.adapted.weight"], adapter.weight)

@@ -14,7 +14,7 @@ from digit_cohorts import (
     CPU,
     CROSS_ENTROPY,
     EPOCHS,
-    FORM,
+    INPUT_FORMAT,
     PLANNER,
     STEPS,
     digits,
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from limbeck.recipes.optimization import Adam, AdamW, Muon, OneCycle, Sgd
 from limbeck.recipes.views import Views
 from limbeck.training.learner import Learner
-from limbeck.training.loop import EpochEnded, Position, Stepped, train
+from limbeck.training.loop import EpochEnded, Position, StepDone, train
 from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs
 from limbeck.views.apply import make_view
@@ -227,7 +227,7 @@ def test_the_loop_tells_what_happened() -> None:
             assert one.epochs_done == event.position.epoch
     expected = []
     for epoch in range(EPOCHS):
-        expected += [(Stepped, Position(epoch, step + 1)) for step in range(STEPS)]
+        expected += [(StepDone, Position(epoch, step + 1)) for step in range(STEPS)]
         expected += [(EpochEnded, Position(epoch + 1, 0))]
     assert events == expected
 
@@ -264,7 +264,7 @@ def test_all_see_the_same_view_each_in_its_own_format() -> None:
         model.register_forward_hook(lambda module, inputs, output: seen[name].append(inputs[0].clone()))
 
     cohort = [learner("a"), learner("b", seed=1), learner("small")]
-    cohort[2].form = InputFormat(FORM.normalisation, 8)
+    cohort[2].input_format = InputFormat(INPUT_FORMAT.normalisation, 8)
     heard = teacher()
     watch(heard.frozen, "teacher")
     for one in cohort:
@@ -275,8 +275,8 @@ def test_all_see_the_same_view_each_in_its_own_format() -> None:
     for number in range(2 * STEPS):
         view = make_view(train_split(), PLANNER.plan(number // STEPS, number % STEPS), PLANNER.views)
         for name in ("teacher", "a", "b"):
-            assert torch.equal(seen[name][number], prepare(view.images, FORM))
-        assert torch.equal(seen["small"][number], prepare(view.images, cohort[2].form))
+            assert torch.equal(seen[name][number], prepare(view.images, INPUT_FORMAT))
+        assert torch.equal(seen["small"][number], prepare(view.images, cohort[2].input_format))
 
 
 def test_a_student_learns_from_its_teacher() -> None:
@@ -290,13 +290,13 @@ def test_a_student_learns_from_its_teacher() -> None:
     grown = learner("grown", terms=[CROSS_ENTROPY], teachers=(), **quick)
     first = [row for _, row in follow([grown], planner=planner)]
     assert first[-1]["train_loss"] < 0.6 * first[0]["train_loss"]
-    knows = Teacher("teacher", grown.chosen()[0], FORM, device=CPU)
-    only_teacher = learner("pupil", seed=3, terms=learner().objective.terms[:1], **quick)
+    knows = Teacher("teacher", grown.chosen()[0], INPUT_FORMAT, device=CPU)
+    only_teacher = learner("pupil", seed=3, terms=learner().objective.losses[:1], **quick)
     follow([only_teacher], planner=planner, heard=knows)
     held_out = digits(300, 200)
     model, _ = only_teacher.chosen()
     with torch.inference_mode():
-        answers = model(prepare(held_out.images, FORM)).logits.argmax(1)
+        answers = model(prepare(held_out.images, INPUT_FORMAT)).logits.argmax(1)
     assert (answers == held_out.labels).float().mean() > 0.5
 
 

@@ -7,24 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from digit_cohorts import CPU, FORM, PLANNER, STEPS, TRAINING, student, teacher, train_split
+from digit_cohorts import CPU, INPUT_FORMAT, PLANNER, STEPS, TRAINING, student, teacher, train_split
 from torch import Tensor, nn
 
 from feature_losses import LOSSES, hint, hint_state, mapped_logits, overhaul, overhaul_state
 from limbeck.building.data import Images
-from limbeck.building.loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
+from limbeck.building.loss_states import make_losses, make_states, output_shapes, teacher_output_shapes
 from limbeck.errors import LimbeckError
 from limbeck.losses import cross_entropy
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import LossTerm
 from limbeck.training.learner import Learner
 from limbeck.training.loop import take_step
-from limbeck.training.objective import Objective, Term
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.types import Outputs, Shapes, Targets
 from limbeck.views.apply import make_view
 
-HINT = Term("hint", hint, options={"stage": 1}, needs_features=True, make_state=hint_state)
-OVERHAUL = Term("overhaul", overhaul, needs_features=True, make_state=overhaul_state)
+HINT = WeightedLoss("hint", hint, options={"stage": 1}, needs_features=True, make_state=hint_state)
+OVERHAUL = WeightedLoss("overhaul", overhaul, needs_features=True, make_state=overhaul_state)
 LABELS = torch.zeros(8, dtype=torch.int64)
 TARGETS = Targets(LABELS, LABELS, torch.ones(8))
 PAIR = (Shapes((2, 10), ((2, 16, 16, 16), (2, 32, 8, 8))), [Shapes((2, 10), ((2, 24, 16, 16), (2, 48, 8, 8)))])
@@ -33,15 +33,15 @@ PAIR = (Shapes((2, 10), ((2, 16, 16, 16), (2, 32, 8, 8))), [Shapes((2, 10), ((2,
 def images() -> Images:
     split = train_split()
     names = tuple(map(str, range(10)))
-    return Images("digits", names, split, split, split, "print", FORM.normalisation)
+    return Images("digits", names, split, split, split, "print", INPUT_FORMAT.normalisation)
 
 
-def objective(*terms: Term, seed: int = 0, teachers: int = 1) -> Objective:
+def objective(*terms: WeightedLoss, seed: int = 0, teachers: int = 1) -> Objective:
     """Of the published student and a teacher of its architecture."""
     frozen = teacher()
     states = make_states(
         terms,
-        lambda: output_shapes(student(), images(), FORM),
+        lambda: output_shapes(student(), images(), INPUT_FORMAT),
         lambda: [teacher_output_shapes(frozen, images())] * teachers,
         seed,
     )
@@ -54,9 +54,16 @@ def one_step(of: Learner, steps: int = 1) -> None:
         take_step([of], {"teacher": teacher()}, view, epoch=0, step=step, steps=STEPS)
 
 
-def learner(*terms: Term, dtype: torch.dtype = torch.float32, seed: int = 0) -> Learner:
+def learner(*terms: WeightedLoss, dtype: torch.dtype = torch.float32, seed: int = 0) -> Learner:
     return Learner(
-        "student", student(seed), objective(*terms, seed=seed), TRAINING, form=FORM, device=CPU, dtype=dtype, seed=seed
+        "student",
+        student(seed),
+        objective(*terms, seed=seed),
+        TRAINING,
+        input_format=INPUT_FORMAT,
+        device=CPU,
+        dtype=dtype,
+        seed=seed,
     )
 
 
@@ -66,7 +73,7 @@ def test_a_linear_relation_is_learned_by_the_state_alone() -> None:
     truth = torch.randn(6, 4, 1, 1, generator=g, dtype=torch.float64)
     s = torch.randn(8, 4, 5, 5, generator=g, dtype=torch.float64)
     given = Outputs(torch.zeros(8, 10), (s,)), [Outputs(torch.zeros(8, 10), (nn.functional.conv2d(s, truth),))]
-    term = Term("hint", hint, needs_features=True, make_state=hint_state)
+    term = WeightedLoss("hint", hint, needs_features=True, make_state=hint_state)
     state = term.build_state(Shapes.of(given[0]), [Shapes.of(given[1][0])])
     assert isinstance(state, nn.Conv2d)
     whole = Objective([term], teacher_weights=[1.0], states={"hint": state.double()})
@@ -94,7 +101,7 @@ def test_the_partial_distance_pulls_nothing_up_where_the_teacher_is_silent() -> 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("term", [HINT, OVERHAUL], ids=["hint", "overhaul"])
-def test_the_gradient_reaches_the_student_and_the_state(term: Term, dtype: torch.dtype) -> None:
+def test_the_gradient_reaches_the_student_and_the_state(term: WeightedLoss, dtype: torch.dtype) -> None:
     of = learner(term, dtype=dtype)
     before = {name: p.detach().clone() for name, p in [*of.model.named_parameters(), *of.objective.named_parameters()]}
     one_step(of, 3)
@@ -130,11 +137,11 @@ def test_a_state_is_built_from_the_shapes_of_both_and_the_options_of_its_loss() 
     def loss(student: Any, teacher: Any, targets: Any, *, stage: int = 3, power: float = 2.0, state: Any) -> Tensor:
         return student.logits.mean(1)
 
-    objective(Term("noted", loss, options={"power": 1.0}, needs_features=True, make_state=note))
+    objective(WeightedLoss("noted", loss, options={"power": 1.0}, needs_features=True, make_state=note))
     features = tuple((2, width, side, side) for width, side in ((16, 16), (32, 8), (64, 4), (128, 2)))
     assert seen == [(Shapes((2, 10), features), Shapes((2, 10), features), {"stage": 3, "power": 1.0})]
     seen.clear()
-    objective(Term("noted", loss, needs_features=True, make_state=note), teachers=0)
+    objective(WeightedLoss("noted", loss, needs_features=True, make_state=note), teachers=0)
     assert seen[0][1] is None
 
 
@@ -144,14 +151,14 @@ def test_nothing_is_disturbed_by_asking_for_shapes() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    make_states([HINT], lambda: output_shapes(model, images(), FORM), lambda: [PAIR[0]], 0)
+    make_states([HINT], lambda: output_shapes(model, images(), INPUT_FORMAT), lambda: [PAIR[0]], 0)
     assert torch.equal(torch.rand(3), expected), "torch's generator goes on as if nothing had been drawn"
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training and all(p.grad is None for p in model.parameters())
 
 
 def test_the_seed_decides_how_a_state_begins() -> None:
-    def begins(seed: int, *terms: Term) -> list[Tensor]:
+    def begins(seed: int, *terms: WeightedLoss) -> list[Tensor]:
         return list(make_states(terms, lambda: PAIR[0], lambda: PAIR[1], seed)["hint"].parameters())
 
     assert all(map(torch.equal, begins(0, HINT), begins(0, HINT)))
@@ -176,13 +183,13 @@ def test_a_checkpoint_holds_states_and_one_without_is_still_read() -> None:
     other.restore(saved)
     for name, value in other.objective.state_dict().items():
         assert torch.equal(value, of.objective.state_dict()[name]), name
-    plain = learner(Term("cross_entropy", cross_entropy))
+    plain = learner(WeightedLoss("cross_entropy", cross_entropy))
     assert plain.state()["objective"] == {}
     plain.restore(plain.state())
 
 
 def test_of_several_teachers_a_state_sees_what_its_loss_sees() -> None:
-    two = objective(Term("mapped", mapped_logits, make_state=mapped_logits.state), teachers=2)
+    two = objective(WeightedLoss("mapped", mapped_logits, make_state=mapped_logits.state), teachers=2)
     logits = torch.randn(8, 10, generator=torch.Generator().manual_seed(0))
     values = two(Outputs(logits.clone().requires_grad_()), [Outputs(logits), Outputs(logits)], TARGETS)
     expected = (two.states["mapped"](logits) - logits.log_softmax(1)).square().mean()
@@ -193,7 +200,7 @@ def test_of_several_teachers_a_state_sees_what_its_loss_sees() -> None:
 
 def test_a_state_that_reads_features_must_say_so() -> None:
     with pytest.raises(LimbeckError, match=r"^loss 'hint' reads features; say so in its file or on the function"):
-        objective(Term("hint", hint, make_state=hint_state))
+        objective(WeightedLoss("hint", hint, make_state=hint_state))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +216,7 @@ def test_a_state_that_reads_features_must_say_so() -> None:
     ],
 )
 def test_a_state_that_cannot_be_built_is_one_line(make: Any, message: str) -> None:
-    term = Term("mine", hint, needs_features=True, make_state=make)
+    term = WeightedLoss("mine", hint, needs_features=True, make_state=make)
     with pytest.raises(LimbeckError, match=message) as caught:
         term.build_state(*PAIR)
     said = str(caught.value)
@@ -218,7 +225,7 @@ def test_a_state_that_cannot_be_built_is_one_line(make: Any, message: str) -> No
 
 
 def test_a_state_that_fails_in_training_is_one_line_with_the_features() -> None:
-    term = Term("hint", hint, needs_features=True, make_state=lambda s, t, *, stage: nn.Conv2d(5, 5, 1))
+    term = WeightedLoss("hint", hint, needs_features=True, make_state=lambda s, t, *, stage: nn.Conv2d(5, 5, 1))
     of = learner(term)
     with pytest.raises(LimbeckError, match=r"^loss 'hint' raised RuntimeError.*features \[16, 16, 16, 16\]") as caught:
         one_step(of)
@@ -241,14 +248,14 @@ def test_losses_and_state_functions_that_do_not_fit_are_refused() -> None:
 
     forgetful.state = hint_state  # type: ignore[attr-defined]
     with pytest.raises(LimbeckError, match=r"^loss 'mine' has a state function; its own must take the module"):
-        make_terms([LossTerm(name="mine")], {"mine": forgetful})
+        make_losses([LossTerm(name="mine")], {"mine": forgetful})
     with pytest.raises(LimbeckError, match=r"^loss 'mine' takes a `state`; define state\(student_shapes, teacher_sh"):
-        make_terms([LossTerm(name="mine")], {"mine": demanding})
+        make_losses([LossTerm(name="mine")], {"mine": demanding})
 
 
 @pytest.mark.parametrize("name", ["my.loss", "keys", "training", "hint"])
 def test_any_name_can_have_a_state(name: str) -> None:
-    of = objective(Term(name, mapped_logits, make_state=mapped_logits.state))
+    of = objective(WeightedLoss(name, mapped_logits, make_state=mapped_logits.state))
     logits = torch.zeros(8, 10)
     assert math.isfinite(of(Outputs(logits), [Outputs(logits)], TARGETS).item())
     assert len(list(of.parameters())) == 2
@@ -258,7 +265,7 @@ def test_dropout_in_a_state_is_drawn_by_the_step_and_not_by_what_came_before() -
     def dropped(s: Shapes, t: Shapes) -> nn.Module:
         return nn.Sequential(nn.Dropout(0.5), nn.Linear(s.logits[1], t.logits[1]))
 
-    term = Term("mapped", mapped_logits, make_state=dropped)
+    term = WeightedLoss("mapped", mapped_logits, make_state=dropped)
     one, other = learner(term), learner(term)
     one_step(one)
     torch.rand(100)

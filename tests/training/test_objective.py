@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.losses import cross_entropy, soft_targets
-from limbeck.training.objective import Objective, Term, ensemble
+from limbeck.training.objective import Objective, WeightedLoss, ensemble
 from limbeck.types import Outputs, Targets
 
 LABELS = torch.tensor([0, 1, 2, 3, 4, 0])
@@ -26,8 +26,8 @@ def outputs(seed: int, scale: float = 3.0, dtype: torch.dtype = torch.float64) -
 def test_weighted_sum(dtype: torch.dtype) -> None:
     objective = Objective(
         [
-            Term("soft_targets", soft_targets, 0.7, {"temperature": 2.0}),
-            Term("cross_entropy", cross_entropy, 0.3, {"label_smoothing": 0.1}),
+            WeightedLoss("soft_targets", soft_targets, 0.7, {"temperature": 2.0}),
+            WeightedLoss("cross_entropy", cross_entropy, 0.3, {"label_smoothing": 0.1}),
         ],
         teacher_weights=[1.0],
     )
@@ -42,7 +42,7 @@ def test_weighted_sum(dtype: torch.dtype) -> None:
 
 
 def test_a_weight_may_grow_in_a_straight_line() -> None:
-    growing = Objective([Term("cross_entropy", cross_entropy, 0.5, warmup_epochs=4.0)])
+    growing = Objective([WeightedLoss("cross_entropy", cross_entropy, 0.5, warmup_epochs=4.0)])
     full = cross_entropy(outputs(0), None, TARGETS).mean().item()
     for epochs, share in ((0.5, 0.125), (1, 0.25), (3.9, 0.975), (4, 1), (400, 1)):
         assert growing(outputs(0), [], TARGETS, epochs).item() == pytest.approx(0.5 * share * full)
@@ -50,7 +50,7 @@ def test_a_weight_may_grow_in_a_straight_line() -> None:
 
 
 def test_without_a_teacher() -> None:
-    objective = Objective([Term("cross_entropy", cross_entropy)])
+    objective = Objective([WeightedLoss("cross_entropy", cross_entropy)])
     assert objective(outputs(0), [], TARGETS).item() == cross_entropy(outputs(0), None, TARGETS).mean().item()
     assert list(objective.parameters()) == []
 
@@ -60,7 +60,7 @@ def test_a_loss_may_return_one_number_for_the_batch() -> None:
         return student.logits.var()
 
     student = outputs(0)
-    values = Objective([Term("spread", spread, 2.0)])(student, [], TARGETS)
+    values = Objective([WeightedLoss("spread", spread, 2.0)])(student, [], TARGETS)
     assert values.shape == (1,)
     assert values.item() == pytest.approx(2 * student.logits.var().item())
 
@@ -94,8 +94,8 @@ def test_each_loss_averages_at_its_own_temperature(raw: list[float], temperature
     """The gradient of an ensemble's soft targets is the weighted sum of each teacher's."""
     teachers = [outputs(seed) for seed in range(1, len(raw) + 1)]
     terms = [
-        Term("soft_targets", soft_targets, 1.0, {"temperature": temperature}),
-        Term("other", soft_targets, 0.5, {"temperature": 2 * temperature}),
+        WeightedLoss("soft_targets", soft_targets, 1.0, {"temperature": temperature}),
+        WeightedLoss("other", soft_targets, 0.5, {"temperature": 2 * temperature}),
     ]
     together = outputs(0).logits.requires_grad_()
     Objective(terms, teacher_weights=raw)(Outputs(together), teachers, TARGETS).sum().backward()
@@ -110,10 +110,10 @@ def test_each_loss_averages_at_its_own_temperature(raw: list[float], temperature
 
 def test_an_unsaid_temperature_is_the_losss_own() -> None:
     teachers, equal = [outputs(1), outputs(2)], [1.0, 1.0]
-    unsaid = Objective([Term("soft_targets", soft_targets)], teacher_weights=equal)
-    said = Objective([Term("soft_targets", soft_targets, options={"temperature": 4.0})], teacher_weights=equal)
+    unsaid = Objective([WeightedLoss("soft_targets", soft_targets)], teacher_weights=equal)
+    said = Objective([WeightedLoss("soft_targets", soft_targets, options={"temperature": 4.0})], teacher_weights=equal)
     assert torch.equal(unsaid(outputs(0), teachers, TARGETS), said(outputs(0), teachers, TARGETS))
-    assert Term("cross_entropy", cross_entropy).temperature == 1.0
+    assert WeightedLoss("cross_entropy", cross_entropy).temperature == 1.0
 
 
 def test_only_the_proportion_of_the_teachers_weights_counts() -> None:
@@ -126,7 +126,7 @@ def test_a_loss_with_parameters_of_its_own() -> None:
 
     adapter = nn.Linear(5, 5).double()
     objective = Objective(
-        [Term("adapted", adapted, 0.5), Term("cross_entropy", cross_entropy)],
+        [WeightedLoss("adapted", adapted, 0.5), WeightedLoss("cross_entropy", cross_entropy)],
         teacher_weights=[1.0],
         states={"adapted": adapter},
     )
@@ -149,7 +149,7 @@ def with_a_mistake(student: Outputs, teacher: Outputs, targets: Targets, *, powe
 def told(function: object, options: dict[str, object] | None = None) -> str:
     student = Outputs(outputs(0).logits.requires_grad_())
     with pytest.raises(LimbeckError) as caught:
-        Objective([Term("mine", function, options=options or {})])(student, [outputs(1)], TARGETS)  # type: ignore[arg-type]
+        Objective([WeightedLoss("mine", function, options=options or {})])(student, [outputs(1)], TARGETS)  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
     return str(caught.value)
 

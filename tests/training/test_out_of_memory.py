@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from limbeck.errors import LimbeckError
 from limbeck.recipes.views import Views
 from limbeck.training.loop import train
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_out_of_memory
 from limbeck.views.plan import ViewPlanner
 
 
@@ -37,13 +37,16 @@ def test_a_real_refusal_names_model_batch_and_remedy() -> None:
 
 
 def test_an_accelerators_refusal_is_named_too() -> None:
-    with pytest.raises(LimbeckError, match=r"'big' with a batch of 1 images; .* \(try 1\)"), naming_memory("big", 1):
+    with (
+        pytest.raises(LimbeckError, match=r"'big' with a batch of 1 images; .* \(try 1\)"),
+        explain_out_of_memory("big", 1),
+    ):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("out of memory"), KeyboardInterrupt()])
 def test_other_errors_pass(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, naming_memory("model", 4):
+    with pytest.raises(type(error)) as caught, explain_out_of_memory("model", 4):
         raise error
     assert caught.value is error
 
@@ -54,5 +57,5 @@ def test_a_model_that_does_not_fit_its_images_says_so_itself() -> None:
             return self.layer(pixels)
 
     planner = ViewPlanner("digits", 48, Views(batch_size=16), seed=0)
-    with pytest.raises(LimbeckError, match=r"^wrong: .*learning from a batch of 16 images .*shapes"):
+    with pytest.raises(LimbeckError, match=r"^wrong: .*training on a batch of 16 images .*shapes"):
         next(train([learner("wrong", model=Wrong())], {"teacher": teacher()}, train_split(), planner))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import itertools
 import os
 import random
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +28,7 @@ from digit_cohorts import (
     CROSS_ENTROPY,
     DISTILLED,
     EPOCHS,
-    FORM,
+    INPUT_FORMAT,
     PLANNER,
     STEPS,
     digits,
@@ -47,7 +49,7 @@ from limbeck.errors import LimbeckError
 from limbeck.losses import dkd
 from limbeck.recipes.views import Crop, Erasing, Mixing, ResizedCrop, TrivialAugment, Views
 from limbeck.training.loop import EpochEnded, Position, train
-from limbeck.training.objective import Term
+from limbeck.training.objective import WeightedLoss
 from limbeck.training.outputs_bank import bank as outputs_bank
 from limbeck.training.outputs_bank.bank import LOGITS, MANIFEST, OutputsBank
 from limbeck.training.outputs_bank.key import bank_key, layout, shape
@@ -70,7 +72,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @functools.cache
 def frozen(seed: int = 50, dtype: torch.dtype = torch.float32) -> Teacher:
-    return Teacher("teacher", used_model(seed), FORM, device=CPU, dtype=dtype)
+    return Teacher("teacher", used_model(seed), INPUT_FORMAT, device=CPU, dtype=dtype)
 
 
 def nobody() -> Teacher:
@@ -109,8 +111,8 @@ class Rounding:
     def __init__(self, heard: Teacher) -> None:
         self.heard = heard
 
-    def answer(self, pixels: Any, *, epoch: int, step: int) -> Outputs:
-        return Outputs(self.heard(pixels(self.heard.form, self.heard.dtype)).logits.half().float())
+    def outputs(self, pixels: Any, *, epoch: int, step: int) -> Outputs:
+        return Outputs(self.heard(pixels(self.heard.input_format, self.heard.dtype)).logits.half().float())
 
 
 # Written, and read
@@ -128,7 +130,7 @@ def test_a_replayed_run_is_the_run_that_wrote(dtype: torch.dtype) -> None:
 
 OTHERS: dict[str, dict[str, Any]] = {
     "temperature": {"terms": (replace(DISTILLED[0], options={"temperature": 1.0}), DISTILLED[1])},
-    "loss": {"terms": (Term("dkd", dkd), CROSS_ENTROPY)},
+    "loss": {"terms": (WeightedLoss("dkd", dkd), CROSS_ENTROPY)},
     "learner seed": {"seed": 7},
     "weight": {"terms": (replace(DISTILLED[0], weight=0.1), DISTILLED[1])},
     "optimizer": {"clip_norm": None, "ema_decay": None},
@@ -187,7 +189,7 @@ def test_each_teacher_of_several_has_its_own_and_they_are_mixed_after_reading() 
         }
         for event in train([one], answering, train_split(), PLANNER):
             if isinstance(event, EpochEnded):
-                one.judge(0.0, 0.0)
+                one.record_validation(0.0, 0.0)
         return photograph(one)
 
     wrote = run([None, None])
@@ -266,7 +268,7 @@ class Smaller(Small):
 
 
 def small(*args: Any, **keywords: Any) -> Teacher:
-    return Teacher("t", Small(*args, **keywords), FORM, device=CPU)
+    return Teacher("t", Small(*args, **keywords), INPUT_FORMAT, device=CPU)
 
 
 WALKED = replace(PLANNER, shape=(16, 16))
@@ -287,15 +289,15 @@ def nudged() -> Teacher:
     model = used_model()
     with torch.no_grad():
         next(p for p in model.parameters() if p.dim() > 1).flatten()[3] += 1e-3
-    return Teacher("teacher", model, FORM, device=CPU)
+    return Teacher("teacher", model, INPUT_FORMAT, device=CPU)
 
 
-def with_form(form: InputFormat) -> Teacher:
-    return Teacher("teacher", used_model(), form, device=CPU)
+def with_input_format(input_format: InputFormat) -> Teacher:
+    return Teacher("teacher", used_model(), input_format, device=CPU)
 
 
 def elsewhere() -> Teacher:
-    heard = Teacher("teacher", used_model(), FORM, device=CPU)
+    heard = Teacher("teacher", used_model(), INPUT_FORMAT, device=CPU)
     heard.device = torch.device("cuda")
     return heard
 
@@ -318,10 +320,10 @@ CHANGES: dict[tuple[str, str], Callable[[], dict[str, Any]]] = {
     ("frozen", "precision"): lambda: {"teacher": frozen(dtype=torch.bfloat16)},
     ("built_from", "its name"): lambda: {"built_from": {"model": {"name": "other"}}},
     ("built_from", "an option"): lambda: {"built_from": {"model": {"name": "lightweight_cnn", "dropout": 0.1}}},
-    ("input", "mean"): lambda: {"teacher": with_form(InputFormat(Normalisation((0.4,) * 3, (0.37,) * 3)))},
-    ("input", "sd"): lambda: {"teacher": with_form(InputFormat(Normalisation((0.3,) * 3, (0.4,) * 3)))},
-    ("input", "resolution"): lambda: {"teacher": with_form(replace(FORM, resolution=24))},
-    ("input", "interpolation"): lambda: {"teacher": with_form(replace(FORM, interpolation="bicubic"))},
+    ("input", "mean"): lambda: {"teacher": with_input_format(InputFormat(Normalisation((0.4,) * 3, (0.37,) * 3)))},
+    ("input", "sd"): lambda: {"teacher": with_input_format(InputFormat(Normalisation((0.3,) * 3, (0.4,) * 3)))},
+    ("input", "resolution"): lambda: {"teacher": with_input_format(replace(INPUT_FORMAT, resolution=24))},
+    ("input", "interpolation"): lambda: {"teacher": with_input_format(replace(INPUT_FORMAT, interpolation="bicubic"))},
     ("dtype", "bfloat16"): lambda: {"teacher": frozen(dtype=torch.bfloat16)},
     ("dtype", "float16"): lambda: {"teacher": frozen(dtype=torch.float16)},
     ("device", "device"): lambda: {"teacher": elsewhere()},
@@ -387,7 +389,7 @@ def test_what_the_state_dict_does_not_say() -> None:
         "gelu": small(nn.GELU()),
         "stride": small(nn.ReLU(), stride=2),
         "buffer": small(nn.ReLU(), hidden=2.0),
-        "forward": Teacher("t", Smaller(nn.ReLU()), FORM, device=CPU),
+        "forward": Teacher("t", Smaller(nn.ReLU()), INPUT_FORMAT, device=CPU),
     }
     assert len({heard.fingerprint for heard in alike.values()}) == 1
     assert len({layout(heard.frozen) for heard in alike.values()}) == len(alike)
@@ -396,7 +398,7 @@ def test_what_the_state_dict_does_not_say() -> None:
 
 def test_the_order_of_classes_is_part_of_the_key() -> None:
     orders = [list(range(10)), list(reversed(range(10)))]
-    teachers = [Teacher("t", Reordered(used_model(), order), FORM, device=CPU) for order in orders]
+    teachers = [Teacher("t", Reordered(used_model(), order), INPUT_FORMAT, device=CPU) for order in orders]
     assert teachers[0].fingerprint == teachers[1].fingerprint
     assert ingredients(teacher=teachers[0]) != ingredients(teacher=teachers[1])
 
@@ -550,12 +552,46 @@ def test_a_run_that_goes_on_in_the_middle_reads_what_is_there() -> None:
     assert photograph(again) == whole
 
 
+MODEL = (
+    "from torch import nn\n\n\nclass Edited(nn.Linear):\n    def forward(self, x):\n        return super().forward(x)\n"
+)
+
+
+def layout_of_file(path: Path, edited: str | None = None) -> tuple[str, str]:
+    """The layout of a model imported from a file, before and after the file is edited."""
+    spec = importlib.util.spec_from_file_location("edited_model", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "edited_model", module)
+        spec.loader.exec_module(module)
+        before = layout(module.Edited(1, 1))
+        if edited:
+            path.write_text(edited)
+        return before, layout(module.Edited(1, 1))
+
+
+def test_a_class_is_known_by_the_code_that_runs(tmp_path: Path) -> None:
+    """A file that is edited meanwhile changes nothing; one that was edited before is no proof of what runs."""
+    path = tmp_path / "edited_model.py"
+    path.write_text(MODEL)
+    os.utime(path, (1e9, 1e9))
+    before, after = layout_of_file(path, edited=MODEL.replace("(x)\n", "(x) * 2\n"))
+    assert before == after
+    path.write_text(MODEL)
+    os.utime(path, (1e9, 1e9))
+    assert layout_of_file(path) == (before, before), "the same source, the same key"
+    os.utime(path, (time.time() + 60, time.time() + 60))
+    unsure, again = layout_of_file(path)
+    assert unsure == again != before
+
+
 def test_an_epoch_whose_listener_ends_on_the_way_is_not_sealed() -> None:
     heard = banked()
     pixels = functools.partial(_pixels_of_nothing, heard.bank.shape)
-    heard.answer(pixels, epoch=0, step=0)
-    heard.answer(pixels, epoch=0, step=2)
-    heard.answer(pixels, epoch=1, step=0)
+    heard.outputs(pixels, epoch=0, step=0)
+    heard.outputs(pixels, epoch=0, step=2)
+    heard.outputs(pixels, epoch=1, step=0)
     assert bank_of().count_stored(2) == 0
     assert len(list(bank_of().folder.glob(".tmp-*"))) == 1, "the second epoch's"
     heard.close()
@@ -566,19 +602,19 @@ def test_an_epoch_whose_listener_ends_on_the_way_is_not_sealed() -> None:
 def test_steps_that_do_not_come_one_after_another_are_not_sealed(steps: tuple[int, ...]) -> None:
     heard = banked()
     for step in steps:
-        heard.answer(functools.partial(_pixels_of_nothing, heard.bank.shape), epoch=0, step=step)
+        heard.outputs(functools.partial(_pixels_of_nothing, heard.bank.shape), epoch=0, step=step)
     assert bank_of().count_stored(1) == 0
     heard.close()
 
 
-def _pixels_of_nothing(rows: tuple[int, int, int], form: InputFormat, dtype: torch.dtype) -> Tensor:
+def _pixels_of_nothing(rows: tuple[int, int, int], input_format: InputFormat, dtype: torch.dtype) -> Tensor:
     return torch.zeros(rows[1], 3, 16, 16, dtype=dtype)
 
 
 class Recites:
     """A teacher without a model: its answer tells the place that was asked for, so that a mix-up would show."""
 
-    name, form, dtype = "reciter", FORM, torch.float32
+    name, input_format, dtype = "reciter", INPUT_FORMAT, torch.float32
 
     def __call__(self, pixels: Tensor) -> Outputs:
         return Outputs(pixels)
@@ -614,7 +650,7 @@ def test_whatever_happens_what_is_sealed_is_true(
             drawn = planner.drawn_epoch(epoch)
             expected = recited(RECITED, drawn, step)
             for heard in (one, two) if beside else (one,):
-                found = heard.answer(lambda form, dtype, said=expected: said, epoch=epoch, step=step)
+                found = heard.outputs(lambda input_format, dtype, said=expected: said, epoch=epoch, step=step)
                 assert torch.equal(found.logits, expected.half().float())
             epoch, step = (epoch, step + 1) if step + 1 < RECITED[0] else (epoch + 1, 0)
         if tidily:
@@ -728,7 +764,7 @@ def test_a_teacher_that_overflows_ends_the_run_and_leaves_nothing() -> None:
     model = used_model()
     with torch.no_grad():
         list(model.parameters())[-1].mul_(float("nan"))
-    broken = Teacher("broken", model, FORM, device=CPU)
+    broken = Teacher("broken", model, INPUT_FORMAT, device=CPU)
     heard = banked(heard=broken)
     with pytest.raises(LimbeckError, match=r"^broken: at epoch 1, step 1, a logit was nan"):
         follow([learner()], heard=heard)  # type: ignore[arg-type]

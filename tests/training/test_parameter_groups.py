@@ -107,10 +107,10 @@ class WithPositions(nn.Module):
 def test_what_a_module_and_a_recipe_leave_out_of_weight_decay() -> None:
     model = nn.Sequential(WithPositions())
     assert names_without_weight_decay(model) == {"0.positions"}
-    lists = {"no_weight_decay": names_without_weight_decay(model)}
+    own = names_without_weight_decay(model)
 
     def without(**options: Any) -> set[str]:
-        groups = parameter_groups(recipe.AdamW(lr=0.1, **options), named(model), **lists)
+        groups = parameter_groups(recipe.AdamW(lr=0.1, **options), named(model), no_weight_decay=own)
         left_out = {id(p) for group in groups if not group.decays for p in group.parameters}
         return {name for name, p in model.named_parameters() if id(p) in left_out}
 
@@ -122,6 +122,8 @@ def test_what_a_module_and_a_recipe_leave_out_of_weight_decay() -> None:
 def test_a_pattern_that_matches_nothing_is_named() -> None:
     with pytest.raises(LimbeckError, match=r"no_weight_decay: no parameter of the model matches '\*\.pos'; its"):
         made(recipe.AdamW(lr=0.1, no_weight_decay=("*.pos",)), net())
+    with pytest.raises(LimbeckError, match=r"matches '0\.wieght'; did you mean '0\.weight'\?$"):
+        made(recipe.AdamW(lr=0.1, no_weight_decay=("1.*", "0.wieght")), net())
 
 
 @pytest.mark.parametrize("options", ALL, ids=lambda options: options.name)

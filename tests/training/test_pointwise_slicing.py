@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from limbeck.training.pointwise_slicing import PointwiseBySlicing
+from limbeck.training.cpu_convolutions import PointwiseBySlicing
 
 LEARNING = """
 import torch

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 import torch
-from digit_cohorts import CPU, FORM, digits, follow, learner, photograph, teacher, used_model
+from digit_cohorts import CPU, INPUT_FORMAT, digits, follow, learner, photograph, teacher, used_model
 from torch import Tensor, nn
 
 from limbeck.losses import soft_targets
@@ -29,14 +29,14 @@ def digest(model: nn.Module) -> str:
 
 
 def pixels() -> Tensor:
-    return prepare(digits(200, 16).images, FORM)
+    return prepare(digits(200, 16).images, INPUT_FORMAT)
 
 
 @DTYPES
 @FOLDED
 def test_a_run_changes_nothing_in_it_whatever_its_owner_does_with_the_model(dtype: torch.dtype, fold: bool) -> None:
     model = used_model()
-    heard = Teacher("teacher", model, FORM, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None)
+    heard = Teacher("teacher", model, INPUT_FORMAT, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None)
     inside, answer = digest(heard.frozen), heard(pixels()).logits
     owned = digest(model)
 
@@ -63,7 +63,7 @@ def test_a_run_changes_nothing_in_it_whatever_its_owner_does_with_the_model(dtyp
 def test_the_owners_model_is_only_read(dtype: torch.dtype, fold: bool) -> None:
     model = used_model().train()
     before = digest(model)
-    Teacher("teacher", model, FORM, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None)(pixels())
+    Teacher("teacher", model, INPUT_FORMAT, device=CPU, dtype=dtype, fold=fold_batch_norms if fold else None)(pixels())
     assert digest(model) == before
     assert model.training
     assert all(p.requires_grad and p.dtype == torch.float32 for p in model.parameters())
@@ -135,5 +135,5 @@ def test_foreign_models_answer_with_bare_logits() -> None:
     assert as_outputs(logits) == Outputs(logits)
     outputs = Outputs(logits, (logits,))
     assert as_outputs(outputs) is outputs
-    plain = Teacher("t", nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10)), FORM, device=CPU)
+    plain = Teacher("t", nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10)), INPUT_FORMAT, device=CPU)
     assert plain(pixels()).logits.shape == (16, 10)

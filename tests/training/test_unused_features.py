@@ -13,7 +13,7 @@ from torch import Tensor
 
 from limbeck.errors import LimbeckError
 from limbeck.training.loop import take_step
-from limbeck.training.objective import Objective, Term
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.types import Outputs, Targets
 from limbeck.views.apply import make_view
 
@@ -23,10 +23,10 @@ def hints(student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
     return (student.features[-1] - teacher.features[-1]).square().flatten(1).mean(1)
 
 
-HINTS = Term("hints", hints, needs_features=True)
+HINTS = WeightedLoss("hints", hints, needs_features=True)
 
 
-def one_step(*terms: Term, heard: Any = None) -> None:
+def one_step(*terms: WeightedLoss, heard: Any = None) -> None:
     view = make_view(train_split(), PLANNER.plan(0, 0), PLANNER.views)
     take_step([learner(terms=terms)], {"teacher": heard or teacher()}, view, epoch=0, step=0, steps=STEPS)
 
@@ -46,15 +46,15 @@ def test_the_teachers_maps_are_gone_before_a_student_takes_its_step() -> None:
         def __init__(self) -> None:
             self.teacher = teacher()
 
-        def answer(self, pixels: Any, *, epoch: int, step: int) -> Outputs:
-            found = self.teacher.answer(pixels, epoch=epoch, step=step)
+        def outputs(self, pixels: Any, *, epoch: int, step: int) -> Outputs:
+            found = self.teacher.outputs(pixels, epoch=epoch, step=step)
             maps.extend(weakref.ref(one) for one in found.features)
             return found
 
-    one_step(Term("looks", looks), heard=Noting())
+    one_step(WeightedLoss("looks", looks), heard=Noting())
     assert len(maps) >= 2 and alive == [0]
     maps.clear()
-    one_step(Term("looks", looks), HINTS, heard=Noting())
+    one_step(WeightedLoss("looks", looks), HINTS, heard=Noting())
     assert alive[1] == len(maps) > 0, "kept where a loss compares them"
 
 
@@ -66,14 +66,14 @@ def test_a_loss_that_says_so_has_the_features_of_both() -> None:
 def test_a_loss_that_does_not_say_so_is_told() -> None:
     """Empty features would make `zip(student.features, teacher.features)` a loss of zero, unseen."""
     with pytest.raises(LimbeckError, match=r"'hints' reads features; say so in its file or on the function: NEEDS_FEA"):
-        one_step(Term("hints", hints))
+        one_step(WeightedLoss("hints", hints))
 
     def silent(student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
         zero = student.logits.sum(1) * 0.0
         return zero + sum((s - t).square().mean() for s, t in zip(student.features, teacher.features, strict=True))
 
     with pytest.raises(LimbeckError, match="NEEDS_FEATURES"):
-        one_step(Term("silent", silent))
+        one_step(WeightedLoss("silent", silent))
 
 
 def test_features_of_several_teachers_are_refused() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from digit_cohorts import CPU, FORM, digits, teacher
+from digit_cohorts import CPU, INPUT_FORMAT, digits, teacher
 from torch import Tensor, distributed, nn
 
 from feature_losses import hint, hint_state, overhaul, overhaul_state
@@ -22,7 +22,7 @@ from limbeck.recipes.views import Crop, Erasing, Mixing, TrivialAugment, Views
 from limbeck.training.distributed import Processes
 from limbeck.training.learner import Learner, Training
 from limbeck.training.loop import take_step
-from limbeck.training.objective import Objective, Term
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.types import Outputs, Shapes, Targets
 from limbeck.views.apply import make_view
 from limbeck.views.plan import ViewPlanner
@@ -73,16 +73,18 @@ def learner_of_features(clip_norm: float | None, processes: Processes) -> Learne
     torch.manual_seed(0)
     model = WithFeatures()
     terms = [
-        Term("hint", of_stages(hint), 0.5, needs_features=True),
-        Term("overhaul", of_stages(overhaul), 0.5, needs_features=True),
-        Term("cross_entropy", cross_entropy, 0.5),
+        WeightedLoss("hint", of_stages(hint), 0.5, needs_features=True),
+        WeightedLoss("overhaul", of_stages(overhaul), 0.5, needs_features=True),
+        WeightedLoss("cross_entropy", cross_entropy, 0.5),
     ]
     shapes = Shapes((2, 10), ((2, 8, 16, 16), (2, 16, 8, 8))), Shapes((2, 10), ((2, 16, 16, 16), (2, 32, 8, 8)))
     regressor = nn.Sequential(nn.Dropout(0.1), hint_state(*shapes, stage=-1))
     states = {"hint": regressor, "overhaul": overhaul_state(*shapes)}
     training = Training(optimizer=Sgd(lr=0.005), epochs=4, teachers=("teacher",), clip_norm=clip_norm, ema_decay=0.9)
     objective = Objective(terms, teacher_weights=[1.0], states=states)
-    return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
+    return Learner(
+        f"clip {clip_norm}", model, objective, training, input_format=INPUT_FORMAT, device=CPU, processes=processes
+    )
 
 
 def learner(clip_norm: float | None, processes: Processes) -> Learner:
@@ -93,11 +95,11 @@ def learner(clip_norm: float | None, processes: Processes) -> Learner:
         nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
     )  # fmt: skip
     terms = [
-        Term("dist", dist, 0.02, {"temperature": 4.0}),
-        Term("regression", regression, 0.01),
-        Term("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
-        Term("cross_entropy", cross_entropy, 0.2),
-        Term("dkd", dkd, 0.1),
+        WeightedLoss("dist", dist, 0.02, {"temperature": 4.0}),
+        WeightedLoss("regression", regression, 0.01),
+        WeightedLoss("soft_targets", soft_targets, 0.7, {"temperature": 4.0}),
+        WeightedLoss("cross_entropy", cross_entropy, 0.2),
+        WeightedLoss("dkd", dkd, 0.1),
     ]
     objective = Objective(terms, teacher_weights=[1.0], states={"regression": nn.Linear(10, 10)})
     training = Training(
@@ -107,14 +109,16 @@ def learner(clip_norm: float | None, processes: Processes) -> Learner:
         clip_norm=clip_norm,
         ema_decay=0.9,
     )
-    return Learner(f"clip {clip_norm}", model, objective, training, form=FORM, device=CPU, processes=processes)
+    return Learner(
+        f"clip {clip_norm}", model, objective, training, input_format=INPUT_FORMAT, device=CPU, processes=processes
+    )
 
 
 def train(folder: Path, steps: int, make: Any, rank: int, count: int) -> None:
     """As one process of so many; what it has to say goes to `folder/COUNT-RANK`."""
     processes = Processes(rank, count)
     sent = _counted_messages()
-    if not processes.alone:
+    if not processes.is_single:
         distributed.init_process_group("gloo", init_method=f"file://{folder}/meet-{count}", rank=rank, world_size=count)
     learners = [make(None, processes), make(0.5, processes)]
     split = digits(0, 200)
@@ -124,7 +128,7 @@ def train(folder: Path, steps: int, make: Any, rank: int, count: int) -> None:
     for number in range(steps):
         epoch, step = divmod(number, planner.steps_per_epoch)
         view = make_view(split, planner.plan(epoch, step), VIEWS)
-        own = view.images[processes.part(len(view.images))]
+        own = view.images[processes.shard(len(view.images))]
         sent.clear()
         take_step(learners, heard, view, epoch=epoch, step=step, steps=planner.steps_per_epoch)
         said.append(
@@ -143,7 +147,7 @@ def train(folder: Path, steps: int, make: Any, rank: int, count: int) -> None:
     said.append({"weights": weights.tolist(), "buffers": buffers.tolist()})
     said[-1]["needed"] = weights.numel() + 3 * 10 * VIEWS.batch_size  # gradients; logits of both and of the teacher
     (folder / f"{count}-{rank}.json").write_text(json.dumps(said))
-    if not processes.alone:
+    if not processes.is_single:
         distributed.destroy_process_group()
 
 

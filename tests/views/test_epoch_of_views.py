@@ -47,7 +47,7 @@ def test_several_at_once_are_each_as_alone(planner: ViewPlanner, epoch: int, dat
 def test_an_epoch_from_any_step_on(planner: ViewPlanner, epoch: int, at_once: int, data: st.DataObject) -> None:
     of, steps = images(planner.size), planner.steps_per_epoch
     first = data.draw(st.integers(0, steps))
-    with patch.object(epoch_module, "BYTES_AT_ONCE", at_once):
+    with patch.object(epoch_module, "MAX_CHUNK_BYTES", at_once):
         made = list(epoch_of_views(of, planner, epoch, first))
     assert [step for step, _ in made] == list(range(first, steps))
     assert all(same(view, alone(of, planner, epoch, step)) for step, view in made)
@@ -62,7 +62,7 @@ def test_which_are_made_at_once_does_not_depend_on_where_it_begins() -> None:
         return make_views(split, plans, *rest)  # type: ignore[arg-type]
 
     with (
-        patch.object(epoch_module, "BYTES_AT_ONCE", 3 * 4 * 11 * 8 * 3 + 5),
+        patch.object(epoch_module, "MAX_CHUNK_BYTES", 3 * 4 * 11 * 8 * 3 + 5),
         patch.object(epoch_module, "make_views", noting),
     ):
         assert len(list(epoch_of_views(images(40), planner, 0, 4))) == 6

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from limbeck.models.torchvision_operators import declare_missing_operators
 from limbeck.views import operations
-from limbeck.views.operations import GEOMETRY, KINDS, NAMES, TONE, Operations
+from limbeck.views.operations import GEOMETRY, INTENSITY, KINDS, NAMES, Operations
 
 declare_missing_operators()
 from torchvision.transforms.v2 import functional as reference  # noqa: E402
@@ -123,7 +123,7 @@ def test_as_torchvision_has_it(images: Tensor, name: str) -> None:
             assert not apart[:, ~tied].any(), magnitude
             # Every fifth row at a slope of 0.2, a diagonal at 45 degrees; small or odd shapes may have nothing else.
             assert images.shape[1:3] != (32, 32) or tied.float().mean() <= 0.2, "or the comparison would say little"
-        elif name in (*TONE, "identity"):
+        elif name in (*INTENSITY, "identity"):
             assert apart.max() <= (1 if name in ("brightness", "contrast", "auto_contrast") else 0), magnitude
             assert (apart > 0).float().mean() < 0.01, "and that hardly ever"
         else:

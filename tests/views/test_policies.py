@@ -35,7 +35,7 @@ ids = [str(policy) for policy in EVERY]
 @pytest.mark.parametrize("table", ["cifar10", "imagenet", "svhn"])
 def test_the_tables_are_the_published_ones(table: str) -> None:
     theirs = v2.AutoAugment(AutoAugmentPolicy(table))._policies
-    kinds, chances, bins = policies._pairs(table)
+    kinds, chances, bins = policies._policy_table(table)
     ours = [
         tuple((NAMES[kinds[i, r]], round(chances[i, r].item(), 3), bins[i, r].item()) for r in range(2))
         for i in range(25)
@@ -49,15 +49,15 @@ def test_the_tables_are_the_published_ones(table: str) -> None:
     [(v2.AutoAugment, 10, False), (v2.RandAugment, 31, False), (v2.TrivialAugmentWide, 31, True)],
 )
 def test_magnitudes(theirs: type, bins: int, wide: bool, height: int, width: int) -> None:
-    ours = policies._strengths(bins, height, width, wide=wide)
+    ours = policies._magnitude_table(bins, height, width, wide=wide)
     space = theirs._AUGMENTATION_SPACE
     for word, (magnitudes, signed) in space.items():
         expected = magnitudes(bins, height, width)
         if expected is not None:
             torch.testing.assert_close(ours[KINDS[WORDS[word]]], expected.float())
-            assert signed == (WORDS[word] in policies.SIGNED)
+            assert signed == (WORDS[word] in policies.SIGNED_OPERATIONS)
     if theirs is not v2.AutoAugment:
-        assert {WORDS[word] for word in space} == set(policies.RANDOM)
+        assert {WORDS[word] for word in space} == set(policies.RANDOM_OPERATIONS)
 
 
 @pytest.mark.parametrize("policy", EVERY, ids=ids)
@@ -77,7 +77,7 @@ def test_equal_generators_draw_equally_and_images_stay_images(policy: Policy) ->
 def test_autoaugment_draws_pairs_evenly_and_applies_as_often_as_told() -> None:
     count = 200_000
     first, second = policies.draw(AutoAugment(table="cifar10"), count, 32, 32, torch.Generator().manual_seed(0))
-    kinds, chances, _ = policies._pairs("cifar10")
+    kinds, chances, _ = policies._policy_table("cifar10")
     for r, drawn in enumerate((first, second)):
         for name, kind in KINDS.items():
             if name == "identity":
@@ -93,7 +93,7 @@ def test_autoaugment_draws_pairs_evenly_and_applies_as_often_as_told() -> None:
 def test_trivialaugment_draws_everything_evenly() -> None:
     count = 140_000
     (drawn,) = policies.draw(TrivialAugment(), count, 32, 32, torch.Generator().manual_seed(0))
-    for name in policies.RANDOM:
+    for name in policies.RANDOM_OPERATIONS:
         share = (drawn.kinds == KINDS[name]).float().mean().item()
         assert share == pytest.approx(1 / 14, abs=0.005), name
     shears = drawn.magnitudes[drawn.kinds == KINDS["shear_x"]]
@@ -104,7 +104,7 @@ def test_trivialaugment_draws_everything_evenly() -> None:
 def test_randaugment_does_as_many_as_told_at_one_magnitude(count: int, magnitude: int, batch: int) -> None:
     policy = RandAugment(operations=count, magnitude=magnitude)
     rounds = policies.draw(policy, batch, 32, 32, torch.Generator().manual_seed(1))
-    strengths = policies._strengths(31, 32, 32, wide=False)
+    strengths = policies._magnitude_table(31, 32, 32, wide=False)
     assert len(rounds) == count
     for drawn in rounds:
         assert torch.equal(drawn.magnitudes.abs(), strengths[drawn.kinds, magnitude])

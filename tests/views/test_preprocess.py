@@ -94,9 +94,9 @@ def test_images_of_the_right_size_are_not_resized(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("side", [None, 5])
 def test_each_image_is_prepared_by_itself(side: int | None) -> None:
-    pixels, form = images(4, 8, 7), InputFormat(CIFAR, side)
-    alone = torch.cat([prepare(pixels[i : i + 1], form) for i in range(4)])
-    assert torch.equal(prepare(pixels, form), alone)
+    pixels, input_format = images(4, 8, 7), InputFormat(CIFAR, side)
+    alone = torch.cat([prepare(pixels[i : i + 1], input_format) for i in range(4)])
+    assert torch.equal(prepare(pixels, input_format), alone)
 
 
 def test_memory_layout_of_the_input_does_not_matter() -> None:

@@ -214,15 +214,15 @@ def test_a_public_checkpoint_answers_as_before(name: str, tmp_path: Path) -> Non
 def test_another_number_of_classes_is_the_head_s_alone(name: str, tmp_path: Path) -> None:
     make_public, build = PAIRS[name]
     path = saved(make_public(), tmp_path / "w.safetensors")
-    assert "answers for 7 classes, the model is asked for 10" in str(mismatch(build(10), path))
+    assert "has 7 classes, but the model needs 10" in str(mismatch(build(10), path))
     assert all(part.startswith("head.") for part in load_weights(build(10), path, new_head=True))
 
 
 def test_another_size_of_the_family_is_refused(tmp_path: Path) -> None:
     path = saved(PAIRS["resnet20"][0](), tmp_path / "w.safetensors")
-    with pytest.raises(LimbeckError, match="does not fit the model"):
+    with pytest.raises(LimbeckError, match="does not match the model"):
         load_weights(resnet.build(CLASSES, depth=32), path)
-    with pytest.raises(LimbeckError, match="of another shape"):
+    with pytest.raises(LimbeckError, match="with another shape"):
         load_weights(resnet.build(CLASSES, widths=(16, 32, 128)), path)
 
 

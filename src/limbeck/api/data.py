@@ -1,4 +1,4 @@
-"""What a caller from Python brings as data, as the images of a run."""
+"""The `data` argument of `distill` and `evaluate`: a source, or images in memory."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from limbeck.building.data import Images, load_images, split_dataset
 from limbeck.data.in_memory import Dataset
 from limbeck.data.map_style import is_map_style
 from limbeck.errors import LimbeckError
+from limbeck.recipes.calls import NamedData
 from limbeck.recipes.load import check, plain
 from limbeck.recipes.recipe import Data
 from limbeck.types import Split
@@ -21,20 +22,31 @@ TAKES = (
 )
 
 
-def images_of(data: Any) -> Images:
-    """The three splits of whatever `distill` takes as `data`. Raises LimbeckError for anything else."""
-    found = named_or_made(data)
-    return load_images(found) if isinstance(found, Data) else split_dataset(found)
+def images_of(data: Data | types.Dataset) -> Images:
+    """The training, validation and test split of a source or a data set."""
+    return load_images(data) if isinstance(data, Data) else split_dataset(data)
 
 
-def named_or_made(data: Any) -> Data | types.Dataset:
-    """What a recipe would say under `data:`, or a data set of what lies in memory."""
+def named_source(data: Any) -> Mapping[str, Any] | None:
+    """The source as under `data:` in a recipe, not yet checked; None for data in memory."""
+    if isinstance(data, str):
+        return {"source": data}
+    return data if isinstance(data, Mapping) and not _are_splits(data) else None
+
+
+def data_or_dataset(data: Any, caller: str) -> Data | types.Dataset:
+    """A checked source, or a data set of the images in memory. caller: for messages. Raises LimbeckError."""
+    if (source := named_source(data)) is None:
+        return dataset_in_memory(data)
+    return check(plain({"data": source}, source=caller), caller, {}, NamedData).data
+
+
+def dataset_in_memory(data: Any) -> types.Dataset:
+    """A data set of arrays, tensors, splits or map-style datasets. Raises LimbeckError for anything else."""
     if isinstance(data, types.Dataset):
         return data
-    if isinstance(data, str):
-        return _from_source({"source": data})
     if isinstance(data, Mapping):
-        return Dataset.from_arrays(**data) if _are_splits(data) else _from_source(data)
+        return Dataset.from_arrays(**data)
     if is_map_style(data) or isinstance(data, Split):
         return Dataset.from_arrays(data)
     if isinstance(data, tuple | list):
@@ -53,14 +65,3 @@ def _is_pair(value: Any) -> bool:
 
 def _are_splits(data: Mapping[Any, Any]) -> bool:
     return "train" in data and set(data) <= {"train", "validation", "test"}
-
-
-def _from_source(data: Mapping[Any, Any]) -> Data:
-    arm = {
-        "model": "lightweight_cnn",
-        "epochs": 1,
-        "optimizer": {"name": "sgd", "lr": 0.1},
-        "loss": [{"name": "cross_entropy"}],
-    }
-    tree = plain({"name": "data", "data": data, "students": {"student": arm}})
-    return check(tree, "distill", {}).data

@@ -1,4 +1,4 @@
-"""Distilling and measuring from Python, for any two models of the user's own."""
+"""`limbeck.distill` and `limbeck.evaluate`: distil and evaluate any models from Python."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from limbeck.recipes.recipe import CustomFunctions
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.device import choose_device
 from limbeck.training.learner import Learner
-from limbeck.training.model_errors import naming_model
+from limbeck.training.model_errors import explain_model_errors
 from limbeck.training.objective import ensemble
 from limbeck.training.precision import compute_dtype
 from limbeck.training.predictor import predictor
@@ -46,18 +46,18 @@ from limbeck.types import Normalisation, Outputs, Predict, Split
 from limbeck.views.plan import key_text
 from limbeck.views.preprocess import InputFormat, prepare
 
-from .data import images_of, named_or_made
+from .data import data_or_dataset, dataset_in_memory, images_of, named_source
 from .models import as_teachers, averaged_outputs, check_student
-from .options import DEFAULT_OPTIMIZER, check_normalisation, check_numbers, check_views, checked
-from .resume import described, go_on
+from .options import DEFAULT_OPTIMIZER, check_call, check_normalisation, check_numbers, check_views, default_views
+from .resume import describe_call, start_or_resume, training_settings
 
 
 @dataclass(frozen=True, repr=False)
 class Distilled:
-    """What `distill` gives. student: the module that was passed, trained, in eval mode.
+    """The result of `distill`. student: the module that was passed, trained, in eval mode.
 
-    validation, test: measured in float32, with the teacher as the reference, or with the ensemble of several (their
-    probabilities, averaged). history: one row an epoch.
+    validation, test: evaluations in float32, with the teacher as the reference, or the ensemble of several teachers
+    (their averaged probabilities). history: one row per epoch. seconds: time spent training.
     """
 
     student: nn.Module
@@ -101,35 +101,35 @@ def distill(
     watcher: Watcher | None = None,
     **options: Any,
 ) -> Distilled:
-    """Teach `student` what `teacher` knows.
+    """Train `student` to reproduce the outputs of `teacher`.
 
-    student: a module from normalised images `[B, C, H, W]` to logits `[B, K]`: a tensor, a tuple whose first is one, a
-    mapping with `logits`, or an object with `.logits`. It is trained in place.
-    teacher: such a module (TorchScript too), any function of the same kind, or what `limbeck.load` gives, which brings
-    its own normalisation, resolution and class order; several as a list are averaged; None trains on labels alone. A
-    module is copied and its copy frozen; the one that was passed is only read. A function is asked as it is.
-    data: a source (`"cifar10"`, `"folder:photos/"`), a mapping as under `data:` in a recipe, a `limbeck.Dataset`;
+    student: a module from normalised images `[B, C, H, W]` to logits `[B, K]`: a tensor, a tuple whose first item is
+    one, a mapping with `logits`, or an object with `.logits`. It is trained in place.
+    teacher: such a module (TorchScript too), a function of the same kind, or the result of `limbeck.load`, which has
+    its own normalisation, resolution and class order. The outputs of several, as a list, are averaged; None trains on
+    labels only. Modules are copied and the copies frozen; functions are called as they are.
+    data: a source (`"cifar10"`, `"folder:photos/"`), a mapping as under `data:` in a recipe, or a `limbeck.Dataset`;
     `(images, labels)`, of which 20 % of each class are held out as the test split; `(train_images, train_labels,
-    test_images, test_labels)`; a map-style dataset or a pair of them (train, test); or a mapping of splits. Of arrays,
-    tensors and datasets `limbeck.Dataset.from_arrays` says what is taken. Images whose channels are equal are given
-    as one channel to a model that takes one, grey ones as three equal channels to a model that takes three.
+    test_images, test_labels)`; a map-style dataset or a pair of them (train, test); or a mapping of splits.
+    `limbeck.Dataset.from_arrays` documents the arrays, tensors and datasets. Three equal channels are reduced to one
+    for a model that takes one, and a single channel is repeated for a model that takes three.
     loss, optimizer, schedule, views and further options (`clip_norm`, `ema`, `patience`, `choose`): as in a
-    recipe. By default 0.7 soft targets at temperature 4 and 0.3 cross-entropy, a one-cycle schedule, crops
-    of an eighth of the image and flips.
+    recipe. Defaults: 0.7 soft targets at temperature 4 and 0.3 cross-entropy, a one-cycle schedule, crops of an
+    eighth of the image, and flips.
     losses: your own by name, `(student, teacher, targets, *, options) -> [B]`. A loss that trains a module with the
-    student (an adapter, a projection) takes it as `*, state`, and `loss.state = function` makes it:
+    student (an adapter, a projection) takes it as `*, state`, and `loss.state = function` builds it:
     `(student_shapes, teacher_shapes, **options) -> nn.Module`.
-    save_to: a folder for checkpoints; an equal call with the same folder goes on where it stopped. Equal are the
-    images, the student's structure, code and first weights (seed it: `torch.manual_seed` before it is made; they are
-    kept as `start.safetensors`), the teachers' weights and code, the code of `losses` with the values that they close
-    over or read from their module, and all settings. Code that is reached through another module of your own is not
-    seen, and a function as teacher is known by its code alone. A call that differs is refused, and what is there stays.
-    outputs_bank: as in a recipe (`{"limit_gb": 10.0}`): teachers' answers are kept in the cache, and later calls that
-    see the same views read them.
-    say: is told a line now and then. watcher: is told of every step and epoch; what one of its functions raises ends
-    the call, all saved.
+    save_to: a folder for checkpoints. The same call with the same folder resumes. These must be the same: the images,
+    the student's structure, code and initial weights (call `torch.manual_seed` before building it; the weights are
+    saved as `start.safetensors`), the teachers' weights and code, the code of `losses` with the values that they close
+    over or read from their module, and all settings. Code in other modules of yours is not compared, and of a teacher
+    that is a function only the code is. A different call is refused and leaves the folder as it is.
+    outputs_bank: as in a recipe (`{"limit_gb": 10.0}`): caches the teachers' logits for later calls with the same
+    views.
+    say: called with progress as lines of text. watcher: called after every step and epoch; an exception that it raises
+    ends the call, with everything saved.
 
-    Raises LimbeckError for whatever a person can mend.
+    Raises LimbeckError for every error that the user can fix.
     """
     check_numbers(seed, precision, device, teacher_resolution=teacher_resolution, student_resolution=student_resolution)
     check_functions("losses", losses)
@@ -144,68 +144,78 @@ def distill(
     where = choose_device(device)
     dtype = compute_dtype(precision, where)
     check_student(student)
-    as_teachers(teacher, None)  # what is no model is told before data are read
-    words = (loss, epochs, optimizer, schedule, views, outputs_bank, options)
-    taught = teacher is not None and not (isinstance(teacher, list | tuple) and not teacher)
-    checking = {"taught": taught, "losses": losses, "known": ARGUMENTS}
-    checked(*words, size=32, **checking)
-    images = images_of(data)
-    recipe = checked(*words, size=images.shape[1], **checking)
-    arm = recipe.students["student"]
-
+    call = check_call(
+        {
+            "loss": loss,
+            "epochs": epochs,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "views": views,
+            "outputs_bank": outputs_bank,
+        },
+        options,
+        data=named_source(data),
+        teachers=[given.name for given in as_teachers(teacher, None)],
+        losses=losses,
+        arguments=ARGUMENTS,
+    )
+    images = images_of(call.data or dataset_in_memory(data))
+    view_options = default_views(images.shape[1]) if views is None else call.views
     teachers = as_teachers(teacher, images.class_names)
-    asked = {"student": (student, student_resolution)}
-    asked |= {given.name: (given.module, given.resolution(teacher_resolution)) for given in teachers}
-    taken = {name: channels_taken(model, images, side) for name, (model, side) in asked.items()}
-    images = grey_where_wanted(images, taken)
-    check_views(recipe.views, images.shape[0])
-    student_form = InputFormat(norms["student"] or normalisation_for(images, taken["student"]), student_resolution)
-    check_output("student", student, images, student_form)
+    models = {"student": (student, student_resolution)}
+    models |= {given.name: (given.module, given.resolution(teacher_resolution)) for given in teachers}
+    channels = {name: channels_taken(model, images, side) for name, (model, side) in models.items()}
+    images = grey_where_wanted(images, channels)
+    check_views(view_options, images.shape[0])
+    student_input_format = InputFormat(
+        norms["student"] or normalisation_for(images, channels["student"]), student_resolution
+    )
+    check_output("student", student, images, student_input_format)
     frozen: dict[str, Teacher] = {}
     for given in teachers:
-        usual = InputFormat(norms["teacher"] or normalisation_for(images, taken[given.name]), teacher_resolution)
-        form = given.form or usual
-        check_output(given.name, given.module, images, form)
-        frozen[given.name] = make_teacher(given.name, given.module, form, device=where, precision=precision)
+        default = InputFormat(norms["teacher"] or normalisation_for(images, channels[given.name]), teacher_resolution)
+        input_format = given.input_format or default
+        check_output(given.name, given.module, images, input_format)
+        frozen[given.name] = make_teacher(given.name, given.module, input_format, device=where, precision=precision)
     check_teachers_differ("student", list(frozen.values()))
     settings = {
-        "training": arm.model_dump(mode="json", exclude={"seed", "outputs"}),
-        "views": key_text(recipe.views),
+        "training": training_settings(call),
+        "views": key_text(view_options),
         "seed": seed,
         "precision": precision,
-        "student's input": repr(student_form),
-        "teachers' input": repr([teacher.form for teacher in frozen.values()]),
-        "outputs_bank": recipe.outputs_bank is not None,
+        "student's input": repr(student_input_format),
+        "teachers' input": repr([teacher.input_format for teacher in frozen.values()]),
+        "outputs_bank": call.outputs_bank is not None,
     }
     modules = {given.name: given.module for given in teachers}
-    begun = described(student, modules, losses, images.fingerprint, settings) if folder else {}
+    description = describe_call(student, modules, losses, images.fingerprint, settings) if folder else {}
     learner = Learner(
         "student",
         student,
         make_objective(
-            arm.loss,
+            call.loss,
             losses,
             [1.0] * len(frozen),
-            student_shapes=lambda: output_shapes(student, images, student_form),
+            student_shapes=lambda: output_shapes(student, images, student_input_format),
             teacher_shapes=lambda: [teacher_output_shapes(one, images) for one in frozen.values()],
             seed=seed,
         ),
-        make_training(arm, tuple(frozen)),
-        form=student_form,
+        make_training(call, tuple(frozen)),
+        input_format=student_input_format,
         device=where,
         dtype=dtype,
         seed=seed,
     )
     history: list[dict[str, Any]] = []
-    watching = _watching(watcher, history, say)
-    planner = view_planner(images, recipe.views, seed)
+    watcher = _with_history(watcher, history, say)
+    planner = view_planner(images, view_options, seed)
     classes = len(images.class_names)
     built_from = {name: {"model": {"name": type(module).__qualname__}} for name, module in modules.items()}
     banks: list[BankPlan] = []
-    if recipe.outputs_bank is not None:
+    if call.outputs_bank is not None:
         count = distinct(planner, epochs)
         banks = [BankPlan(name, planner, count, classes, built_from[name]) for name in frozen]
-        check_limit(banks, recipe.outputs_bank.limit_gb)
+        check_limit(banks, call.outputs_bank.limit_gb)
     cohort = Cohort(
         [learner],
         images,
@@ -217,23 +227,25 @@ def distill(
     )
     checkpoint_policy = None
     if folder:
-        identity = _identity_in_checkpoints(images, list(frozen.values()), settings, student_form, teacher_resolution)
+        identity = _identity_in_checkpoints(
+            images, list(frozen.values()), settings, student_input_format, teacher_resolution
+        )
         checkpoint_policy = CheckpointPolicy(CohortDirectory(folder), identity, computed_with(where))
-    two_images = prepare(images.train.first(2).to(where), student_form)
+    two_images = prepare(images.train.first(2).to(where), student_input_format)
     with (
-        checkpoint_policy.directory.try_lock() if checkpoint_policy else nullcontext(True) as ours,
+        checkpoint_policy.directory.try_lock() if checkpoint_policy else nullcontext(True) as locked,
         GracefulShutdown() as stop,
         averaged_outputs(student, two_images),
     ):
-        if not ours:
+        if not locked:
             raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")
         if checkpoint_policy:
-            go_on(checkpoint_policy.directory, begun, student, watching.say)
-        spans = train_cohort(cohort, stop=stop, watcher=watching, checkpoint_policy=checkpoint_policy)
+            start_or_resume(checkpoint_policy.directory, description, student, watcher.say)
+        spans = train_cohort(cohort, stop=stop, watcher=watcher, checkpoint_policy=checkpoint_policy)
     if learner.failure:
         at = learner.failure
-        of_teacher = at.term.startswith("teacher ")
-        advice = "check its weights and its normalisation, or try precision='fp32'" if of_teacher else "try a lower lr"
+        in_teacher = at.term.startswith("teacher ")
+        advice = "check its weights and its normalisation, or try precision='fp32'" if in_teacher else "try a lower lr"
         raise LimbeckError(f"student: {at.term} was {at.value} at epoch {at.epoch}, step {at.step}; {advice}")
     if checkpoint_policy:
         history = checkpoint_policy.directory.metrics("student").rows()
@@ -243,7 +255,7 @@ def distill(
     student.eval()
     found = {
         name: evaluate_split(
-            predictor(student, student_form, device=where, name="student"),  # in float32, as it will be used
+            predictor(student, student_input_format, device=where, name="student"),  # in float32, as it will be used
             split,
             num_classes=classes,
             reference=_reference(modules, frozen, split, where),
@@ -264,17 +276,17 @@ def evaluate(
     batch_size: int = 250,
     test_time: Mapping[str, Any] | None = None,
 ) -> Evaluation:
-    """Measure any function from uint8 images `[B, C, H, W]` to logits `[B, K]`: a model, an ensemble, a session.
+    """Evaluate any function from uint8 images `[B, C, H, W]` to logits `[B, K]`: a model, an ensemble, a session.
 
-    data: as in `distill`, or a `Split` (its classes are then counted by the answer). What `limbeck.load` gives is
-    measured on images of its own size, and on its training data only as they were parted in training; None takes
-    those. split: `test`, `validation` or `train`.
-    test_time: views over which probabilities are averaged, `{"flip": True, "shifts": 2, "scales": [0.9, 1.1]}`, as
-    below `evaluation.test_time` in a recipe. `.test_time` of the result then has the accuracy with test-time
-    augmentation, its gain and its number of forward passes. All other fields are of the function without it.
+    data: as in `distill`, or a `Split` (the logits then give the number of classes). A model from `limbeck.load` is
+    evaluated on images of its own size, and on its training data only with the splits of training; None takes that
+    data. split: `test`, `validation` or `train`.
+    test_time: test-time augmentation, as under `evaluation.test_time` in a recipe: `{"flip": True, "shifts": 2,
+    "scales": [0.9, 1.1]}`. `.test_time` of the result then holds the accuracy of the averaged probabilities, its gain
+    and the number of forward passes. All other fields describe the function without augmentation.
 
-    Raises LimbeckError where the data do not fit, where a split of them was parted otherwise in training, and for
-    whatever the function raises.
+    Raises LimbeckError if the data do not fit, if they were split differently in training, and for every exception
+    of the function.
     """
     if not callable(predict) or isinstance(predict, type):
         raise LimbeckError(f"evaluate takes a function from images to logits; got {short_repr(predict)}")
@@ -285,19 +297,23 @@ def evaluate(
     views = None if test_time is None else checked_test_time(test_time)
 
     def answer(images: Tensor) -> Tensor:
-        with naming_model("evaluate", images.shape):
+        with explain_model_errors("evaluate", images.shape):
             return predict(images)
 
     if isinstance(data, Split):
         first = logits_of(answer, Split(data.first(1), data.labels[:1]))
         return evaluate_with_test_time(answer, data, views, num_classes=first.shape[-1], batch_size=batch_size)
     if isinstance(predict, LoadedModel):
-        images = evaluation_images(predict, None if data is None else named_or_made(data), split, "the model")
+        images = evaluation_images(
+            predict, None if data is None else data_or_dataset(data, "evaluate"), split, "the model"
+        )
         answer = predict.in_order_of(images.class_names, "the model")
     elif data is None:
-        raise LimbeckError("data: say on which, as in evaluate(predict, 'cifar10'); only a saved model knows its own")
+        raise LimbeckError(
+            "data is missing, as in evaluate(predict, 'cifar10'); only a saved model has data of its own"
+        )
     else:
-        images = images_of(data)
+        images = images_of(data_or_dataset(data, "evaluate"))
     part, classes = getattr(images, split), len(images.class_names)
     return evaluate_with_test_time(answer, part, views, num_classes=classes, batch_size=batch_size)
 
@@ -305,47 +321,47 @@ def evaluate(
 def _reference(
     modules: Mapping[str, nn.Module], frozen: Mapping[str, Teacher], split: Split, device: torch.device
 ) -> Tensor | None:
-    """What the teachers say of a split in float32, logits `[N, K]`: several as one, averaged by probability."""
-    answers = []
+    """The teachers' logits `[N, K]` for a split, in float32; the probabilities of several are averaged."""
+    outputs = []
     for name, module in modules.items():
         with torch.no_grad():
             model = copy.deepcopy(module).to(device)
-        answers.append(Outputs(logits_of(predictor(model, frozen[name].form, device=device, name=name), split)))
-    told = ensemble(answers, [1 / len(answers)] * len(answers), 1.0) if answers else None
-    return told.logits if told else None
+        outputs.append(Outputs(logits_of(predictor(model, frozen[name].input_format, device=device, name=name), split)))
+    average = ensemble(outputs, [1 / len(outputs)] * len(outputs), 1.0) if outputs else None
+    return average.logits if average else None
 
 
 def _identity_in_checkpoints(
     images: Images,
     teachers: Sequence[Teacher],
     settings: Mapping[str, Any],
-    student_form: InputFormat,
+    student_input_format: InputFormat,
     teacher_resolution: int | None,
 ) -> dict[str, Any]:
-    """What checkpoints are marked with, as earlier versions did; `begun.json` says more."""
-    form = teachers[0].form if teachers else InputFormat(images.normalisation, teacher_resolution)
-    said = [settings["training"], settings["views"], settings["seed"], settings["precision"], repr(student_form)]
+    """The identity in a checkpoint, in the form of earlier versions; `begun.json` holds more."""
+    input_format = teachers[0].input_format if teachers else InputFormat(images.normalisation, teacher_resolution)
+    common = [settings[key] for key in ("training", "views", "seed", "precision")]
     return {
         "images": images.fingerprint,
         "teachers": [teacher.fingerprint for teacher in teachers],
-        "settings": [*said, repr(form)],
+        "settings": [*common, repr(student_input_format), repr(input_format)],
         **({"outputs_bank": "float16"} if settings["outputs_bank"] else {}),
     }
 
 
-def _watching(watcher: Watcher | None, history: list[dict[str, Any]], say: Callable[[str], None] | None) -> Watcher:
-    """The caller's watcher, which also keeps the history and says a line an epoch."""
+def _with_history(watcher: Watcher | None, history: list[dict[str, Any]], say: Callable[[str], None] | None) -> Watcher:
+    """The caller's watcher, which also fills `history` and reports each epoch in a line."""
     own = watcher or Watcher()
 
-    def tell(line: str) -> None:
+    def report(line: str) -> None:
         own.say(line)
         if say:
             say(line)
 
-    def note(learner: str, row: dict[str, Any]) -> None:
-        history.append({name: value for name, value in row.items() if name != "images_per_second"})  # as it is kept
+    def epoch(learner: str, row: dict[str, Any]) -> None:
+        history.append({name: value for name, value in row.items() if name != "images_per_second"})  # as in the log
         own.epoch(learner, row)
         accuracy = row.get("validation_accuracy", 0)
-        tell(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {accuracy:.2%}")
+        report(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {accuracy:.2%}")
 
-    return Watcher(step=own.step, epoch=note, say=tell)
+    return Watcher(step=own.step, epoch=epoch, say=report)

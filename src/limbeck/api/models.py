@@ -1,4 +1,4 @@
-"""What a caller from Python brings as a student or a teacher: modules, scripted ones, functions, loaded models."""
+"""The `student` and `teacher` arguments of `distill`: modules, TorchScript, functions, loaded models."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from limbeck.views.preprocess import InputFormat
 
 @dataclass(frozen=True)
 class GivenTeacher:
-    """A teacher as a module. form: how it takes its images, where it says so itself."""
+    """A teacher as a module. input_format: that of a loaded model; None for all others."""
 
     name: str
     module: nn.Module
-    form: InputFormat | None = None
+    input_format: InputFormat | None = None
 
-    def resolution(self, usual: int | None) -> int | None:
-        """Side of the images that it is given."""
-        return self.form.resolution if self.form else usual
+    def resolution(self, default: int | None) -> int | None:
+        """Side length of its input in pixels."""
+        return self.input_format.resolution if self.input_format else default
 
 
 class AsModule(nn.Module):
@@ -55,9 +55,9 @@ class AsModule(nn.Module):
 
 
 def as_teachers(teacher: Any, class_names: Sequence[str] | None) -> list[GivenTeacher]:
-    """All teachers of a call, named `teacher-0` and so on, in the order of the data's classes where they name theirs.
+    """All teachers of a call, named `teacher-0` and so on. Loaded models answer in the order of `class_names`.
 
-    class_names: of the data; None where they are not known yet.
+    class_names: those of the data; None before the data are loaded.
     """
     if teacher is None:
         return []
@@ -67,10 +67,10 @@ def as_teachers(teacher: Any, class_names: Sequence[str] | None) -> list[GivenTe
 
 def _as_teacher(name: str, given: Any, class_names: Sequence[str] | None) -> GivenTeacher:
     if isinstance(given, LoadedModel):
-        known = given.class_names if class_names is None else class_names
-        return GivenTeacher(name, reorder_classes(given.model, name, given.class_names, known), given.form)
+        order = given.class_names if class_names is None else class_names
+        return GivenTeacher(name, reorder_classes(given.model, name, given.class_names, order), given.input_format)
     if isinstance(given, type):
-        raise LimbeckError(f"{name}: takes a model, got the class {given.__name__}; make one: {given.__name__}(...)")
+        raise LimbeckError(f"{name}: takes a model, got the class {given.__name__}; create one: {given.__name__}(...)")
     if isinstance(given, nn.Module) and not isinstance(given, torch.jit.ScriptModule):
         return GivenTeacher(name, given)
     if not callable(given):
@@ -79,7 +79,7 @@ def _as_teacher(name: str, given: Any, class_names: Sequence[str] | None) -> Giv
 
 
 def check_student(student: Any) -> None:
-    """Raises LimbeckError where a student is no module or has nothing to train."""
+    """Raises LimbeckError if the student is not a module, or has no parameters to train."""
     if isinstance(student, LoadedModel):
         raise LimbeckError("student: takes a torch module; of a loaded model, give its `.model`")
     if not isinstance(student, nn.Module):
@@ -88,21 +88,23 @@ def check_student(student: Any) -> None:
     parameters = list(student.parameters())
     if not any(parameter.requires_grad for parameter in parameters):
         why = f"none of its {len(parameters)} parameters requires a gradient" if parameters else "it has no parameters"
-        freed = "; student.requires_grad_(True) frees them" if parameters else ""
-        raise LimbeckError(f"student: there is nothing to train: {why}{freed}")
+        fix = "; student.requires_grad_(True) makes them trainable" if parameters else ""
+        raise LimbeckError(f"student: there is nothing to train: {why}{fix}")
 
 
 @contextlib.contextmanager
 def averaged_outputs(student: nn.Module, pixels: Tensor) -> Iterator[None]:
-    """Train a student on the outputs that it is measured by afterwards. pixels: prepared images `[B, C, H, W]`.
+    """Train a student on the outputs by which it is evaluated. pixels: prepared images `[B, C, H, W]`.
 
     Some models return several logits in training and their mean in eval mode (DeiT's two tokens). They are trained on
-    that mean: otherwise the second logits would stay at their initial values and spoil the mean. Of all others,
-    `as_outputs` takes the first. Raises LimbeckError where no gradient flows back from the logits.
+    that mean; otherwise the second logits would stay untrained and distort the mean. From all other models,
+    `as_outputs` takes the first. Raises LimbeckError if the logits carry no gradient.
     """
     handle = None
-    if not isinstance(student, torch.jit.ScriptModule) and _gives_mean(student, pixels):
-        handle = student.register_forward_hook(lambda module, args, answer: _mean(answer) if _several(answer) else None)
+    if not isinstance(student, torch.jit.ScriptModule) and _averages_in_eval_mode(student, pixels):
+        handle = student.register_forward_hook(
+            lambda module, args, output: _mean(output) if _are_several(output) else None
+        )
     try:
         yield
     finally:
@@ -110,35 +112,37 @@ def averaged_outputs(student: nn.Module, pixels: Tensor) -> Iterator[None]:
             handle.remove()
 
 
-def _gives_mean(student: nn.Module, pixels: Tensor) -> bool:
+def _averages_in_eval_mode(student: nn.Module, pixels: Tensor) -> bool:
     training = student.training
     student.eval()
     try:
         with torch.enable_grad():
-            measured = as_outputs(student(pixels)).logits
-        if not measured.requires_grad:
+            evaluated = as_outputs(student(pixels)).logits
+        if not evaluated.requires_grad:
             raise LimbeckError("student: there is nothing to train: its logits carry no gradient")
-        student.training = True  # its own flag alone: layers stay as they are measured, without noise or statistics
+        student.training = (
+            True  # its own flag only: all layers stay in eval mode, so without dropout and batch statistics
+        )
         with torch.no_grad():
-            answer = student(pixels)
+            output = student(pixels)
     except LimbeckError:
         raise
-    except Exception:  # what cannot be asked so is heard as all others are
+    except Exception:  # it cannot run in this mix of modes, so it does not return several logits
         return False
     finally:
         student.train(training)
-    return _several(answer) and _close(_mean(answer), measured) and not _close(answer[0], measured)
+    return _are_several(output) and _close(_mean(output), evaluated) and not _close(output[0], evaluated)
 
 
-def _several(answer: Any) -> bool:
-    """Whether these are several logits of one shape in a bare tuple."""
-    if isinstance(answer, Outputs) or not isinstance(answer, tuple | list) or hasattr(answer, "logits"):
+def _are_several(output: Any) -> bool:
+    """Whether an output is a plain tuple or list of several logits of one shape."""
+    if isinstance(output, Outputs) or not isinstance(output, tuple | list) or hasattr(output, "logits"):
         return False
-    return len(answer) > 1 and all(isinstance(a, Tensor) and a.shape == answer[0].shape for a in answer)
+    return len(output) > 1 and all(isinstance(logits, Tensor) and logits.shape == output[0].shape for logits in output)
 
 
-def _mean(answer: Any) -> Tensor:
-    return torch.stack(list(answer)).mean(dim=0)
+def _mean(logits: Any) -> Tensor:
+    return torch.stack(list(logits)).mean(dim=0)
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

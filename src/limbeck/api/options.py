@@ -1,15 +1,16 @@
-"""The words of a `distill` call, checked: most of them are a recipe with one student."""
+"""The options of a `distill` call, checked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limbeck.errors import LimbeckError, did_you_mean, short_repr
+from limbeck.recipes.calls import Distillation
 from limbeck.recipes.load import check, plain
-from limbeck.recipes.recipe import CustomFunctions, Recipe
-from limbeck.recipes.views import Views
+from limbeck.recipes.recipe import CustomFunctions
+from limbeck.recipes.views import Crop, Views
 from limbeck.types import Normalisation
 
 DEFAULT_LOSS = ({"name": "soft_targets", "temperature": 4.0, "weight": 0.7}, {"name": "cross_entropy", "weight": 0.3})
@@ -18,70 +19,57 @@ OPTIONS = ("clip_norm", "ema", "patience", "choose")
 PRECISIONS = ("auto", "bf16", "fp16", "fp32")
 
 
-def checked(
-    loss: Any,
-    epochs: Any,
-    optimizer: Any,
-    schedule: Any,
-    views: Any,
-    outputs_bank: Any,
+def check_call(
     options: Mapping[str, Any],
+    further: Mapping[str, Any],
     *,
-    taught: bool,
-    size: int,
+    data: Mapping[str, Any] | None,
+    teachers: Sequence[str],
     losses: CustomFunctions,
-    known: tuple[str, ...],
-) -> Recipe:
-    """A recipe of one student, checked as any other. size: side of the images. known: all other arguments.
+    arguments: Sequence[str],
+) -> Distillation:
+    """The options of a `distill` call, checked together; None stands for a default.
 
-    Raises LimbeckError.
+    options: those that are arguments of `distill`. further: all others. data: the source, if the data have one.
+    teachers: their names. arguments: all arguments of `distill`, for hints. Raises LimbeckError.
     """
-    for option in options:
+    for option in further:
         if option not in OPTIONS:
-            raise LimbeckError(f"distill takes no {option!r}{did_you_mean(option, (*OPTIONS, *known))}")
-    if loss is None:
-        loss = DEFAULT_LOSS if taught else ({"name": "cross_entropy"},)
-    terms = [loss] if isinstance(loss, Mapping | str) else loss
+            raise LimbeckError(f"distill takes no {option!r}{did_you_mean(option, (*OPTIONS, *arguments))}")
+    defaults = {
+        "loss": DEFAULT_LOSS if teachers else ({"name": "cross_entropy"},),
+        "schedule": {"name": "one_cycle"},
+        "views": {},
+    }
+    given = {**options, **further, "data": data, "teacher": teachers}
+    tree = {key: defaults.get(key) if value is None else value for key, value in given.items()}
+    terms = [tree["loss"]] if isinstance(tree["loss"], Mapping | str) else tree["loss"]
     if not isinstance(terms, list | tuple):
-        raise LimbeckError(f"loss takes a name, a mapping or a list of mappings; got {type(loss).__name__}")
-    arm: dict[str, Any] = {
-        "model": "lightweight_cnn",  # stands for the module that the caller brings
-        "epochs": epochs,
-        "loss": [{"name": term} if isinstance(term, str) else term for term in terms],
-        "optimizer": optimizer,
-        "schedule": {"name": "one_cycle"} if schedule is None else schedule,
-        **options,
-    }
-    teachers: dict[str, Any] = {}
-    if taught:
-        teachers["teacher"] = {"model": "lightweight_cnn", "weights": "in memory"}
-        arm["teacher"] = "teacher"
-    tree = {
-        "name": "distill",
-        "data": {"source": "digits"},
-        "outputs_bank": outputs_bank,
-        "views": {"crop": {"padding": max(1, size // 8)}, "flip": True} if views is None else views,
-        "teachers": teachers,
-        "students": {"student": arm},
-    }
-    return check(plain(tree), "distill", {}, losses=losses)
+        raise LimbeckError(f"loss takes a name, a mapping or a list of mappings; got {type(terms).__name__}")
+    tree["loss"] = [{"name": term} if isinstance(term, str) else term for term in terms]
+    return check(plain(tree, source="distill"), "distill", {}, Distillation, losses=losses)
+
+
+def default_views(height: int) -> Views:
+    """Crops of an eighth of the image, and flips."""
+    return Views(crop=Crop(padding=min(max(1, height // 8), 4096)), flip=True)
 
 
 def check_numbers(seed: Any, precision: Any, device: Any, **resolutions: Any) -> None:
-    """Raises LimbeckError for what none of these can be."""
+    """Raises LimbeckError for an invalid seed, precision, device or resolution."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
-        raise LimbeckError(f"seed takes a whole number from 0 to 4294967295; got {short_repr(seed)}")
+        raise LimbeckError(f"seed takes an integer from 0 to 4294967295; got {short_repr(seed)}")
     if not isinstance(precision, str) or precision not in PRECISIONS:
         raise LimbeckError(f"precision takes {', '.join(PRECISIONS)}; got {short_repr(precision)}")
     if not isinstance(device, str):
-        raise LimbeckError(f"device takes a word, as 'auto', 'cpu' or 'cuda'; got {short_repr(device)}")
+        raise LimbeckError(f"device takes a string, such as 'auto', 'cpu' or 'cuda'; got {short_repr(device)}")
     for name, value in resolutions.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 4096):
-            raise LimbeckError(f"{name} takes a side in pixels from 1 to 4096; got {short_repr(value)}")
+            raise LimbeckError(f"{name} takes a side length in pixels from 1 to 4096; got {short_repr(value)}")
 
 
 def check_normalisation(name: str, given: Any) -> Normalisation | None:
-    """A normalisation of plain numbers. Raises LimbeckError."""
+    """The normalisation with its values as floats; None for None. Raises LimbeckError."""
     if given is None:
         return None
     if isinstance(given, Normalisation) and _numbers(given.mean) and _numbers(given.sd):
@@ -89,13 +77,13 @@ def check_normalisation(name: str, given: Any) -> Normalisation | None:
         if len(mean) == len(sd) and min(sd) > 0:
             return Normalisation(mean, sd)
     raise LimbeckError(
-        f"{name} takes limbeck.Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), a number for each channel "
-        f"and deviations above 0; got {short_repr(given, 100)}"
+        f"{name} takes limbeck.Normalisation(mean=(0.5, 0.5, 0.5), sd=(0.25, 0.25, 0.25)), one number per "
+        f"channel and standard deviations above 0; got {short_repr(given, 100)}"
     )
 
 
 def check_views(views: Views, channels: int) -> None:
-    """Raises LimbeckError for views that there are of colour images alone."""
+    """Raises LimbeckError for views that need three channels."""
     if channels == 3:
         return
     if views.policy is not None:

@@ -1,4 +1,5 @@
-"""What every public call looks at first: functions by name, callbacks, folders, overrides, test-time augmentation."""
+"""Checks of arguments that several public functions take: functions by name, callbacks, folders, overrides, views of
+test-time augmentation."""
 
 from __future__ import annotations
 
@@ -18,22 +19,22 @@ from limbeck.recipes.test_time import AveragedViews
 def check_run(
     recipe: Any, overrides: Any, *, folder: Any, name: Any, losses: Any, models: Any, make_watcher: Any
 ) -> None:
-    """The arguments of `run` and `sweep`, but for what the recipe says. Raises LimbeckError."""
+    """Check the argument types of `run` and `sweep`; the recipe itself is checked later. Raises LimbeckError."""
     if not isinstance(recipe, str | Path | Mapping | Recipe | ParsedRecipe):
-        raise LimbeckError(f"recipe takes a path, the name of a shipped one, or a dict; got {short_repr(recipe)}")
+        raise LimbeckError(f"recipe takes a path, the name of a shipped recipe, or a dict; got {short_repr(recipe)}")
     if not isinstance(overrides, list | tuple) or not all(isinstance(override, str) for override in overrides):
-        raise LimbeckError(f"overrides takes a list of words, as ['seeds=[0]']; got {short_repr(overrides)}")
+        raise LimbeckError(f"overrides takes a list of strings, such as ['seeds=[0]']; got {short_repr(overrides)}")
     if check_folder("folder", folder) is None:
-        raise LimbeckError("folder takes a folder; got None")
+        raise LimbeckError("folder takes a path; got None")
     if name is not None and not isinstance(name, str):
-        raise LimbeckError(f"name takes a word; got {short_repr(name)}")
+        raise LimbeckError(f"name takes a string; got {short_repr(name)}")
     check_functions("losses", losses)
     check_functions("models", models)
     check_callback("make_watcher", make_watcher)
 
 
 def check_functions(what: str, given: Any) -> None:
-    """Raises LimbeckError unless these are functions by name."""
+    """Raises LimbeckError unless `given` maps names to functions."""
     if not isinstance(given, Mapping):
         raise LimbeckError(f"{what} takes a mapping from names to functions; got {type(given).__name__}")
     for name, function in given.items():
@@ -44,17 +45,17 @@ def check_functions(what: str, given: Any) -> None:
 
 
 def check_callback(name: str, function: Callable[..., Any] | None) -> None:
-    """Raises LimbeckError where it cannot be called."""
+    """Raises LimbeckError unless `function` can be called or is None."""
     if function is not None and not callable(function):
         raise LimbeckError(f"{name} takes a function; got {type(function).__name__}")
 
 
 def check_folder(name: str, folder: Any) -> Path | None:
-    """A folder as a path. Raises LimbeckError where it can be none."""
+    """The folder as a path; None for None. Raises LimbeckError for anything that cannot be a path."""
     if folder is None:
         return None
     if not isinstance(folder, str | Path) or not str(folder) or "\0" in str(folder):
-        raise LimbeckError(f"{name} takes a folder; got {short_repr(folder)}")
+        raise LimbeckError(f"{name} takes the path of a folder; got {short_repr(folder)}")
     try:
         Path(folder).exists()
     except OSError as error:
@@ -75,6 +76,6 @@ def checked_test_time(given: Any, where: str = "test_time") -> AveragedViews:
         return AveragedViews.model_validate(dict(given))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        message = message_of(first, place_of(("evaluation", "test_time", *first["loc"])))
+        message = message_of(first, place_of(("evaluation", "test_time", *first["loc"]), Recipe))
         option = ".".join(map(str, first["loc"]))
         raise LimbeckError(printable(": ".join(filter(None, (where, option, message))))) from error

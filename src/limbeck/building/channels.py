@@ -1,4 +1,4 @@
-"""Grey images and models of one or three channels: what is grey stays grey where a model takes it so."""
+"""Greyscale images, and models that take one or three channels."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from limbeck.types import Normalisation, Split
 from .data import Images
 
 
-def grey_where_wanted(images: Images, taken: Mapping[str, int]) -> Images:
-    """Images of one channel, where a model takes one and all three channels of every image are equal."""
-    if images.shape[0] != 3 or 1 not in taken.values():
+def grey_where_wanted(images: Images, channels: Mapping[str, int]) -> Images:
+    """The images with one channel, if a model takes one and the three channels of every image are equal."""
+    if images.shape[0] != 3 or 1 not in channels.values():
         return images
     parts = {name: getattr(images, name) for name in ("train", "validation", "test")}
     if not all(map(_is_grey, parts.values())):
@@ -26,7 +26,7 @@ def grey_where_wanted(images: Images, taken: Mapping[str, int]) -> Images:
 
 
 def normalisation_for(images: Images, channels: int) -> Normalisation:
-    """The data's own, for a model that takes so many channels: grey images are repeated for one that takes three."""
+    """The normalisation of the data for a model with so many input channels: one channel is repeated for three."""
     own = images.normalisation
     if images.shape[0] == 1 and channels == 3:
         return Normalisation(own.mean * 3, own.sd * 3)
@@ -34,9 +34,9 @@ def normalisation_for(images: Images, channels: int) -> Normalisation:
 
 
 def channels_taken(model: nn.Module, images: Images, side: int | None) -> int:
-    """How many channels a model takes: those of the images if it answers to them, else one or three if it does.
+    """How many channels a model takes: that of the images if it accepts them, otherwise three or one.
 
-    Where it answers to neither, those of the images: what is wrong is told when it is asked with them.
+    If it accepts none of these, that of the images; the error is reported when the model gets them.
     """
     channels, height, width = images.shape
     like = next((t for t in model.state_dict().values() if t.is_floating_point()), torch.empty(0))
@@ -45,14 +45,14 @@ def channels_taken(model: nn.Module, images: Images, side: int | None) -> int:
     try:
         for count in dict.fromkeys((channels, 3, 1)):
             shape = (1, count, side or height, side or width)
-            if _answers(model, torch.zeros(shape, device=like.device)):
+            if _accepts(model, torch.zeros(shape, device=like.device)):
                 return count
     finally:
         model.train(training)
     return channels
 
 
-def _answers(model: nn.Module, pixels: Tensor) -> bool:
+def _accepts(model: nn.Module, pixels: Tensor) -> bool:
     try:
         with torch.no_grad():
             model(pixels)

@@ -17,9 +17,9 @@ from limbeck.views.plan import ViewPlanner
 
 @dataclass(frozen=True)
 class Images:
-    """Three splits and what is known of them. Validation is where choices are made; test is read once.
+    """The three splits of a data set. All choices are made on validation; test is read once.
 
-    notes: what a reader of a report should know about these images, one line each.
+    notes: remarks about these images for the report, one per line.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Images:
 
 
 def load_images(data: Data) -> Images:
-    """Build the data set that a recipe names and split it."""
+    """Load the data set that a recipe names, and split it."""
     return split_dataset(build_dataset(data.source, data.options), data.validation, data.train_images)
 
 

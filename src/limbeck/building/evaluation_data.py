@@ -1,13 +1,13 @@
-"""The images on which a saved model is measured: decoded for it, and parted as they were when it was trained.
+"""The images on which a saved model is evaluated: decoded for it, and split as they were when it was trained.
 
-The rule. A model keeps the source, the options and the fingerprints of its data.
+A saved model records the source, the options and the fingerprints of its data.
 
-- Where its own data are asked for (by no name, by the same name or path, or by another path to equal images), they take
-  the options that they had in training. They are measured if they have the same fingerprint still, and, for
-  `validation` and `train`, are parted the same; else they are refused, because an image of one split may now be in
-  another. This holds for the test split too: with `test=0.4` for `test=0.2` it would hold training images.
-- Other data may be measured on any of their splits. Nobody knows whether they share images with the training data.
-- A model of before this was kept is measured on the test split of its own data only.
+- Its own data (no source given, the same source, or another path to the same images) get the options of training.
+  They must still have the same fingerprint and, for `validation` and `train`, the same splits. Otherwise they are
+  refused, because a training image may now be in another split. This holds for the test split too: with `test=0.4`
+  instead of `test=0.2` it would contain training images.
+- Of other data, any split may be used. Whether they share images with the training data is unknown.
+- A model that was saved before these records existed is evaluated only on the test split of its own data.
 """
 
 from __future__ import annotations
@@ -21,24 +21,26 @@ from limbeck.recipes.recipe import Data
 from limbeck.types import Dataset
 
 from .data import Images, load_images, split_dataset
-from .saved_model import LoadedModel, whole_source
+from .saved_model import LoadedModel, absolute_source
 
 SPLITS = ("test", "validation", "train")
-SHOWN = 12  # characters of a fingerprint that a person is shown
+SHOWN = 12  # characters of a fingerprint in messages
 
 
 def evaluation_images(model: LoadedModel, data: Data | Dataset | None, split: str, where: str) -> Images:
-    """The images of which `split` may be measured with `model`, decoded in its size.
+    """Images on whose `split` the model may be evaluated, decoded in its size.
 
-    data: None takes those that the model was trained on. where: what errors call the model.
-    Raises LimbeckError where the module's rule says so, and for images of another size than the model's.
+    data: None for those that the model was trained on. where: the model's name in messages.
+    Raises LimbeckError if the module's rules forbid it, or if the images differ in size from the model's.
     """
     check_split_name(split)
-    kept = model.about.get("data")
+    recorded = model.about.get("data")
     if isinstance(data, Dataset):
-        alike = isinstance(kept, Mapping) and data.fingerprint == kept["dataset_fingerprint"]
+        alike = isinstance(recorded, Mapping) and data.fingerprint == recorded["dataset_fingerprint"]
         images = (
-            split_dataset(data, kept["validation"], kept["train_images"]) if kept and alike else split_dataset(data)
+            split_dataset(data, recorded["validation"], recorded["train_images"])
+            if recorded and alike
+            else split_dataset(data)
         )
         same_source = False
     else:
@@ -49,75 +51,79 @@ def evaluation_images(model: LoadedModel, data: Data | Dataset | None, split: st
 
 
 def check_split_name(split: str) -> None:
-    """Raises LimbeckError for what is no split."""
+    """Raises LimbeckError for an unknown split."""
     if split not in SPLITS:
         raise LimbeckError(f"split: takes {', '.join(SPLITS)}; got {split!r}{did_you_mean(split, SPLITS)}")
 
 
 def check_images(model: LoadedModel, images: Images, split: str, where: str, *, same_source: bool) -> None:
-    """Raises LimbeckError where images are of another size, or a split of them may not be measured.
+    """Raises LimbeckError if the images have another size, or if the model may not be evaluated on their split.
 
-    same_source: whether they come from where the model's training images came from.
+    same_source: whether they have the source of the model's training images.
     """
     if images.shape != model.image_shape:
         raise LimbeckError(
-            f"{where}: takes images of {_size(model.image_shape)}; those of {images.name} are {_size(images.shape)}"
+            f"{where}: takes images of {_size(model.image_shape)}; {images.name} has {_size(images.shape)}"
         )
-    kept = model.about.get("data")
-    if not isinstance(kept, Mapping):
+    recorded = model.about.get("data")
+    if not isinstance(recorded, Mapping):
         if split != "test" and images.name == model.about.get("trained_on"):
             raise LimbeckError(
-                f"{where}: was saved before models kept how their data were parted, so the {split} split of "
-                f"{images.name} may be other images than it was; only --split test is sure"
+                f"{where}: was saved before models recorded how their data were split, so the {split} split of "
+                f"{images.name} may contain other images than in training; only --split test is safe"
             )
         return
-    if images.dataset_fingerprint == kept["dataset_fingerprint"]:
-        if split != "test" and images.fingerprint != kept["fingerprint"]:
+    if images.dataset_fingerprint == recorded["dataset_fingerprint"]:
+        if split != "test" and images.fingerprint != recorded["fingerprint"]:
             raise LimbeckError(
-                f"{where}: {images.name} was parted otherwise when it was trained ({_parts(kept['fingerprint'])}, now "
+                f"{where}: {images.name} was split differently in training ({_parts(recorded['fingerprint'])}, now "
                 f"{_parts(images.fingerprint)}), so its {split} split would hold other images; leave these options out"
             )
     elif same_source:
         raise LimbeckError(
             f"{where}: {images.name} is not what it was trained on (fingerprint {images.dataset_fingerprint[:SHOWN]} "
-            f"instead of {kept['dataset_fingerprint'][:SHOWN]}): images or options have changed, and its {split} "
-            "split may hold training images"
+            f"instead of {recorded['dataset_fingerprint'][:SHOWN]}): images or options have changed, and its {split} "
+            "split may contain training images"
         )
 
 
 def seen_in_training(model: LoadedModel, images: Images, split: str) -> str:
-    """Whether the images of a split were seen in training, in words."""
-    kept = model.about.get("data")
-    if isinstance(kept, Mapping) and images.dataset_fingerprint == kept["dataset_fingerprint"]:
+    """Whether the images of a split were used in training, in words."""
+    recorded = model.about.get("data")
+    if isinstance(recorded, Mapping) and images.dataset_fingerprint == recorded["dataset_fingerprint"]:
         return {
             "test": "no",
             "validation": "no, but choices were made on them",
             "train": "yes: these are its training images",
         }[split]
-    if not isinstance(kept, Mapping) and images.name == model.about.get("trained_on") and split == "test":
-        return "no, if the data and their options are as they were"
+    if not isinstance(recorded, Mapping) and images.name == model.about.get("trained_on") and split == "test":
+        return "no, if the data and their options are unchanged"
     return "unknown: not the data that it was trained on"
 
 
 def is_training_source(model: LoadedModel, source: str) -> bool:
-    """Whether a source is where the model's training images came from."""
-    kept = model.about.get("data")
-    return isinstance(kept, Mapping) and whole_source(source) == kept["source"]
+    """Whether a source is that of the model's training images."""
+    recorded = model.about.get("data")
+    return isinstance(recorded, Mapping) and absolute_source(source) == recorded["source"]
 
 
 def _completed(model: LoadedModel, data: Data | None, same_source: bool, where: str) -> Data:
-    """What was asked for, with the model's own options where none are given."""
-    kept = model.about.get("data")
-    if data is None and not isinstance(kept, Mapping):
-        raise LimbeckError(f"{where}: does not say on which data it was trained; name them, as in folder:photos")
+    """The given data, completed by the options with which the model's own data were loaded."""
+    recorded = model.about.get("data")
+    if data is None and not isinstance(recorded, Mapping):
+        raise LimbeckError(f"{where}: does not record its training data; add a source, as in folder:photos")
     given: dict[str, Any] = {} if data is None else {key: getattr(data, key) for key in data.model_fields_set}
-    if isinstance(kept, Mapping) and data is None:
-        given["source"] = kept["source"]
+    if isinstance(recorded, Mapping) and data is None:
+        given["source"] = recorded["source"]
     entry = registry.find("data", given["source"])
     own: dict[str, Any] = {}
-    if isinstance(kept, Mapping) and _kind(kept["source"]) == _kind(given["source"]):
-        # Another path too: moved or copied data are told by their fingerprint, which takes equal options.
-        own = {**kept["options"], "validation": kept["validation"], "train_images": kept["train_images"]}
+    if isinstance(recorded, Mapping) and _kind(recorded["source"]) == _kind(given["source"]):
+        # Another path as well: moved or copied data have the same fingerprint, if loaded with the same options.
+        own = {
+            **recorded["options"],
+            "validation": recorded["validation"],
+            "train_images": recorded["train_images"],
+        }
         if not same_source:
             own.pop("path", None)
     _, height, width = model.image_shape

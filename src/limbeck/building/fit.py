@@ -21,10 +21,10 @@ from limbeck.evaluation.efficiency import count_parameters, image_latency, is_di
 from limbeck.recipes import registry
 from limbeck.recipes.budget import Budget
 from limbeck.recipes.checks.messages import message_of, place_of
+from limbeck.recipes.recipe import Recipe
 from limbeck.report.budget import allowed_in_words, in_words
 from limbeck.training.device import choose_device
-from limbeck.training.model_errors import naming_model
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_model_errors, explain_out_of_memory
 
 from .models import check_forward
 
@@ -147,7 +147,7 @@ class _Candidates:
         """The proposal with its latency: of a few calls if they show that it takes longer than allowed."""
         options = {name: value for name, value in proposal.model.items() if name != "name"}
         name = f"{self.entry.name} ({described(proposal)})"
-        with naming_memory(name, 1), naming_model(name, (1, *self.image_shape), "timing"):
+        with explain_out_of_memory(name, 1), explain_model_errors(name, (1, *self.image_shape), "timing"):
             with torch.random.fork_rng(devices=[]):
                 model = registry.load(self.entry)(self.classes, **options)
             model = model.to(self.device, memory_format=torch.channels_last)
@@ -189,7 +189,7 @@ def _budget(**limits: float | None) -> Budget:
     except ValidationError as error:
         item = error.errors(include_url=False)[0]
         name = item["loc"][0]
-        raise LimbeckError(f"fit: {name}: {message_of(item, place_of(('budget', str(name))))}") from error
+        raise LimbeckError(f"fit: {name}: {message_of(item, place_of(('budget', str(name)), Recipe))}") from error
     if not budget.limits():
         raise LimbeckError(f"fit: no limit given; expected at least one of {', '.join(Budget.model_fields)}")
     return budget

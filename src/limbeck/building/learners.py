@@ -1,4 +1,4 @@
-"""Recipe arms to learners: the model, the training settings and the objective."""
+"""Make learners from the arms of a recipe: the model, the training options and the objective."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm
+from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm, TrainingOptions
 from limbeck.seeding import seed_everything
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.training.learner import Learner, Training
-from limbeck.training.model_errors import naming_build
+from limbeck.training.model_errors import explain_build_errors
 from limbeck.training.objective import Objective
 from limbeck.training.precision import compute_dtype
 from limbeck.training.teacher import Teacher
@@ -20,10 +20,11 @@ from limbeck.views.preprocess import prepare
 from limbeck.weights.load import load_weights
 
 from .data import Images
-from .loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
-from .models import build_model, check_output, input_format
+from .loss_states import make_losses, make_states, output_shapes, teacher_output_shapes
+from .models import build_model, check_output, make_input_format
 
 IMAGES_TO_INITIALISE = 2048
+"""Training images given to models that initialise themselves from data."""
 
 
 def make_learner(
@@ -39,24 +40,24 @@ def make_learner(
     losses: CustomFunctions,
     models: CustomFunctions,
     load_teacher: Callable[[str], Teacher] | None = None,
-    processes: Processes = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> Learner:
-    """A learner ready for its first step.
+    """Make a learner that is ready for its first step.
 
-    seed: of its initial weights, of its losses' states and of its dropout. teachers: (name, weight) of each.
-    load_teacher: gives a teacher by its name, for losses whose state depends on the shapes of its outputs.
+    seed: for its initial weights, the states of its losses, and its dropout. teachers: the name and weight of each.
+    load_teacher: returns a teacher by its name, for losses whose state depends on the shapes of its outputs.
     arm_name: for error messages.
     """
-    form = input_format(arm, images)
+    input_format = make_input_format(arm, images)
     seed_everything("weights", seed)
-    with naming_build(arm_name, arm.model.name):
+    with explain_build_errors(arm_name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models)
     if arm.weights:
         load_weights(model, arm.weights, new_head=True)
     elif hasattr(model, "initialise"):
-        some = images.train.first(IMAGES_TO_INITIALISE)
-        model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
-    check_output(arm_name, model, images, form, arm.model.name)
+        sample = images.train.first(IMAGES_TO_INITIALISE)
+        model.initialise(prepare(sample, input_format))  # pyright: ignore[reportCallIssue]
+    check_output(arm_name, model, images, input_format, arm.model.name)
     return Learner(
         name,
         model,
@@ -64,14 +65,14 @@ def make_learner(
             arm.loss,
             losses,
             [weight for _, weight in teachers],
-            student_shapes=lambda: output_shapes(model, images, form),
+            student_shapes=lambda: output_shapes(model, images, input_format),
             teacher_shapes=lambda: [
                 teacher_output_shapes(load_teacher(teacher), images) for teacher, _ in teachers if load_teacher
             ],
             seed=seed,
         ),
         make_training(arm, tuple(teacher for teacher, _ in teachers)),
-        form=form,
+        input_format=input_format,
         device=device,
         dtype=compute_dtype(arm.precision or precision, device),
         seed=seed,
@@ -79,19 +80,19 @@ def make_learner(
     )
 
 
-def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:
-    """The training part of an arm."""
-    if arm.optimizer is None or arm.epochs is None:
-        raise LimbeckError("an arm that is trained needs `epochs` and an `optimizer`")
+def make_training(options: TrainingOptions, teachers: tuple[str, ...]) -> Training:
+    """The training settings of a learner. teachers: their names."""
+    if options.optimizer is None or options.epochs is None:
+        raise LimbeckError("training needs `epochs` and an `optimizer`")
     return Training(
-        optimizer=arm.optimizer,
-        epochs=arm.epochs,
-        schedule=arm.schedule,
+        optimizer=options.optimizer,
+        epochs=options.epochs,
+        schedule=options.schedule,
         teachers=teachers,
-        clip_norm=arm.clip_norm,
-        ema_decay=arm.ema.decay if arm.ema else None,
-        patience=arm.patience,
-        choose=arm.choose,
+        clip_norm=options.clip_norm,
+        ema_decay=options.ema.decay if options.ema else None,
+        patience=options.patience,
+        choose=options.choose,
     )
 
 
@@ -104,7 +105,7 @@ def make_objective(
     teacher_shapes: Callable[[], Sequence[Shapes]],
     seed: int,
 ) -> Objective:
-    """The weighted sum that an arm minimises, with the states of its losses (`loss_states.make_states`)."""
-    terms = make_terms(losses_of_arm, losses)
+    """The weighted sum of losses that an arm minimises, with their states (`loss_states.make_states`)."""
+    terms = make_losses(losses_of_arm, losses)
     states = make_states(terms, student_shapes, teacher_shapes, seed)
     return Objective(terms, teacher_weights=teacher_weights, states=states)

@@ -1,4 +1,4 @@
-"""The losses of an arm as terms, and their states: modules that a loss trains with the student, such as an adapter."""
+"""The losses of an arm, and their states: modules that are trained with the student, such as an adapter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from limbeck import seeding
 from limbeck.errors import LimbeckError
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import CustomFunctions, LossTerm
-from limbeck.training.objective import Term
+from limbeck.training.objective import WeightedLoss
 from limbeck.training.teacher import Teacher, as_outputs
 from limbeck.types import Shapes
 from limbeck.views.preprocess import InputFormat, prepare
@@ -20,15 +20,15 @@ from limbeck.views.preprocess import InputFormat, prepare
 from .data import Images
 
 IMAGES = 2
-"""How many images are sent through a model to learn the shapes of its outputs."""
+"""Number of images that are run through a model to find the shapes of its outputs."""
 
 
-def make_terms(terms: Sequence[LossTerm], losses: CustomFunctions) -> list[Term]:
-    """The losses that an arm minimises. Raises LimbeckError where a loss and its `state` function do not fit."""
+def make_losses(terms: Sequence[LossTerm], losses: CustomFunctions) -> list[WeightedLoss]:
+    """The losses that an arm minimises. Raises LimbeckError if a loss and its `state` function do not fit together."""
     return [_make_term(term, losses) for term in terms]
 
 
-def _make_term(term: LossTerm, losses: CustomFunctions) -> Term:
+def _make_term(term: LossTerm, losses: CustomFunctions) -> WeightedLoss:
     entry = registry.find("losses", term.name, losses)
     function = registry.load(entry, losses)
     parameters = inspect.signature(function).parameters
@@ -42,7 +42,7 @@ def _make_term(term: LossTerm, losses: CustomFunctions) -> Term:
             f"loss {term.name!r} takes a `state`; define state(student_shapes, teacher_shapes) beside it "
             "(from Python: loss.state = function)"
         )
-    return Term(
+    return WeightedLoss(
         term.name,
         function,
         term.weight,
@@ -54,12 +54,12 @@ def _make_term(term: LossTerm, losses: CustomFunctions) -> Term:
 
 
 def make_states(
-    terms: Sequence[Term], student: Callable[[], Shapes], teachers: Callable[[], Sequence[Shapes]], seed: int
+    terms: Sequence[WeightedLoss], student: Callable[[], Shapes], teachers: Callable[[], Sequence[Shapes]], seed: int
 ) -> dict[str, nn.Module]:
-    """The states of those terms that have one, by the term's name.
+    """The states of the losses that have one, by the name of the loss.
 
-    Each is drawn from a seed of its own, and torch's generator is restored: a learner without states draws the same
-    numbers as one with them. student, teachers: give the shapes of their outputs; called only where there is a state.
+    Each state is drawn from its own seed, and torch's generator is restored, so a learner draws the same numbers with
+    and without states. student, teachers: return the shapes of their outputs; called only if a loss has a state.
     Raises LimbeckError that names the loss and the shapes.
     """
     if not any(term.make_state for term in terms):
@@ -76,7 +76,7 @@ def make_states(
 
 
 def output_shapes(model: nn.Module, images: Images, input_format: InputFormat) -> Shapes:
-    """Shapes of a model's outputs for two images; its mode, its buffers and torch's generators stay as they are."""
+    """The shapes of a model's outputs for two images. Its mode, its buffers and torch's generators do not change."""
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
     training = model.training
     pixels = prepare(images.train.first(IMAGES), input_format).to(device)
@@ -89,7 +89,7 @@ def output_shapes(model: nn.Module, images: Images, input_format: InputFormat) -
 
 
 def teacher_output_shapes(teacher: Teacher, images: Images) -> Shapes:
-    """Shapes of a frozen teacher's outputs for two images."""
+    """The shapes of a frozen teacher's outputs for two images."""
     device = teacher.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return Shapes.of(teacher(prepare(images.train.first(IMAGES).to(device), teacher.form)))
+        return Shapes.of(teacher(prepare(images.train.first(IMAGES).to(device), teacher.input_format)))

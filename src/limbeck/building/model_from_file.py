@@ -1,4 +1,4 @@
-"""A model from somebody's weights file, as a recipe would use it."""
+"""A model from a weights file, as a recipe would use it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from limbeck.recipes.overrides import apply_override
 from limbeck.recipes.recipe import Recipe
 
 from .data import Images, load_images
-from .models import input_format
+from .models import make_input_format
 from .saved_model import LoadedModel
 from .teachers import load_teacher_from_file
 
-OF_THE_ARM = ("model", "classes", "outputs", "normalise", "resolution", "interpolation", "outputs")
-"""What is said of a weights file with key=value; every other key is an option of the data."""
+ARM_KEYS = ("model", "classes", "outputs", "normalise", "resolution", "interpolation")
+"""The keys that describe the weights file; every other key is an option of the data source."""
 
 
 @dataclass(frozen=True)
 class ReadyModel:
-    """A model from a file, the images it is measured on, and what a run would say of it before training."""
+    """A model from a file, the images on which it is evaluated, and the remarks that a run would print about it."""
 
     model: LoadedModel
     images: Images
@@ -39,16 +39,16 @@ def model_of_recipe(recipe: str, arm: str, overrides: Sequence[str]) -> ReadyMod
 
     Raises LimbeckError where there is no such arm, or it has no weights of its own.
     """
-    checked = load_recipe(recipe, overrides)
-    arms = checked.arms()
+    loaded = load_recipe(recipe, overrides)
+    arms = loaded.arms()
     if arm not in arms:
         raise LimbeckError(f"--arm: {recipe} has no arm called {arm!r}{did_you_mean(arm, arms)}")
     if arms[arm].trained or not arms[arm].weights:
         raise LimbeckError(
             f"--arm: {arm!r} is trained by the recipe; run it, then give the folder of its model "
-            f"(runs/{checked.name}/models/{arm}-seed{checked.seeds[0]})"
+            f"(runs/{loaded.name}/models/{arm}-seed{loaded.seeds[0]})"
         )
-    return _made(checked, arm)
+    return _ready_model(loaded, arm)
 
 
 def model_of_file(weights: Path, model: str, source: str, options: Sequence[str]) -> ReadyModel:
@@ -61,7 +61,7 @@ def model_of_file(weights: Path, model: str, source: str, options: Sequence[str]
         "name": "evaluate",
         "data": {"source": source},
         "teachers": {"file": {"model": {"name": model}, "weights": str(weights)}},
-        # A recipe has a student; nobody trains this one.
+        # A recipe needs a student; this one is never built.
         "students": {
             "nobody": {
                 "model": "lightweight_cnn",
@@ -73,27 +73,27 @@ def model_of_file(weights: Path, model: str, source: str, options: Sequence[str]
     }
     for option in options:
         apply_override(tree, f"{'teachers.file' if _is_of_the_arm(option) else 'data'}.{option}")
-    return _made(check(tree, "command line", {}), "file")
+    return _ready_model(check(tree, "command line", {}), "file")
 
 
 def _is_of_the_arm(option: str) -> bool:
-    return option.partition("=")[0].split(".")[0].strip() in OF_THE_ARM
+    return option.partition("=")[0].split(".")[0].strip() in ARM_KEYS
 
 
-def _made(recipe: Recipe, name: str) -> ReadyModel:
+def _ready_model(recipe: Recipe, name: str) -> ReadyModel:
     arm, images = recipe.arms()[name], load_images(recipe.data)
     model = load_teacher_from_file(name, arm, images, {})
-    loaded = LoadedModel(model, images.class_names, input_format(arm, images), images.shape, {}).eval()
+    loaded = LoadedModel(model, images.class_names, make_input_format(arm, images), images.shape, {}).eval()
     return ReadyModel(loaded, images, recipe.data.source, tuple(_remarks(recipe, name, images)))
 
 
 def _remarks(recipe: Recipe, name: str, images: Images) -> list[str]:
-    """What the check before a run says of the arm; here it is told, and refuses nothing."""
+    """What the checks before a run report about the arm; here they are remarks, and nothing is refused."""
     arm = recipe.arms()[name].model_copy(update={"allow_near_chance": True})
     alone = recipe.model_copy(update={"teachers": {name: arm}, "students": {}, "precision": "fp32"})
-    said: list[str] = []
+    remarks: list[str] = []
     try:
-        check_arms_from_files(alone, images, torch.device("cpu"), {}, said.append)
+        check_arms_from_files(alone, images, torch.device("cpu"), {}, remarks.append)
     except LimbeckError as error:
-        said += str(error).split("\n")
-    return said
+        remarks += str(error).split("\n")
+    return remarks

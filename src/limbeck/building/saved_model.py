@@ -1,4 +1,4 @@
-"""A trained model on disk: weights, and what is needed to build it and to feed it."""
+"""Trained models on disk: the weights, and what is needed to build the model and prepare its input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from limbeck.recipes import registry
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Data, NameWithOptions
 from limbeck.storage.atomic import file_digest, files_below, make_folder, read_json, write_json
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_out_of_memory
 from limbeck.training.snapshot import save_tensors
 from limbeck.training.teacher import as_outputs
 from limbeck.types import Normalisation, Predict
@@ -26,64 +26,63 @@ from limbeck.views.preprocess import InputFormat
 from limbeck.weights.load import load_weights
 
 from .data import Images
-from .models import build_model, input_format
+from .models import build_model, make_input_format
 from .teachers import reorder_classes
 
 FILES_TO_SEARCH = 10_000
-"""For models below a folder that is none itself: it may be the root of a disk."""
+"""Limit of the search for models below a folder that is not one: the folder may be the root of a disk."""
 
 
 class LoadedModel(nn.Module):
-    """A model with all it needs. Call it with uint8 images `[B, C, H, W]` for float32 logits `[B, K]`.
+    """A model with its preprocessing. Call it with uint8 images `[B, C, H, W]` to get float32 logits `[B, K]`.
 
-    It is a module like any other: `.to(device)`, `torch.jit.trace` and `torch.export` work on it, and normalising
-    and resizing are part of it. In eval mode, in which it is loaded, it computes no gradients.
+    It normalises and resizes the images itself. It is an ordinary module: `.to(device)`, `torch.jit.trace` and
+    `torch.export` work on it. It is loaded in eval mode, in which it computes no gradients.
 
-    model: the network inside. class_names: in the order of the logits. form: its normalisation and resolution.
-    image_shape: `(C, H, W)` of the images it was trained on, the only ones that it takes. about: what `model.json`
-    says.
+    model: the network itself. class_names: in the order of the logits. input_format: its normalisation and resolution.
+    image_shape: `(C, H, W)` of the images it was trained on; it takes no others. about: the content of `model.json`.
     """
 
     def __init__(
         self,
         model: nn.Module,
         class_names: Sequence[str],
-        form: InputFormat,
+        input_format: InputFormat,
         image_shape: Sequence[int],
         about: Mapping[str, Any],
     ) -> None:
         super().__init__()
         self.model = model
         self.class_names = tuple(class_names)
-        self.form = form
+        self.input_format = input_format
         self.image_shape = tuple(image_shape)
         self.about = about
         for name in ("mean", "sd"):
-            values = torch.tensor(getattr(form.normalisation, name), dtype=torch.float32)
+            values = torch.tensor(getattr(input_format.normalisation, name), dtype=torch.float32)
             self.register_buffer(name, values.view(1, -1, 1, 1))
 
     @property
     def image_size(self) -> int:
-        """Side of the images, in pixels."""
+        """Side length of the images, in pixels."""
         return self.image_shape[-1]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of what the network inside gets, after resizing."""
+        """Channels, height and width of the network's input, after resizing."""
         channels, height, width = self.image_shape
-        return channels, self.form.resolution or height, self.form.resolution or width
+        return channels, self.input_format.resolution or height, self.input_format.resolution or width
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of images as they are stored, on the model's own device.
+        """The logits of uint8 images, on the model's device.
 
-        Raises LimbeckError for anything but uint8 images of the model's channels and size.
+        Raises LimbeckError for anything other than uint8 images with the model's channels and size.
         """
         self._check(images)
         if _is_traced() or torch.compiler.is_compiling():
             return self._logits(images)
         with (
             torch.set_grad_enabled(self.training and torch.is_grad_enabled()),
-            naming_memory("model", images.shape[0]),
+            explain_out_of_memory("model", images.shape[0]),
         ):
             return self._logits(images)
 
@@ -92,12 +91,12 @@ class LoadedModel(nn.Module):
         if images.device != mean.device:
             images = images.to(mean.device)
         pixels = images.float()
-        size = self.form.resolution
+        size = self.input_format.resolution
         if size is not None and self.image_shape[1:] != (size, size):
             pixels = functional.interpolate(
-                pixels, size=(size, size), mode=self.form.interpolation, antialias=True, align_corners=False
+                pixels, size=(size, size), mode=self.input_format.interpolation, antialias=True, align_corners=False
             )
-        # The arithmetic of views.prepare, to the last bit.
+        # The same arithmetic as in views.preprocess.prepare, to the last bit.
         pixels = pixels * (1 / (255 * sd)) + -mean / sd
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         like = next((p for p in self.model.parameters() if p.is_floating_point()), pixels)
@@ -116,7 +115,7 @@ class LoadedModel(nn.Module):
         if images.ndim != 4:
             hint = "; images[None] makes a batch of one" if images.ndim == 3 else ""
             raise LimbeckError(f"{takes}; got {list(images.shape)}{hint}")
-        if _is_traced():  # where sizes are part of the graph, and not numbers to compare
+        if _is_traced():  # sizes are then part of the graph, not numbers to compare
             return
         if tuple(images.shape[1:]) != self.image_shape:
             swapped = tuple(images.shape[1:]) == (height, width, channels)
@@ -137,23 +136,27 @@ class LoadedModel(nn.Module):
         return averaged(self, views)
 
     def in_order_of(self, class_names: Sequence[str], where: str) -> LoadedModel:
-        """The same model, its logits in the order of `class_names`.
+        """The same model with its logits in the order of `class_names`.
 
-        Raises LimbeckError where the classes are others, naming `where` and both.
+        Raises LimbeckError if it has other classes; the message names `where` and the classes of both.
         """
         model = reorder_classes(self.model, where, self.class_names, class_names)
-        return self if model is self.model else LoadedModel(model, class_names, self.form, self.image_shape, self.about)
+        return (
+            self
+            if model is self.model
+            else LoadedModel(model, class_names, self.input_format, self.image_shape, self.about)
+        )
 
 
 def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
-    """What `limbeck.load` needs to build a model of this arm again, and to find the images that it was trained on."""
-    form = input_format(arm, images)
+    """What `limbeck.load` needs to rebuild the model of an arm and to find the images that it was trained on."""
+    input_format = make_input_format(arm, images)
     return {
         "model": {"name": arm.model.name, **arm.model.options},
         "class_names": list(images.class_names),
-        "normalisation": {"mean": list(form.normalisation.mean), "sd": list(form.normalisation.sd)},
-        "resolution": form.resolution,
-        "interpolation": form.interpolation,
+        "normalisation": {"mean": list(input_format.normalisation.mean), "sd": list(input_format.normalisation.sd)},
+        "resolution": input_format.resolution,
+        "interpolation": input_format.interpolation,
         "image_shape": list(images.shape),
         "trained_on": images.name,
         "data": describe_data(data, images),
@@ -161,15 +164,15 @@ def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
 
 
 def describe_data(data: Data, images: Images) -> dict[str, Any]:
-    """What `model.json` keeps under `data`: the source and its options with whole paths, how it was parted, and the
-    fingerprints of the data set and of its parts.
+    """The entry `data` of `model.json`: the source and its options with absolute paths, how the data was split, and the
+    fingerprints of the data set and of its splits.
     """
     plain = data.model_dump(mode="json")
     source, validation, train_images = (plain.pop(key) for key in ("source", "validation", "train_images"))
     if isinstance(plain.get("path"), str):
-        plain["path"] = _whole(plain["path"])
+        plain["path"] = _absolute(plain["path"])
     return {
-        "source": whole_source(source),
+        "source": absolute_source(source),
         "options": plain,
         "validation": validation,
         "train_images": train_images,
@@ -178,25 +181,25 @@ def describe_data(data: Data, images: Images) -> dict[str, Any]:
     }
 
 
-def whole_source(source: str) -> str:
-    """`folder:photos` with its path made whole, so that it is found again from any folder."""
+def absolute_source(source: str) -> str:
+    """A source such as `folder:photos` with its path made absolute, so that it can be found from any folder."""
     head, argument = registry.split_name(source)
     is_path = argument is not None and registry.find("data", source).argument == "path"
-    return f"{head}:{_whole(argument)}" if argument is not None and is_path else source
+    return f"{head}:{_absolute(argument)}" if argument is not None and is_path else source
 
 
 def save_model(folder: Path, model: nn.Module, about: Mapping[str, Any]) -> None:
-    """Write `model.safetensors`, then `model.json`, whose existence means that both are there."""
+    """Write `model.safetensors`, then `model.json`, whose presence means that both are complete."""
     make_folder(folder)
     written = save_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "model.json", {**about, "sha256": written.sha256})
 
 
 def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedModel:
-    """A trained model from its folder (`runs/NAME/models/ARM-seed0`), in eval mode on the CPU.
+    """Load a trained model from its folder (`runs/NAME/models/ARM-seed0`), in eval mode on the CPU.
 
-    models: your own build functions, where the run used some.
-    Raises LimbeckError where the folder is not one, or its weights are not what was written.
+    models: your own build functions, if the run used any.
+    Raises LimbeckError if the folder does not hold a model, or if its weights are not those that were saved.
     """
     check_functions("models", models)
     folder = check_folder("path", path)
@@ -222,15 +225,15 @@ def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedM
         raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit model.json)")
     model = build_model(named, len(class_names), models, pretrained=False)
     load_weights(model, weights)
-    # Models of before `data` was kept have the height where nothing is resized; those since then have null.
+    # If nothing is resized, older files without `data` have the height as their resolution; newer ones have null.
     as_stored = resolution is None or (resolution == height and (height == width or "data" not in about))
-    form = InputFormat(norm, None if as_stored else resolution, about.get("interpolation", "bilinear"))
+    input_format = InputFormat(norm, None if as_stored else resolution, about.get("interpolation", "bilinear"))
     model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return LoadedModel(model, class_names, form, (channels, height, width), about).eval()
+    return LoadedModel(model, class_names, input_format, (channels, height, width), about).eval()
 
 
 def load_trained(folder: Path, models: CustomFunctions) -> nn.Module:
-    """The bare model of `load`."""
+    """The network that `load` returns, without its preprocessing."""
     return load(folder, models=models).model
 
 
@@ -239,10 +242,10 @@ def _is_traced() -> bool:
 
 
 def _nearby(folder: Path) -> str:
-    some = itertools.islice(files_below(folder), FILES_TO_SEARCH)
-    found = sorted(path.parent for path in some if path.name == "model.json")
+    files = itertools.islice(files_below(folder), FILES_TO_SEARCH)
+    found = sorted(path.parent for path in files if path.name == "model.json")
     return f"; below it there is {', '.join(str(path) for path in found[:4])}" if found else ""
 
 
-def _whole(path: str) -> str:
+def _absolute(path: str) -> str:
     return str(Path(path).expanduser().resolve())

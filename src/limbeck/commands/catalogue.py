@@ -1,4 +1,4 @@
-"""`limbeck list` and `limbeck new`: what is available, and a shipped recipe to edit."""
+"""`limbeck list` and `limbeck new`: list what is available, and copy a shipped recipe to edit it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from limbeck.console.terminal import in_two_columns, wrapped
 from limbeck.errors import LimbeckError, RecipeError, did_you_mean
 from limbeck.recipes.load import shipped
 from limbeck.recipes.registry import NO_DEFAULT, Entry, entries
+from limbeck.storage.atomic import write_file
 
 CATEGORIES = ("losses", "models", "data", "recipes")
 
 
 def listing(category: str, width: int | None = None) -> list[str]:
-    """A line for each name of a category, and one for its options, wrapped at `width` columns if given.
+    """List the names of a category, each with a line for its options, wrapped at `width` columns if given.
 
     Raises LimbeckError if there is no such category.
     """
@@ -36,7 +37,7 @@ def listing(category: str, width: int | None = None) -> list[str]:
 
 
 def copy_shipped(name: str, to: Path | None = None) -> Path:
-    """Copy a shipped recipe to `to` (default: its name, in the working directory); nothing is overwritten.
+    """Copy a shipped recipe to `to` (default: its name, in the working directory). Never overwrites a file.
 
     Raises RecipeError if there is no such recipe, or if the file already exists.
     """
@@ -45,13 +46,9 @@ def copy_shipped(name: str, to: Path | None = None) -> Path:
     if word not in known:
         raise RecipeError(f"no shipped recipe named {word!r}{did_you_mean(word, known)}")
     target = to or Path(f"{word}.yaml")
-    try:
-        with target.open("x", encoding="utf-8") as file:
-            file.write(known[word].read_text(encoding="utf-8"))
-    except FileExistsError as error:
-        raise RecipeError(f"{target}: already exists; use --to FILE to write another file") from error
-    except OSError as error:
-        raise RecipeError(f"{target}: cannot be written: {error.strerror or error}") from error
+    if target.exists():
+        raise RecipeError(f"{target}: already exists; use --to FILE to write another file")
+    write_file(target, known[word].read_bytes())
     return target
 
 

@@ -25,7 +25,7 @@ MAX_PAIRS = 10
 
 @dataclass(frozen=True)
 class DataReport:
-    """lines: a description. sound: whether there are no problems."""
+    """The result of a check. lines: a description. sound: whether no problem was found."""
 
     lines: list[str]
     sound: bool
@@ -39,41 +39,41 @@ def check_source(source: str, options: Sequence[str] = (), out: Path | None = No
     """
     data = data_of(source, options)
     assert data is not None
-    examination = _examine(source, dict(data.options))
+    inspection = _inspect(source, dict(data.options))
     if out is not None:
-        lines = [printable(str(problem)) for problem in examination.unreadable]
+        lines = [printable(str(problem)) for problem in inspection.unreadable]
         write_file(out, "".join(f"{line}\n" for line in lines).encode())
-    return DataReport(_describe(source, examination, out, width), not examination.unreadable)
+    return DataReport(_describe(source, inspection, out, width), not inspection.unreadable)
 
 
-def _examine(source: str, options: dict[str, object]) -> Inspection:
+def _inspect(source: str, options: dict[str, object]) -> Inspection:
     entry = registry.find("data", source)
     if errors := registry.check_options(entry, options):
         raise LimbeckError(f"{errors[0][0]}: {errors[0][1]}")
     inventory = getattr(sys.modules[registry.load(entry).__module__], "inventory", None)
-    if inventory is None:  # an archive with known contents: checked as it is stored
+    if inventory is None:  # an archive with known contents is checked as it is stored
         return inspect_dataset(build_dataset(source, options))
-    # Files are checked in their own size, whatever size they will be stored in.
+    # Files are checked at their original size, whatever size they will be stored in.
     options = {name: value for name, value in options.items() if name not in ("image_size", "spoilt")}
     return inspect_inventory(inventory(registry.split_name(source)[1], **options), source)
 
 
-def _describe(source: str, examination: Inspection, out: Path | None, width: int) -> list[str]:
-    total = examination.sizes.total()
-    classes = len(examination.class_names)
-    lines = [f"{source}: {classes:,} classes, {total:,} usable images", *examination.notes, ""]
-    splits = [split for split in SPLITS if split in examination.counts]
+def _describe(source: str, inspection: Inspection, out: Path | None, width: int) -> list[str]:
+    total = inspection.sizes.total()
+    classes = len(inspection.class_names)
+    lines = [f"{source}: {classes:,} classes, {total:,} usable images", *inspection.notes, ""]
+    splits = [split for split in SPLITS if split in inspection.counts]
     rows = [
-        [printable(name), *(f"{examination.counts[split][label]:,}" for split in splits)]
-        for label, name in enumerate(examination.class_names)
+        [printable(name), *(f"{inspection.counts[split][label]:,}" for split in splits)]
+        for label, name in enumerate(inspection.class_names)
     ]
-    rows.append(["all", *(f"{examination.counts[split].sum():,}" for split in splits)])
+    rows.append(["all", *(f"{inspection.counts[split].sum():,}" for split in splits)])
     lines += [*plain_table(["class", *splits], rows, width), ""]
     if "validation" not in splits:
         lines += ["no validation split: images are held out from train (data.validation)", ""]
     if total:
-        lines += [_sizes(examination.sizes), *_duplicates(examination)]
-    lines += _problems(examination, out)
+        lines += [_sizes(inspection.sizes), *_duplicates(inspection)]
+    lines += _problems(inspection, out)
     return lines
 
 
@@ -89,29 +89,29 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> str:
     )
 
 
-def _duplicates(examination: Inspection) -> list[str]:
-    if not examination.twice:
+def _duplicates(inspection: Inspection) -> list[str]:
+    if not inspection.duplicates:
         return ["duplicates: none"]
-    across = [pair for pair in examination.twice if pair[0].split != pair[1].split]
-    differing = [pair for pair in examination.twice if pair[0].label != pair[1].label]
-    count = f"duplicates: {len(examination.twice):,} images are identical to an earlier one, pixel for pixel"
+    across = [pair for pair in inspection.duplicates if pair[0].split != pair[1].split]
+    differing = [pair for pair in inspection.duplicates if pair[0].label != pair[1].label]
+    count = f"duplicates: {len(inspection.duplicates):,} images are identical to an earlier one, pixel for pixel"
     lines = [f"{count}: {len(across):,} of them in another split, {len(differing):,} in another class"]
-    worst = [*differing, *across, *examination.twice]
+    worst = [*differing, *across, *inspection.duplicates]
     for one, other in list(dict.fromkeys(worst))[:MAX_PAIRS]:
-        names = examination.class_names[one.label], examination.class_names[other.label]
+        names = inspection.class_names[one.label], inspection.class_names[other.label]
         classes = f" ({names[0]} and {names[1]})" if one.label != other.label else ""
         lines.append(printable(f"  {one.where} = {other.where}{classes}"))
-    if len(examination.twice) > MAX_PAIRS:
-        lines.append(f"  and {len(examination.twice) - MAX_PAIRS:,} more")
+    if len(inspection.duplicates) > MAX_PAIRS:
+        lines.append(f"  and {len(inspection.duplicates) - MAX_PAIRS:,} more")
     return lines
 
 
-def _problems(examination: Inspection, out: Path | None) -> list[str]:
-    if not examination.unreadable:
+def _problems(inspection: Inspection, out: Path | None) -> list[str]:
+    if not inspection.unreadable:
         return ["problems: none"]
-    count = len(examination.unreadable)
+    count = len(inspection.unreadable)
     lines = [f"problems: {count:,} images or folders cannot be used (data.spoilt=skip leaves such images out)"]
-    lines += [f"  {printable(str(problem))}" for problem in examination.unreadable[:MAX_LISTED]]
+    lines += [f"  {printable(str(problem))}" for problem in inspection.unreadable[:MAX_LISTED]]
     if count > MAX_LISTED:
         where = f"all of them are in {out}" if out else "--out FILE writes all of them"
         lines.append(f"  and {count - MAX_LISTED:,} more; {where}")

@@ -22,7 +22,7 @@ ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz", "tiny-imagenet-
 
 
 def examine() -> list[tuple[str, str]]:
-    """Pairs of a name and a description, both text."""
+    """What `limbeck doctor` prints, as pairs of a name and a description."""
     device = choose_device("auto")
     versions = environment(device)
     bf16 = (
@@ -41,7 +41,8 @@ def examine() -> list[tuple[str, str]]:
         path = data_folder() / archive
         rows.append((archive, str(path) if path.exists() else "not downloaded yet; fetched when a recipe uses it"))
     entries = cache.entries()
-    rows.append(("image cache", f"{len(entries)} data sets, {cache.size() / 2**20:,.0f} MB in {cache.location()}"))
+    sets = f"{len(entries)} data set{'s' * (len(entries) != 1)}"
+    rows.append(("image cache", f"{sets}, {cache.size() / 2**20:,.0f} MB in {cache.location()}"))
     for name, folder in (("data folder", data_folder()), ("cache folder", cache_folder())):
         rows.append((name, f"{folder} ({_free(folder) / 2**30:,.1f} GB free)"))
     return rows

@@ -45,14 +45,15 @@ def measure_saved(
     device: str = "auto",
     test_time: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
-    """The measurements as pairs of a name and a value, both text.
+    """Measure a model; returns pairs of a name and a value, both text.
 
-    checkpoint: the folder of a model; with `arm` a recipe; with `model` a safetensors file of that model.
-    source: the data source; None for the data that the model was trained on, or the recipe's.
-    options: key=value for the source (for the recipe, with `arm`). against: the folder of another saved model to
-    compare with on the same images. device: as in a recipe. test_time: words of `--test-time`, such as `shifts=2`.
+    checkpoint: the folder of a saved model; with `arm`, a recipe; with `model`, a safetensors file for that model.
+    source: the data source; None for the data on which the model was trained, or the data of the recipe.
+    options: key=value for the source, or for the recipe if `arm` is given. against: the folder of another saved model,
+    to compare with on the same images. device: as in a recipe. test_time: options of `--test-time`, such as
+    `shifts=2`.
 
-    Raises LimbeckError if the data do not fit the model: other classes, another image size, another split.
+    Raises LimbeckError if the data does not fit the model: other classes, another image size or another split.
     """
     check_split_name(split)
     if source is not None and "=" in source.partition(":")[0]:
@@ -82,7 +83,7 @@ def measure_saved(
 
 @dataclass(frozen=True)
 class Target:
-    """A model and its images. where: its name in errors. seen: whether it saw the images in training, in words."""
+    """A model and its images. where: its name in errors. seen: text on whether it was trained on these images."""
 
     model: LoadedModel
     where: str
@@ -113,9 +114,9 @@ def _pretrained(
 
 
 def data_of(source: str | None, options: Sequence[str]) -> Data | None:
-    """The command line's source and options as `data:` of a recipe; None without a source.
+    """The source and options of the command line as the `data` section of a recipe; None without a source.
 
-    Raises LimbeckError if an option is not of the form key=value, or not valid.
+    Raises LimbeckError if an option does not have the form key=value or is not valid.
     """
     values = {}
     for option in options:

@@ -1,4 +1,4 @@
-"""`limbeck import`: convert weights of other programs to safetensors, and check that they fit a model."""
+"""`limbeck import`: convert weights from other programs to safetensors, and check that they fit a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from limbeck.weights.import_checkpoint import Imported, import_weights
 from limbeck.weights.load import classes_of_head, mismatch
 
 MAX_NAMES = 4
-ANY_CLASSES = 2  # for building a model if the file decides on the number of classes
+ANY_CLASSES = 2  # to build a model if the file determines the number of classes
 PRECISIONS = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -31,11 +31,11 @@ def import_file(
     classes: int | None = None,
     dry_run: bool = False,
 ) -> list[str]:
-    """Import a file; returns a description in lines.
+    """Import a file; returns a description, one string per line.
 
     out: the file to write (None: the file's name with `.safetensors`, in the working directory).
-    model: name of a model that the weights must fit. options: of the model, as in `depth=20`. classes: its number of
-    classes (None: that of the file). dry_run: write nothing.
+    model: the name of a model that the weights must fit. options: of this model, such as `depth=20`. classes: its
+    number of classes (None: that of the file). dry_run: write nothing.
 
     Raises LimbeckError, without writing anything, if the file cannot be imported or the weights do not fit.
     """
@@ -72,7 +72,7 @@ def _describe(done: Imported, dry_run: bool) -> list[str]:
 def _check(
     file: Path, model: str, options: Sequence[str], classes: int | None, lines: list[str]
 ) -> Callable[[Path], None]:
-    """A check of the written file against a model; the check adds its result to `lines`."""
+    """Make a check of the written file against a model. The check adds its result to `lines`."""
     built = _build(model, options, classes or ANY_CLASSES)
 
     def check(written: Path) -> None:

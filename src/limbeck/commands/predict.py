@@ -29,14 +29,14 @@ BATCH = 64
 """Images per forward pass."""
 NONE_READ = 2
 SOME_UNREADABLE = 4
-"""The exit codes if no file, or not every file, could be read."""
+"""Exit codes if no file could be read, and if some files could not be read."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The prediction for one file. classes: with probabilities, the most probable first.
+    """The prediction for one file. classes: names and probabilities, most probable first.
 
-    error: why the file could not be read; there are no classes then.
+    error: why the file could not be read; it then has no classes.
     """
 
     file: Path
@@ -47,10 +47,10 @@ class Prediction:
 def predict_files(
     model: LoadedModel, paths: Iterable[Path], *, top: int = 5, test_time: AveragedViews | None = None
 ) -> Iterator[Prediction]:
-    """The `top` classes of each image file, and of each image in a folder, with probabilities.
+    """Predict the `top` most probable classes of each image file, and of each image in a folder.
 
-    Files are decoded and resized exactly as the training images were. A file that cannot be read, or does not exist,
-    gives a prediction with an error. test_time: views of each image over which probabilities are averaged.
+    Files are decoded and resized exactly as the training images were. A file that does not exist or cannot be read
+    yields a prediction with an error. test_time: views of each image over which probabilities are averaged.
     """
     logits_of = model if test_time is None else averaged(model, test_time)
     waiting: list[Prediction] = []
@@ -69,8 +69,10 @@ def predict_files(
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
-    """Files, each with an error or None. Folders give their images, by suffix, sorted by name, without hidden files
-    and files that operating systems create.
+    """The files to predict, each with an error or None.
+
+    A folder yields the files in it that have the suffix of an image, sorted by name. Hidden files, and files that
+    operating systems create, are left out.
     """
     for path in paths:
         if not path.is_dir():
@@ -91,7 +93,7 @@ def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
 
 
 def _read(path: Path, model: LoadedModel) -> np.ndarray:
-    """Pixels `[H, W, 3]` in the size of the model. Raises LimbeckError."""
+    """Pixels `[H, W, 3]` in the size that the model takes. Raises LimbeckError."""
     _, height, width = model.image_shape
     if height == width:
         return read(path, size=height)

@@ -18,11 +18,11 @@ from limbeck.experiment.train_cohort import Row, Watcher
 
 SECONDS_BETWEEN_LINES = 10.0
 WIDE = 80
-"""The terminal width from which the learning rate and the speed are shown."""
+"""Minimum width of a terminal to show the learning rate and the speed."""
 
 
 class RunDisplay:
-    """A context manager around a run; `watch` is its `make_watcher`. What it showed last stays on the screen."""
+    """A context manager around a run; `watch` is the run's `make_watcher`. The last display stays on the screen."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True)
@@ -44,7 +44,7 @@ class RunDisplay:
                     self.console.print()
 
     def watch(self, key: str, learners: Sequence[str]) -> Watcher:
-        """A watcher of one cohort. The table of the previous cohort stays above."""
+        """Make the watcher of one cohort. The table of the previous cohort stays above."""
         if not self.live:
             return _line_watcher(learners)
         if self.cohort:
@@ -58,7 +58,7 @@ class RunDisplay:
 
 
 class CohortDisplay:
-    """A progress bar of a cohort, and the latest metrics of its learners."""
+    """The progress bar of a cohort and the latest metrics of its learners."""
 
     def __init__(self, learners: Sequence[str]) -> None:
         self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())

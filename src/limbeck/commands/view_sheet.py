@@ -33,8 +33,9 @@ def write_view_sheet(
 ) -> list[str]:
     """Write a PNG of the first `count` images of a view, exactly as training sees them; returns a description.
 
-    arm: whose views (None: the recipe's). epoch, step: counted from 0; if only some batches are mixed, the next mixed
-    batch is shown. Raises LimbeckError if there is no such arm or the file cannot be written.
+    arm: the arm whose views are shown (None: those of the recipe). epoch, step: counted from 0; if only some batches
+    are mixed, the next mixed batch is shown.
+    Raises LimbeckError if there is no such arm or the file cannot be written.
     """
     views = recipe.views
     if arm is not None:
@@ -80,7 +81,7 @@ def _shares(view: View, images: Images) -> list[str]:
 
 
 def draw_sheet(title: str, rows: Sequence[Row]) -> bytes:
-    """A grid of images with captions, without interpolation, as the bytes of a PNG. All rows have the same length."""
+    """Draw a grid of images with captions, without interpolation; returns a PNG. All rows have the same length."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

@@ -1,8 +1,8 @@
-"""Decoded images on disk: an entry is a folder that is either whole or not there.
+"""The cache of decoded images on disk. An entry is a folder that is either complete or absent.
 
-An entry is written beside its place, forced to the disk and renamed. Who is killed on the way leaves a
-temporary folder that the next writer removes; of two who race, one renames first and the other takes what it
-finds.
+An entry is written to a temporary folder, flushed to disk and renamed. A killed process leaves a temporary folder,
+which the next writer removes. If two processes write the same entry, one renames first, and the other uses that
+entry.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from limbeck.types import Dataset, Normalisation, Split
 
 from .cache_writer import FORMAT, IMAGES, LABELS, META, SPLITS, Contents, fingerprint, leak_note, write
 
-IN_MEMORY = 2**30  # bytes; a larger set stays on disk, mapped
+IN_MEMORY = 2**30  # bytes; a larger data set is memory-mapped
 
 
 @dataclass(frozen=True)
-class StoreEntry:
-    """One decoded set in the cache. `size` in bytes."""
+class CacheEntry:
+    """One decoded data set in the cache. size: in bytes."""
 
     key: str
     name: str
@@ -51,7 +51,7 @@ class StoreEntry:
 
 
 def key(kind: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> str:
-    """The name of an entry: a hash of format, source, options, and each file's path, size and time."""
+    """The name of an entry: a hash of format, source, options, and each file's path, size and modification time."""
     digest = hashlib.sha256(json.dumps([FORMAT, kind, dict(options)], sort_keys=True).encode())
     for file in files:
         status = file.stat()
@@ -60,12 +60,11 @@ def key(kind: str, options: Mapping[str, Any], files: Iterable[Path] = ()) -> st
 
 
 def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
-    """The decoded set of this key: from the cache, or from `produce`, which then fills the cache.
+    """The decoded data set with the key `entry`, from the cache or from `produce`, which then fills the cache.
 
-    Up to 1 GiB is read into memory and its fingerprint checked; more is memory-mapped, read-only: do not
-    write to it.
-    Raises LimbeckError where the cache cannot be written, and whatever `produce` raises; nothing is left
-    behind then.
+    Up to 1 GiB is read into memory, and its fingerprint is checked. A larger data set is memory-mapped; its tensors
+    must not be written to.
+    Raises LimbeckError if the cache cannot be written, and whatever `produce` raises. Nothing is left behind then.
     """
     found = _read(name, location() / entry)
     if found is not None:
@@ -87,13 +86,13 @@ def dataset(name: str, entry: str, produce: Callable[[], Contents]) -> Dataset:
         ) from error
     written = _read(name, location() / entry)
     if written is None:
-        raise LimbeckError(f"{location() / entry}: what was just written cannot be read back; is the disk sound?")
+        raise LimbeckError(f"{location() / entry}: this entry was just written but cannot be read back; check the disk")
     return written
 
 
 def _read(name: str, folder: Path) -> Dataset | None:
-    """None where there is no entry, or none that is whole; one that is damaged is removed."""
-    if not os.path.isdir(folder):  # unlike Path.is_dir, False where it may not be looked at
+    """None if there is no complete entry. A damaged entry is removed."""
+    if not os.path.isdir(folder):  # unlike Path.is_dir, False if permission is denied
         return None
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
@@ -114,7 +113,7 @@ def _read(name: str, folder: Path) -> Dataset | None:
 
 def _dataset(name: str, images: np.ndarray, labels: np.ndarray, meta: Mapping[str, Any]) -> Dataset:
     with warnings.catch_warnings():
-        # A mapped set is read-only, and meant so.
+        # A memory-mapped data set is read-only on purpose.
         warnings.filterwarnings("ignore", message=".*not writable.*")
         pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     classes = torch.from_numpy(labels)
@@ -137,7 +136,7 @@ def _dataset(name: str, images: np.ndarray, labels: np.ndarray, meta: Mapping[st
 
 
 def _notes(meta: Mapping[str, Any]) -> tuple[str, ...]:
-    """What was noted when the set was written; a version before notes wrote of leaks alone."""
+    """The notes stored with an entry. Earlier versions stored only the number of leaks."""
     if "notes" in meta:
         return tuple(map(str, meta["notes"]))
     leaks = meta["test_images_also_in_train"]
@@ -145,30 +144,33 @@ def _notes(meta: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def location() -> Path:
-    """The folder of the decoded sets."""
+    """The folder of the cache."""
     return default_folders.cache_folder() / "images"
 
 
-def entries() -> list[StoreEntry]:
-    """What the cache holds, by name."""
+def entries() -> list[CacheEntry]:
+    """The entries of the cache, sorted by name."""
     found = []
     for meta_file in location().glob(f"[0-9a-f]*/{META}"):
         try:
             meta = json.loads(meta_file.read_text(encoding="utf-8"))
             folder = meta_file.parent
-            found.append(StoreEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], bytes_below(folder)))
+            found.append(CacheEntry(folder.name, meta["name"], meta["source"], meta["shape"][0], bytes_below(folder)))
         except (OSError, ValueError, KeyError):
-            continue  # removed by another process, or damaged: not an entry
+            continue  # damaged, or just removed by another process
     return sorted(found, key=lambda entry: (entry.name, entry.key))
 
 
 def size() -> int:
-    """Bytes on disk, what is being written included."""
+    """Size of the cache in bytes, including entries being written."""
     return sum(bytes_below(folder) for folder in _own_folders())
 
 
 def clean() -> int:
-    """Remove every decoded set, and what killed writers left; returns the bytes freed. Other files stay."""
+    """Remove all entries and the leftovers of killed processes. Returns the number of bytes freed.
+
+    Other files in the folder stay.
+    """
     before = size()
     remove_leftovers(location(), shared=True)
     for folder in _own_folders():
@@ -178,5 +180,5 @@ def clean() -> int:
 
 
 def _own_folders() -> list[Path]:
-    """Entries and temporary folders; nothing that a person may have put beside them."""
+    """Entries and temporary folders, but no other files that a user may have put there."""
     return [*location().glob("[0-9a-f]" * 32), *location().glob(f"{TEMPORARY}*")]

@@ -1,4 +1,4 @@
-"""One pass over decoded images: written to disk, hashed, measured and searched for leaks between splits."""
+"""Write decoded images to the cache. One pass stores and hashes them, computes statistics and finds leaks."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from limbeck.types import Normalisation
 FORMAT = 1
 SPLITS = ("train", "validation", "test")
 IMAGES, LABELS, META = "images.npy", "labels.npy", "meta.json"
-SMALLEST_SD = 1 / 255  # of a channel that never changes: nothing is divided by zero
+SMALLEST_SD = 1 / 255  # for constant channels, to avoid a division by zero
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a source has to give, in the order train, validation, test.
+    """The images and metadata of a data source, in the order train, validation, test.
 
     class_names: one for each label.
-    sizes: images in each split of `SPLITS`; a split that is not named has none.
-    shape: height and width that all images have.
+    sizes: number of images in each split of `SPLITS`; a missing split has none.
+    shape: height and width of all images.
     blocks: pairs of images `[B, H, W, 3]` uint8 and labels `[B]`; read once, lazily.
-    source: where this comes from, for a person.
-    normalisation: figures that the literature fixes; None measures the training images.
-    notes: what a reader of a report should know of these images, a line each.
-    split_key: called once all blocks are read, with labels `[N]` and the set's other facts: what decides which images
-        are held out for validation; None, or an empty answer: the fingerprint does.
+    source: the origin of the images, as messages and listings name it.
+    normalisation: statistics from the literature; None computes them from the training images.
+    notes: what the report should say about these images, one line each.
+    split_key: called after all blocks are read, with the labels `[N]` and the metadata. Returns the key that decides
+        which images are held out for validation. None, or an empty key, means the fingerprint.
     """
 
     class_names: tuple[str, ...]
@@ -47,18 +47,16 @@ class Contents:
 
 
 def write(contents: Contents, folder: Path, name: str) -> None:
-    """Write `images.npy`, `labels.npy` and, last, `meta.json`, without flushing them to the disk.
+    """Write `images.npy`, `labels.npy` and finally `meta.json`, without flushing them to disk.
 
-    Images go through plain writes, not a memory map: a full disk then is an OSError, not a dead process.
-    Raises LimbeckError where the source gives fewer or more images than it said, or a label out of range.
+    Images go through plain writes, not a memory map, so that a full disk raises OSError instead of killing the process.
+    Raises LimbeckError if the source yields another number of images than it declares, or an invalid label.
     """
     count = sum(contents.sizes.get(split, 0) for split in SPLITS)
     shape = (count, *contents.shape, 3)
     labels = np.empty(count, np.int64)
-    pixels, seen = (
-        hashlib.sha256(),
-        _Measure(contents.sizes.get("train", 0), count - contents.sizes.get("test", 0)),
-    )
+    pixels = hashlib.sha256()
+    statistics = _Statistics(contents.sizes.get("train", 0), count - contents.sizes.get("test", 0))
     done = 0
     with (folder / IMAGES).open("wb") as file, progress_bar.bar(f"decoding {name}", count) as advance:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -68,16 +66,16 @@ def write(contents: Contents, folder: Path, name: str) -> None:
                 raise ValueError(f"{name}: block {images.dtype} {images.shape} does not fit {shape} at {done}")
             file.write(images.data)
             pixels.update(images.data)
-            seen.add(images, done)
+            statistics.add(images, done)
             labels[done : done + len(images)] = block_labels
             done += len(images)
             advance(len(images))
     if done != count:
-        raise LimbeckError(f"{contents.source}: {done} images where {count} were announced; did the files change?")
+        raise LimbeckError(f"{contents.source}: {done} images, but {count} were expected; did the files change?")
     _check_labels(contents, labels)
     with (folder / LABELS).open("wb") as file:
         np.save(file, labels, allow_pickle=False)
-    measured = contents.normalisation or seen.normalisation()
+    normalisation = contents.normalisation or statistics.normalisation()
     meta = {
         "format": FORMAT,
         "name": name,
@@ -85,9 +83,12 @@ def write(contents: Contents, folder: Path, name: str) -> None:
         "class_names": list(contents.class_names),
         "sizes": {split: contents.sizes.get(split, 0) for split in SPLITS},
         "shape": list(shape),
-        "normalisation": {"mean": list(measured.mean), "sd": list(measured.sd)},
-        "test_images_also_in_train": seen.leaks,
-        "notes": [*contents.notes, *([leak_note(seen.leaks, contents.sizes["test"])] if seen.leaks else [])],
+        "normalisation": {"mean": list(normalisation.mean), "sd": list(normalisation.sd)},
+        "test_images_also_in_train": statistics.leaks,
+        "notes": [
+            *contents.notes,
+            *([leak_note(statistics.leaks, contents.sizes["test"])] if statistics.leaks else []),
+        ],
     }
     meta["fingerprint"] = fingerprint(pixels, labels, meta)
     meta["split_key"] = contents.split_key(labels, meta) if contents.split_key else ""
@@ -97,12 +98,12 @@ def write(contents: Contents, folder: Path, name: str) -> None:
 
 
 def leak_note(leaks: int, test: int) -> str:
-    """Of test images that are found elsewhere too."""
-    return f"{leaks:,} of {test:,} test images are, pixel for pixel, among those that training or validation sees"
+    """The note on test images that also occur in another split."""
+    return f"{leaks:,} of {test:,} test images are identical, pixel for pixel, to a training or validation image"
 
 
 def _read(contents: Contents) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The source's blocks; what goes wrong in reading them is the source's affair, not that of the cache."""
+    """The blocks of the source. Errors in reading them name the source, not the cache."""
     try:
         yield from contents.blocks
     except OSError as error:
@@ -112,7 +113,7 @@ def _read(contents: Contents) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def fingerprint(pixels: Any, labels: np.ndarray, meta: Mapping[str, Any]) -> str:
     """SHA-256 of pixels, labels, class names and sizes.
 
-    pixels: the hash so far, of all images in their order; labels `[N]` int64.
+    pixels: the SHA-256 object of all images in order, not modified. labels: `[N]` int64.
     """
     whole = pixels.copy()
     whole.update(labels.astype("<i8").tobytes())
@@ -126,31 +127,34 @@ def _check_labels(contents: Contents, labels: np.ndarray) -> None:
     wrong = labels[(labels < 0) | (labels >= len(names))]
     if wrong.size:
         raise LimbeckError(
-            f"{contents.source}: label {wrong[0]}, but there are {len(names)} classes (0 to {len(names) - 1})"
+            f"{contents.source}: label {wrong[0]} is invalid; there are {len(names)} classes (0 to {len(names) - 1})"
         )
     in_train = np.bincount(labels[: contents.sizes.get("train", 0)], minlength=len(names))
     if not in_train.all():
-        raise LimbeckError(f"{contents.source}: class {names[int(in_train.argmin())]!r} has no image to train on")
+        raise LimbeckError(f"{contents.source}: class {names[int(in_train.argmin())]!r} has no training images")
     if not contents.sizes.get("test", 0):
-        raise LimbeckError(f"{contents.source}: there is no image to test on")
+        raise LimbeckError(f"{contents.source}: there are no test images")
 
 
-class _Measure:
-    """Exact counts of each pixel value in the training images, and test images that were seen before."""
+class _Statistics:
+    """Counts of each pixel value in the training images, and the number of test images that occur in another split.
 
-    def __init__(self, train: int, seen: int) -> None:
-        self.train, self.seen = train, seen  # images before the end of train, before the start of test
+    train: number of training images. test_start: index of the first test image.
+    """
+
+    def __init__(self, train: int, test_start: int) -> None:
+        self.train, self.test_start = train, test_start
         self.counts = np.zeros((3, 256), np.int64)
         self.digests: set[bytes] = set()
         self.leaks = 0
 
     def add(self, images: np.ndarray, start: int) -> None:
-        of_train = images[: max(0, self.train - start)]
+        train_images = images[: max(0, self.train - start)]
         for channel in range(3):
-            self.counts[channel] += np.bincount(of_train[..., channel].ravel(), minlength=256)
-        for place, image in enumerate(images, start):
+            self.counts[channel] += np.bincount(train_images[..., channel].ravel(), minlength=256)
+        for index, image in enumerate(images, start):
             digest = hashlib.blake2b(image.data, digest_size=16).digest()
-            if place < self.seen:
+            if index < self.test_start:
                 self.digests.add(digest)
             else:
                 self.leaks += digest in self.digests

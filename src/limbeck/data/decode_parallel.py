@@ -1,4 +1,4 @@
-"""Decode many images, in order and on all cores, to blocks of pixels of one size."""
+"""Decode many images on all cores, in order, to blocks of pixels of one size."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from limbeck.errors import LimbeckError
 from . import decode
 from .unreadable import ReadOptions, RereadError, Unreadable, UnreadableError
 
-BLOCK = 32  # images a task: small, since what waits is held in memory
-MAX_NATIVE_SIDE = 128  # pixels a side: small images of one size are kept as they are
-PHOTO_SIZE = 224  # pixels a side, where nobody names one
+BLOCK_SIZE = 32  # images per task; small, because decoded blocks wait in memory
+MAX_NATIVE_SIDE = 128  # pixels; images of one size up to this side are stored unchanged
+PHOTO_SIZE = 224  # pixels; default side of photos
 
 T = TypeVar("T")
 
 
 class EncodedImage(NamedTuple):
-    """An image not yet decoded, its name in error messages, and its label."""
+    """An image that is not yet decoded, its name in error messages, and its label."""
 
     source: decode.Source
     where: str
@@ -34,9 +34,10 @@ class EncodedImage(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """pixels `[B, H, W, 3]` and labels `[B]`; of unreadable images the pixels mean nothing.
+    """One decoded block.
 
-    brightest: of the 16-bit grey images, -1 without any. originals: `[B, H, W, 3]` where all have one small size.
+    pixels: `[B, H, W, 3]`; undefined for unreadable images. labels: `[B]`. brightest: the largest value of the 16-bit
+    grey images, or -1 without any. originals: images before resizing, `[B, H, W, 3]`, if all have the same small size.
     """
 
     pixels: np.ndarray
@@ -47,9 +48,10 @@ class _Block(NamedTuple):
 
 
 class OriginalsHash:
-    """A hash of the pixels of a set as they are before they are fitted, if all have one size that would be kept.
+    """A hash of the pixels of a data set before resizing, if all images have the same small size.
 
-    shape: height and width of all; None before the first, and once two differ or one is larger (`alike` tells).
+    shape: height and width of all images; None before the first image and once `alike` is false. alike: whether all
+    images so far have the same size, of at most `MAX_NATIVE_SIDE` pixels a side.
     """
 
     def __init__(self) -> None:
@@ -58,7 +60,7 @@ class OriginalsHash:
         self.alike = True
 
     def add(self, originals: np.ndarray | None) -> None:
-        """The next images `[B, H, W, 3]`; None where they differ among themselves."""
+        """Add the next images `[B, H, W, 3]`; None if their sizes differ or are too large."""
         shape = None if originals is None else originals.shape[1:3]
         self.alike = self.alike and shape is not None and shape == (self.shape or shape)
         self.shape = shape if self.alike else None
@@ -67,18 +69,19 @@ class OriginalsHash:
 
 
 def check_image_size(image_size: int | None) -> None:
-    """Raises LimbeckError unless it is None or a side that can be stored."""
+    """Raises LimbeckError unless `image_size` is None or a valid side in pixels."""
     if image_size is None:
         return
     if isinstance(image_size, bool) or not isinstance(image_size, int) or not 4 <= image_size <= 1024:
-        raise LimbeckError(f"image_size is a whole number of pixels from 4 to 1024; got {image_size!r}")
+        raise LimbeckError(f"image_size must be an integer from 4 to 1024 (pixels); got {image_size!r}")
 
 
 def choose_shape(name: str, items: Iterable[EncodedImage], image_size: int | None) -> tuple[int, int]:
-    """Height and width in which a set is kept.
+    """Height and width at which a data set is stored.
 
-    `image_size` where it is given; else the images' own if they share one of at most 128 pixels a side; else
-    224, with a notice. Only headers are read; an image that cannot be opened has no say, `decoded` will name it.
+    This is `image_size` if given. Otherwise it is the size of the images, if all share one of at most 128 pixels a
+    side, or else 224 x 224, with a notice. Only headers are read. Unreadable images are ignored here; `decode_blocks`
+    reports them.
     """
     if image_size is not None:
         return image_size, image_size
@@ -92,12 +95,12 @@ def choose_shape(name: str, items: Iterable[EncodedImage], image_size: int | Non
                 continue
             if max(shape) > MAX_NATIVE_SIDE or shape != (shared or shape):
                 progress_bar.notice(
-                    f"{name}: photos are stored as {PHOTO_SIZE} x {PHOTO_SIZE}; image_size: … names another"
+                    f"{name}: photos are stored as {PHOTO_SIZE} x {PHOTO_SIZE}; to change this, set image_size"
                 )
                 return PHOTO_SIZE, PHOTO_SIZE
             shared = shape
     if empty:
-        raise LimbeckError(f"{name}: holds no image")
+        raise LimbeckError(f"{name}: contains no images")
     return shared or (PHOTO_SIZE, PHOTO_SIZE)
 
 
@@ -105,28 +108,34 @@ def decode_blocks(
     items: Iterable[EncodedImage],
     shape: tuple[int, int],
     *,
-    fitted: bool = True,
+    resize: bool = True,
     reading: ReadOptions | None = None,
     known: Sequence[Unreadable] = (),
     skip: bool = False,
     advice: str = "",
     originals: OriginalsHash | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of images `[B, H, W, 3]` and labels `[B]`.
+    """Yield blocks of images `[B, H, W, 3]` and labels `[B]`.
 
-    All images are read, but no further block is yielded once one of them is unreadable, or if one was known to be.
+    After the first unreadable image, the rest is still read, so that one error reports all of them, but no more blocks
+    are yielded.
 
-    fitted: images of another size are fitted (see `decode.fit`); else they are refused.
-    reading: how to read them; None takes 16-bit grey as it is. known: images known in advance to be unusable.
-    skip: skip unreadable images. advice: what a user may do about several of them. originals: receives all images.
-    Raises UnreadableError at the end, which lists all unreadable images; RereadError if some are to be skipped or the
-    set's 16-bit grey has 12 bits.
+    resize: resize images of another size (see `decode.resize_centre_crop`) instead of rejecting them.
+    reading: options for reading; None keeps the full range of 16-bit grey. known: images already known to be unusable.
+    skip: skip unreadable images. advice: how to deal with several unreadable images. originals: receives the images
+    before resizing.
+    Raises UnreadableError at the end, which lists all unreadable images. Raises RereadError if images must be skipped
+    or if the 16-bit grey images have 12-bit data.
     """
     unreadable, brightest = list(known), -1
     white = reading.white if reading else decode.WHITE
     with decode.quiet_pillow():
-        keep = originals is not None
-        for block in map_blocks(items, lambda some: _decode_block(some, shape, fitted, white, keep=keep)):
+        keep_originals = originals is not None
+
+        def decode_block(encoded: list[EncodedImage]) -> _Block:
+            return _decode_block(encoded, shape, resize, white, keep_originals=keep_originals)
+
+        for block in map_blocks(items, decode_block):
             unreadable += block.unreadable
             brightest = max(brightest, block.brightest)
             if not unreadable:
@@ -138,9 +147,9 @@ def decode_blocks(
     if reading is None:
         return
     white = decode.white_level(brightest) if brightest >= 0 else reading.white
-    fitting = ReadOptions(reading.left_out | {where for where, _ in unreadable}, white)
-    if fitting != reading:
-        raise RereadError(fitting)
+    required = ReadOptions(reading.skipped | {where for where, _ in unreadable}, white)
+    if required != reading:
+        raise RereadError(required)
 
 
 def map_blocks(items: Iterable[EncodedImage], work: Callable[[list[EncodedImage]], T]) -> Iterator[T]:
@@ -161,11 +170,13 @@ def map_blocks(items: Iterable[EncodedImage], work: Callable[[list[EncodedImage]
 
 def _blocks(items: Iterable[EncodedImage]) -> Iterator[list[EncodedImage]]:
     source = iter(items)
-    while block := list(islice(source, BLOCK)):
+    while block := list(islice(source, BLOCK_SIZE)):
         yield block
 
 
-def _decode_block(block: list[EncodedImage], shape: tuple[int, int], fitted: bool, white: int, *, keep: bool) -> _Block:
+def _decode_block(
+    block: list[EncodedImage], shape: tuple[int, int], resize: bool, white: int, *, keep_originals: bool
+) -> _Block:
     pixels = np.empty((len(block), *shape, 3), np.uint8)
     originals: list[np.ndarray] = []
     unreadable: list[Unreadable] = []
@@ -173,29 +184,29 @@ def _decode_block(block: list[EncodedImage], shape: tuple[int, int], fitted: boo
     for place, item in enumerate(block):
         try:
             image = decode.decode_one(item.source, item.where, white)
-            pixels[place] = _shaped(image.pixels, shape, fitted)
-            if keep and max(image.pixels.shape) <= MAX_NATIVE_SIDE:
+            pixels[place] = _to_shape(image.pixels, shape, resize)
+            if keep_originals and max(image.pixels.shape) <= MAX_NATIVE_SIDE:
                 originals.append(image.pixels)
             brightest = max(brightest, -1 if image.brightest is None else image.brightest)
         except LimbeckError as error:
             unreadable.append(Unreadable(item.where, str(error).removeprefix(f"{item.where}: ")))
-        except _UnfitError as error:
+        except _WrongSizeError as error:
             unreadable.append(Unreadable(item.where, str(error)))
     alike = len(originals) == len(block) and len({image.shape for image in originals}) == 1
     labels = np.array([item.label for item in block], np.int64)
     return _Block(pixels, labels, unreadable, brightest, np.stack(originals) if alike else None)
 
 
-class _UnfitError(Exception):
-    """A reason, to which the image's name is added."""
+class _WrongSizeError(Exception):
+    """Why the size of an image is wrong; the name of the image is added later."""
 
 
-def _shaped(image: np.ndarray, shape: tuple[int, int], fitted: bool) -> np.ndarray:
+def _to_shape(image: np.ndarray, shape: tuple[int, int], resize: bool) -> np.ndarray:
     height, width = image.shape[:2]
     if (height, width) == shape:
         return image
-    if not fitted:
-        raise _UnfitError(f"{height} x {width} pixels; {shape[0]} x {shape[1]} are expected")
-    if shape[0] != shape[1]:  # only a shape that all images share is not square
-        raise _UnfitError(f"{height} x {width} pixels where {shape[0]} x {shape[1]} were seen; did it change?")
-    return decode.fit(image, shape[0])
+    if not resize:
+        raise _WrongSizeError(f"{height} x {width} pixels; expected {shape[0]} x {shape[1]}")
+    if shape[0] != shape[1]:  # `choose_shape` found this size in every header
+        raise _WrongSizeError(f"{height} x {width} pixels; expected {shape[0]} x {shape[1]}; did the file change?")
+    return decode.resize_centre_crop(image, shape[0])

@@ -1,4 +1,4 @@
-"""All images of a source looked at once: how many of each class, how large, which twice, which unreadable."""
+"""Inspect all images of a source: class counts, sizes, duplicates and unreadable images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .unreadable import Unreadable
 
 
 class ImagePlace(NamedTuple):
-    """Where an image was met."""
+    """The location, split and label of an image."""
 
     where: str
     split: str
@@ -31,61 +31,61 @@ class ImagePlace(NamedTuple):
 
 @dataclass
 class Inspection:
-    """What was found in a source.
+    """The findings in a source.
 
-    counts: images of each class that can be used, `[K]`, by split. sizes: of images, by height and width.
-    twice: pairs of images that are pixel for pixel equal: the one met first, and the other.
-    unreadable: images that cannot be used, and other mistakes. notes: what a person should know, a line each.
+    counts: number of readable images of each class, `[K]`, by split. sizes: number of images by (height, width).
+    duplicates: pairs of images with equal pixels, the first occurrence and a later one.
+    unreadable: images that cannot be used, and other errors. notes: remarks for the user, one line each.
     """
 
     class_names: tuple[str, ...]
     counts: dict[str, np.ndarray] = field(default_factory=dict)
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    twice: list[tuple[ImagePlace, ImagePlace]] = field(default_factory=list)
+    duplicates: list[tuple[ImagePlace, ImagePlace]] = field(default_factory=list)
     unreadable: list[Unreadable] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _first: dict[bytes, ImagePlace] = field(default_factory=dict, repr=False)
 
     def add(self, seen: ImagePlace, shape: tuple[int, int], digest: bytes) -> None:
-        """An image that can be used."""
+        """Add a readable image."""
         self.counts.setdefault(seen.split, np.zeros(len(self.class_names), np.int64))[seen.label] += 1
         self.sizes[shape] += 1
         first = self._first.setdefault(digest, seen)
         if first is not seen:
-            self.twice.append((first, seen))
+            self.duplicates.append((first, seen))
 
 
 def inspect_inventory(found: Inventory, name: str) -> Inspection:
-    """Decode every image as it is. Nothing is stored, and nothing that is unreadable is raised."""
+    """Decode every image without storing it. Unreadable images are collected, not raised."""
     seen = Inspection(found.class_names, unreadable=[*found.mistakes, *found.unreadable], notes=list(found.notes))
-    with progress_bar.bar(f"looking at {name}", found.count) as advance, decode.quiet_pillow():
+    with progress_bar.bar(f"inspecting {name}", found.count) as advance, decode.quiet_pillow():
         for split in SPLITS:
             items = found.splits[split]() if split in found.splits else iter(())
             for block in map_blocks(items, _inspect_block):
-                for item, looked in block:
-                    if isinstance(looked, str):
-                        seen.unreadable.append(Unreadable(item.where, looked))
+                for item, result in block:
+                    if isinstance(result, str):
+                        seen.unreadable.append(Unreadable(item.where, result))
                     else:
-                        seen.add(ImagePlace(item.where, split, item.label), *looked)
+                        seen.add(ImagePlace(item.where, split, item.label), *result)
                 advance(len(block))
     return seen
 
 
 def _inspect_block(block: list[EncodedImage]) -> list[tuple[EncodedImage, tuple[tuple[int, int], bytes] | str]]:
-    """Height, width and a hash of the pixels of each image, or why it cannot be used."""
-    looked: list[tuple[EncodedImage, tuple[tuple[int, int], bytes] | str]] = []
+    """(height, width) and a hash of the pixels of each image, or the reason why it cannot be used."""
+    results: list[tuple[EncodedImage, tuple[tuple[int, int], bytes] | str]] = []
     for item in block:
-        place = item._replace(source=None)  # its bytes need not wait
+        without_bytes = item._replace(source=None)  # results wait in memory
         try:
             pixels = decode.decode(item.source, item.where)
-            looked.append((place, (pixels.shape[:2], _digest(pixels))))
+            results.append((without_bytes, (pixels.shape[:2], _digest(pixels))))
         except LimbeckError as error:
-            looked.append((place, str(error).removeprefix(f"{item.where}: ")))
-    return looked
+            results.append((without_bytes, str(error).removeprefix(f"{item.where}: ")))
+    return results
 
 
 def inspect_dataset(dataset: Dataset) -> Inspection:
-    """The same of images that are decoded already."""
+    """Inspect images that are already decoded."""
     seen = Inspection(dataset.class_names, notes=list(dataset.notes))
     splits: Mapping[str, object] = {split: getattr(dataset, split) for split in SPLITS}
     for split, number, pixels, label in _stored(splits):
@@ -103,6 +103,6 @@ def _stored(splits: Mapping[str, object]) -> Iterator[tuple[str, int, np.ndarray
 
 
 def _digest(pixels: np.ndarray) -> bytes:
-    whole = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
-    whole.update(np.ascontiguousarray(pixels).data)
-    return whole.digest()
+    digest = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()

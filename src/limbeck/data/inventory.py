@@ -1,4 +1,4 @@
-"""The images of a source before they are decoded, and the cached data set made from them."""
+"""The list of images in a user's own source, and the cached data set made from it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from limbeck.data.sources.class_folders import listed
+from limbeck.data.sources.class_folders import quoted_names
 from limbeck.types import Dataset
 
 from . import cache
@@ -28,11 +28,11 @@ from .unreadable import ReadOptions, Unreadable, UnreadableError, read_consisten
 class Inventory:
     """The images of a user's own source, by split.
 
-    where: the source, for messages. class_names: one for each label.
-    splits: for each split a function that yields its images in order. labels: of each split, `[N]`.
-    names: of the training images, independent of where the source lies; the validation split depends on them.
-    unreadable: what is known to be unreadable before anything is opened. mistakes: what must be corrected and cannot be
-    skipped. notes: what a person should know, one line each.
+    where: the source, as messages name it. class_names: one for each label.
+    splits: for each split, a function that yields its images in order. labels: of each split, `[N]`.
+    names: of the training images, independent of the location of the source; the validation split depends on them.
+    unreadable: files known to be unreadable before any is opened. mistakes: errors that cannot be skipped.
+    notes: remarks for the user, one line each.
     """
 
     where: str
@@ -45,14 +45,14 @@ class Inventory:
     notes: Sequence[str] = ()
 
     def items(self) -> Iterator[EncodedImage]:
-        """All images: train, validation, test."""
+        """All images, in the order train, validation, test."""
         for split in SPLITS:
             if split in self.splits:
                 yield from self.splits[split]()
 
     @property
     def count(self) -> int:
-        """Of all images."""
+        """Number of images in all splits."""
         return sum(map(len, self.labels.values()))
 
 
@@ -66,10 +66,10 @@ def cached_dataset(
     advice: str,
     notes: Iterable[str] = (),
 ) -> Dataset:
-    """The decoded set of this key, from the cache or from what `list_images` lists.
+    """The decoded data set with the key `entry`, from the cache or from the images that `list_images` lists.
 
-    list_images: gives the inventory without the images that the options exclude. spoilt: `refuse` or `skip`.
-    notes: on the source as it is now; they depend neither on its images nor on the cache.
+    list_images: returns the inventory without the images that the options skip. spoilt: `refuse` or `skip`.
+    notes: remarks on the current state of the source, which are not cached.
     Raises UnreadableError that lists everything that cannot be used.
     """
     skip = spoilt == "skip"
@@ -100,35 +100,35 @@ def cached_dataset(
 
 
 def _check_classes(found: Inventory, skip: bool) -> None:
-    """With `skip`: raises UnreadableError for classes of which nothing is left to train on."""
+    """With `skip`: raises UnreadableError for classes without any readable training image."""
     if not skip:
-        return  # those without images are mistakes already
+        return  # classes without images are already in `mistakes`
     counts = np.bincount(found.labels["train"], minlength=len(found.class_names))
-    left = [name for name, count in zip(found.class_names, counts.tolist(), strict=True) if not count]
-    if left:
-        reason = "without its unreadable images this class has none to train on"
-        raise UnreadableError([Unreadable(f"{found.where}: {name!r}", reason) for name in left])
+    empty = [name for name, count in zip(found.class_names, counts.tolist(), strict=True) if not count]
+    if empty:
+        reason = "all training images of this class are unreadable"
+        raise UnreadableError([Unreadable(f"{found.where}: {name!r}", reason) for name in empty])
 
 
 def _notes_on(reading: ReadOptions, found: Inventory) -> list[str]:
-    said: list[str] = []
-    left_out = sorted({*reading.left_out, *(where for where, _ in found.unreadable)})
-    if left_out:
-        some = ", ".join(left_out[:3]) + (", …" if len(left_out) > 3 else "")
-        said.append(
-            f"{len(left_out):,} of {found.count + len(left_out):,} images are unreadable and were skipped "
+    notes: list[str] = []
+    skipped = sorted({*reading.skipped, *(where for where, _ in found.unreadable)})
+    if skipped:
+        some = ", ".join(skipped[:3]) + (", …" if len(skipped) > 3 else "")
+        notes.append(
+            f"{len(skipped):,} of {found.count + len(skipped):,} images are unreadable and were skipped "
             f"(data.spoilt: skip): {some}"
         )
     if reading.white != WHITE:
-        said.append(f"no 16-bit image is brighter than {reading.white}, so that value is taken for white (12-bit data)")
-    return said
+        notes.append(f"no 16-bit image is brighter than {reading.white}, so this value is white (12-bit data)")
+    return notes
 
 
 def _split_key(found: Inventory, originals: OriginalsHash | None, labels: np.ndarray, meta: Mapping[str, Any]) -> str:
-    """What decides which images are held out for validation, whatever the size that they are stored at.
+    """The key that decides which images are held out for validation, independent of the stored size.
 
-    Small images of one size are known by their pixels as they are: by the fingerprint that they have where nobody
-    names a size. Photos are known by names, classes and order.
+    Small images of one size are identified by their original pixels, with the fingerprint that they have without
+    `image_size`. Photos are identified by names, classes and order.
     """
     shape = originals.shape if originals else tuple(meta["shape"][1:3])
     if shape is not None and max(shape) <= MAX_NATIVE_SIDE:
@@ -136,33 +136,32 @@ def _split_key(found: Inventory, originals: OriginalsHash | None, labels: np.nda
             return ""
         key = fingerprint(originals.pixels, labels, {**meta, "shape": [meta["shape"][0], *shape, 3]})
         return "" if key == meta["fingerprint"] else key
-    whole = hashlib.sha256(json.dumps(found.class_names).encode())
-    whole.update(found.labels["train"].astype("<i8").tobytes())
+    digest = hashlib.sha256(json.dumps(found.class_names).encode())
+    digest.update(found.labels["train"].astype("<i8").tobytes())
     for name in found.names:
-        whole.update(f"\n{name}".encode("utf-8", "surrogateescape"))
-    return whole.hexdigest()
+        digest.update(f"\n{name}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def files_of(root: Path, items: Iterable[EncodedImage]) -> list[str]:
-    """Paths of images below a folder, as they are written on every system."""
+    """Paths of images relative to `root`, with `/` on every system."""
     return [Path(item.where).relative_to(root).as_posix() for item in items]
 
 
 def untested_classes_notes(labels: np.ndarray, held: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """A line of the classes of which nothing was split off to test on. labels: `[N]`. held: `[N]` bool."""
-    counts, out = (np.bincount(part, minlength=len(class_names)) for part in (labels, labels[held]))
+    """A note on the classes without held-out test images, if any. labels: `[N]`. held: `[N]` bool."""
+    counts, held_counts = (np.bincount(part, minlength=len(class_names)) for part in (labels, labels[held]))
     return small_classes_note(
-        [class_names[label] for label in np.flatnonzero((counts > 0) & (out == 0)).tolist()], "test"
+        [class_names[label] for label in np.flatnonzero((counts > 0) & (held_counts == 0)).tolist()], "test"
     )
 
 
 def missing_classes_notes(labels: Mapping[str, np.ndarray], class_names: Sequence[str]) -> list[str]:
-    """A line for each given split that lacks classes. labels: `[N]` of each split."""
-    said: list[str] = []
+    """A note for each evaluation split that lacks classes. labels: `[N]` of each split."""
+    notes: list[str] = []
     for split, of_split in labels.items():
         counts = np.bincount(of_split, minlength=len(class_names))
-        if split != "train" and (lacking := np.flatnonzero(counts == 0)).size:
-            said.append(
-                f"the {split} split has no image of {listed([class_names[label] for label in lacking.tolist()])}"
-            )
-    return said
+        if split != "train" and (missing := np.flatnonzero(counts == 0)).size:
+            names = quoted_names([class_names[label] for label in missing.tolist()])
+            notes.append(f"the {split} split has no image of {names}")
+    return notes

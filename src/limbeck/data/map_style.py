@@ -1,4 +1,4 @@
-"""Images of a map-style dataset, as PyTorch and its libraries have them: `len(d)` and `d[i]` give all there is."""
+"""Read a map-style PyTorch dataset, which has `len(dataset)` and `dataset[i]`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from limbeck.console import progress_bar
 from limbeck.errors import LimbeckError, one_line, short_repr
 
 IMAGES_READ_TWICE = 3
-"""Images that are read again, to see that a dataset gives the same ones each time."""
+"""Number of images that are read twice, to detect random transforms."""
 
 
 def is_map_style(value: Any) -> bool:
-    """Whether a value has a length and gives items by number, and is no array, mapping or list."""
+    """Whether a value has `len()` and indexing, but is not an array, tensor, mapping or built-in sequence."""
     if isinstance(value, np.ndarray | Tensor | str | bytes | dict | list | tuple | range | type):
         return False
     return hasattr(value, "__len__") and hasattr(value, "__getitem__")
 
 
 def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str] | None]:
-    """Images `[N, H, W, C]` of any dtype, labels `[N]`, and class names where the dataset says `classes`.
+    """Images `[N, H, W, C]` of any dtype, labels `[N]`, and class names if the dataset has `classes`.
 
-    Items are `(image, label)`, the image a Pillow image, an array `[H, W]` or `[H, W, C]`, or a tensor `[C, H, W]` or
-    `[H, W]`. Raises LimbeckError for anything else, for images of several sizes, and where an image is another each
-    time it is read: augmentation belongs into `views`.
+    Items are `(image, label)`. An image is a Pillow image, an array `[H, W]` or `[H, W, C]`, or a tensor `[C, H, W]` or
+    `[H, W]`. Raises LimbeckError for anything else, for images of several sizes, and for images that change from one
+    read to the next: augmentation belongs in `views`.
     """
     try:
         count = len(dataset)
@@ -45,13 +45,13 @@ def read(dataset: Any, where: str) -> tuple[np.ndarray, np.ndarray, Sequence[str
                 images = np.empty((count, *image.shape), image.dtype)
             if image.shape != images.shape[1:] or image.dtype != images.dtype:
                 raise LimbeckError(
-                    f"{where}: image {place} is {list(image.shape)} {image.dtype}, image 0 {list(images.shape[1:])} "
-                    f"{images.dtype} (H, W, C); bring all to one size"
+                    f"{where}: image {place} is {list(image.shape)} {image.dtype}, but image 0 is "
+                    f"{list(images.shape[1:])} {images.dtype} (H, W, C); resize all images to one size"
                 )
             if place < IMAGES_READ_TWICE and not np.array_equal(_item(dataset, place, where)[0], image):
                 raise LimbeckError(
-                    f"{where}: image {place} is another each time it is read; give the dataset without random "
-                    "transforms: Limbeck makes its views itself (`views=`)"
+                    f"{where}: image {place} changes each time it is read; remove the dataset's random transforms, "
+                    "because Limbeck augments images itself (`views=`)"
                 )
             images[place] = image
             labels.append(label)
@@ -97,5 +97,7 @@ def _image(image: Any, place: int, where: str) -> np.ndarray:
         )
     array = array[..., None] if array.ndim == 2 else array
     if array.ndim != 3 or array.dtype == object:
-        raise LimbeckError(f"{where}: an image is [H, W, C] or a tensor [C, H, W]; item {place} is {list(array.shape)}")
+        raise LimbeckError(
+            f"{where}: images must be [H, W, C], or tensors [C, H, W]; item {place} is {list(array.shape)}"
+        )
     return array

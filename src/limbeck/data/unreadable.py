@@ -1,4 +1,4 @@
-"""Images that cannot be used: one pass finds them all, and they are reported together or skipped."""
+"""Unreadable images: one pass finds all of them and either reports them together or skips them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Unreadable(NamedTuple):
-    """A file, row or folder as errors name it, and why it cannot be used."""
+    """A file, row or folder that cannot be used, and the reason."""
 
     where: str
     reason: str
@@ -28,17 +28,17 @@ class Unreadable(NamedTuple):
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How the images of a set are read. The right options are known only after all images have been read once.
+    """How the images of a data set are read. The right options are known only after all images have been read once.
 
-    left_out: skipped images, as errors name them. white: the value of 16-bit grey that becomes 255 (see `decode.py`).
+    skipped: images to skip, as error messages name them. white: the 16-bit grey value that becomes 255 (see `decode`).
     """
 
-    left_out: frozenset[str] = frozenset()
+    skipped: frozenset[str] = frozenset()
     white: int = WHITE
 
 
 class UnreadableError(LimbeckError):
-    """Some of a set's images cannot be used. found: all of them."""
+    """Some images of a data set cannot be used. found: all of them."""
 
     def __init__(self, found: Sequence[Unreadable], advice: str = "") -> None:
         self.found = tuple(found)
@@ -46,20 +46,20 @@ class UnreadableError(LimbeckError):
 
 
 class RereadError(Exception):
-    """All images were read, and the set must be read again with other options. Caught by `read_consistently`."""
+    """The data set must be read again with other options. Caught by `read_consistently`."""
 
     def __init__(self, reading: ReadOptions) -> None:
         self.reading = reading
 
 
 def check_spoilt_option(choice: str) -> None:
-    """Raises LimbeckError unless it is one of `CHOICES`."""
+    """Raises LimbeckError unless `choice` is one of `CHOICES`."""
     if choice not in CHOICES:
-        raise LimbeckError(f"spoilt takes refuse or skip; got {choice!r}{did_you_mean(str(choice), CHOICES)}")
+        raise LimbeckError(f"spoilt must be refuse or skip; got {choice!r}{did_you_mean(str(choice), CHOICES)}")
 
 
 def read_consistently(read: Callable[[ReadOptions], T]) -> T:
-    """Read a set, and read it again if images turn out to be skipped or its grey levels to have 12 bits."""
+    """Read a data set, and read it again if images must be skipped or its 16-bit grey images have 12-bit data."""
     reading = ReadOptions()
     while True:
         try:
@@ -69,7 +69,7 @@ def read_consistently(read: Callable[[ReadOptions], T]) -> T:
 
 
 def advice(source: str, path: str) -> str:
-    """What to do about unreadable images of a user's own source."""
+    """The advice on unreadable images in a user's own source."""
     command = f"limbeck check {shlex.quote(f'{source}:{path}')} --out spoilt.txt"
     return f"`{command}` lists them all, data.spoilt=skip skips them"
 

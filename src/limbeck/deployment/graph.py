@@ -31,10 +31,10 @@ class DeployedModel(nn.Module):
         super().__init__()
         self.layout = layout
         self.network = fold_batch_norms(model.model).float()
-        sd, mean = (getattr(model.form.normalisation, name) for name in ("sd", "mean"))
+        sd, mean = (getattr(model.input_format.normalisation, name) for name in ("sd", "mean"))
         self.register_buffer("scale", 1 / (255 * torch.tensor(sd)).view(1, -1, 1, 1))
         self.register_buffer("shift", -torch.tensor(mean).view(1, -1, 1, 1) / torch.tensor(sd).view(1, -1, 1, 1))
-        side, interpolation = model.form.resolution, model.form.interpolation
+        side, interpolation = model.input_format.resolution, model.input_format.interpolation
         _, height, width = model.image_shape
         self.resizes = side is not None and (height, width) != (side, side)
         if self.resizes:

@@ -1,15 +1,15 @@
-"""How one predictor stands to another, from numbers already measured. No torch: the report uses it too."""
+"""Compare two models by numbers already measured. Without torch, because the report uses it too."""
 
 from __future__ import annotations
 
 
 def retention(student: float, teacher: float) -> float:
-    """Student's accuracy / teacher's (1.0: all of it is retained); NaN if the teacher has none."""
+    """Student accuracy / teacher accuracy (1.0: fully retained); NaN for a teacher accuracy of 0."""
     return student / teacher if teacher else float("nan")
 
 
 def gap(student: float, teacher: float) -> float:
-    """Teacher minus student, in the unit of the accuracies; negative where the student is the better one."""
+    """Teacher minus student, in the unit of the accuracies; negative if the student is better."""
     return teacher - student
 
 
@@ -24,9 +24,9 @@ def compression_ratio(teacher: float, student: float) -> float:
 
 
 def knowledge_transfer_efficiency(student_gain: float, teacher_gain: float) -> float:
-    """What part of a better teacher's gain reaches the student: student gain / teacher gain.
+    """The fraction of a teacher's gain that reaches the student: student gain / teacher gain.
 
-    Both gains are over the same earlier pair, as when only the teacher's resolution rises. NaN where the
+    Both gains are relative to the same earlier pair, for example when only the teacher's resolution changes. NaN if the
     teacher gained nothing.
     """
     return student_gain / teacher_gain if teacher_gain else float("nan")

@@ -1,4 +1,4 @@
-"""What a model costs: parameters, bytes, multiply-adds, milliseconds."""
+"""The cost of a model: parameters, bytes, multiply-adds and latency."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from limbeck.errors import LimbeckError
 
-LEAST_SHARE = 0.9
-"""Of the time of its calls that an undisturbed process runs."""
-MOST_SPREAD = 1.5
-"""Between the 95th percentile and the median of undisturbed calls."""
+MIN_CPU_SHARE = 0.9
+"""Smallest fraction of wall time in which an undisturbed process runs."""
+MAX_SPREAD = 1.5
+"""Largest ratio of the 95th percentile to the median of undisturbed calls."""
 
 
 @dataclass(frozen=True)
 class Latency:
     """Milliseconds of one call, after warm-up, over `repeats` calls.
 
-    cpu_share: of the calls' wall time, the part in which the calling thread ran; below 1 it waited for a processor
-    (or, of several threads, for the others; or, on a GPU, for the device).
+    cpu_share: fraction of wall time in which the calling thread ran. Below 1, it waited for a processor, for other
+    threads or for the GPU.
     """
 
     median_ms: float
@@ -39,15 +39,15 @@ class Latency:
 
 @dataclass(frozen=True)
 class Efficiency:
-    """What one model costs on one machine.
+    """The cost of one model on one machine.
 
     megabytes: parameters and buffers in units of 2**20 bytes.
-    multiply_adds: of one image; convolutions, linear layers and attention.
-    image_ms_*: a batch of one. batch_ms_*: a whole batch of `batch_size`. min: the fastest call, which other
+    multiply_adds: for one image; convolutions, linear layers and attention.
+    image_ms_*: for a batch of one. batch_ms_*: for a batch of `batch_size`. min: the fastest call, which other
     processes disturbed least.
-    load: the machine's load average over one minute before the first call; None where the system tells none. cores:
-    that this process may use. cpu_share: of the calls' time, the part in which this process ran, one thread of it.
-    disturbed: on a busy machine, so that the times are too long: see `is_disturbed`.
+    load: one-minute load average before the first call; None if the system has none. cores: available to this process.
+    cpu_share: fraction of wall time in which the calling thread ran.
+    disturbed: the machine was busy, so the times are too long; see `is_disturbed`.
     """
 
     parameters: int
@@ -74,7 +74,7 @@ class Efficiency:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Numbers in the parameters; a shared one counts once."""
+    """Number of parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -86,7 +86,7 @@ def megabytes(model: nn.Module) -> float:
 def multiply_adds(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Multiply-adds of one image `[C, H, W]` in evaluation mode: half of the floating-point operations.
 
-    Attention is counted by its plain form, because the counter does not know the fused CPU kernel.
+    Attention runs in its plain form, because the counter does not know the fused CPU kernel.
     """
     image = _images(model, image_shape, 1)
     counter = FlopCounterMode(display=False)
@@ -103,10 +103,10 @@ def latency(
     repeats: int = 50,
     seconds: float = 3.0,
 ) -> Latency:
-    """Wall time of `call(images)`, the device's queue drained before and after each call.
+    """Wall time of `call(images)`. Synchronises with the device before and after each call.
 
-    Stops after `repeats` calls, or after `seconds` with at least 5 of them; the warm-up takes at most a
-    quarter of that time, with at least one call. Works for anything callable, an ONNX session too.
+    Stops after `repeats` calls, or after `seconds` if at least 5 calls are done. The warm-up takes at most a quarter of
+    that time, but at least one call. Works for any callable, including an ONNX session.
     """
     started = time.perf_counter()
     for _ in range(warm_up):
@@ -139,11 +139,13 @@ def image_latency(
 
 
 def is_disturbed(found: Latency, device: str) -> bool:
-    """Whether something else took the machine's time: the slow calls took half as long again as the usual one, or, on
-    a processor, the process did not run for a tenth of the time.
+    """Whether other processes disturbed the measurement.
+
+    That is so if the 95th percentile exceeds 1.5 times the median or, on a CPU, if the process ran less than 90 % of
+    the time.
     """
-    waited = device == "cpu" and found.cpu_share < LEAST_SHARE
-    return waited or found.p95_ms > MOST_SPREAD * found.median_ms
+    waited = device == "cpu" and found.cpu_share < MIN_CPU_SHARE
+    return waited or found.p95_ms > MAX_SPREAD * found.median_ms
 
 
 def measure(
@@ -154,13 +156,15 @@ def measure(
     repeats: int = 50,
     seconds: float = 3.0,
 ) -> Efficiency:
-    """Everything about one model, where it lies, in its own precision and in evaluation mode (then put back).
+    """Measure one model on its device, in its own precision and in evaluation mode, which is reset afterwards.
 
-    image_shape: `(C, H, W)` as the model takes it. Inputs are ready tensors: reading, resizing and
-    normalising are not in the time. Raises LimbeckError for a shape or batch size that is not positive.
+    image_shape: `(C, H, W)` as the model takes it. Inputs are prepared tensors, so the time excludes decoding, resizing
+    and normalisation. Raises LimbeckError for a shape or batch size that is not positive.
     """
     if len(image_shape) != 3 or min(image_shape) < 1 or batch_size < 1:
-        raise LimbeckError(f"an image shape is (C, H, W) and a batch at least 1; got {image_shape} and {batch_size}")
+        raise LimbeckError(
+            f"an image shape must be (C, H, W) and a batch size at least 1; got {image_shape} and {batch_size}"
+        )
     one, many = _images(model, image_shape, 1), _images(model, image_shape, batch_size)
     load = _load()
     with _Evaluating(model), torch.inference_mode():
@@ -199,7 +203,7 @@ def _cores() -> int:
 
 
 class _Evaluating:
-    """Evaluation mode for a while; every module then gets back the mode that it had."""
+    """Context in evaluation mode. Afterwards every module gets its previous mode back."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -215,8 +219,8 @@ class _Evaluating:
 
 def _images(model: nn.Module, image_shape: tuple[int, int, int], count: int) -> Tensor:
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    draw = torch.Generator().manual_seed(0)  # of its own: measuring must not move the run's random numbers
-    images = torch.randn(count, *image_shape, generator=draw)
+    generator = torch.Generator().manual_seed(0)  # a separate one: measuring must not change the run's random numbers
+    images = torch.randn(count, *image_shape, generator=generator)
     return images.to(like.device, like.dtype).contiguous(memory_format=torch.channels_last)
 
 

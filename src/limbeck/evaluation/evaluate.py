@@ -1,4 +1,4 @@
-"""How good is a predictor? Student, teacher, exported file: each is a function from images to logits."""
+"""Evaluate a predictor, which is any function from images to logits: a student, a teacher or an exported model."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from . import metrics
 if TYPE_CHECKING:
     from .test_time import AveragedEvaluation
 
-MOST_CLASSES_OF_A_MATRIX = 200
+MAX_MATRIX_CLASSES = 200
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a predictor does on one split. Accuracies, agreement, calibration error are fractions in [0, 1].
+    """The metrics of a predictor on one split. Accuracies, agreement and calibration error are fractions in [0, 1].
 
     n: the number of images.
-    unanswered: images whose logits are NaN or infinite; they count as wrong.
-    top5: None with five classes or fewer, where it says nothing.
-    loss: mean cross-entropy against the labels, in nats; NaN where an image is unanswered.
-    per_class: one accuracy a class; None for a class without images.
-    agreement, kl_to_reference: same top class as the reference, and mean KL(reference || predictor) in nats;
-        None where there was no reference.
-    confusion: (class, class answered, images) of every pair that occurs, in order.
-    test_time: the same with test-time augmentation, where it was asked for: its own `evaluation`, its `gain` over this
-        one, and how many `views` it took. All other fields are of the predictor as it is.
+    unanswered: number of images whose logits are NaN or infinite; they count as wrong.
+    top5: None for five classes or fewer.
+    loss: mean cross-entropy with the labels, in nats; NaN if any image is unanswered.
+    per_class: accuracy of each class; None for a class without images.
+    agreement, kl_to_reference: fraction of images with the same top class as the reference, and mean
+        KL(reference || predictor) in nats; None without a reference.
+    confusion: (class, predicted class, images) of every pair that occurs, in order.
+    test_time: the evaluation with test-time augmentation, if requested: its own `evaluation`, its `gain` over this one,
+        and its number of `views`. All other fields describe the predictor without augmentation.
     """
 
     n: int
@@ -51,10 +51,10 @@ class Evaluation:
     test_time: AveragedEvaluation | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: a number that is not finite becomes None.
+        """Plain values for JSON; a number that is not finite becomes None.
 
-        `confusion` becomes a matrix, a row for each class and a column for each class answered; of more than 200
-        classes it stays a list of what occurs. `test_time` is left out unless it was asked for.
+        `confusion` becomes a matrix with a row for each class and a column for each predicted class. With more than 200
+        classes it stays a list of the pairs that occur. `test_time` is left out unless it was requested.
         """
         plain = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -66,7 +66,7 @@ class Evaluation:
 
     def _confusion(self) -> list[list[int]]:
         classes = len(self.per_class)
-        if classes > MOST_CLASSES_OF_A_MATRIX:
+        if classes > MAX_MATRIX_CLASSES:
             return [list(pair) for pair in self.confusion]
         matrix = [[0] * classes for _ in range(classes)]
         for true, answered, images in self.confusion:
@@ -82,13 +82,13 @@ def evaluate(
     batch_size: int = 250,
     reference: Predict | Tensor | None = None,
 ) -> Evaluation:
-    """Every metric of `predict` on `split`, in the split's order, without gradients.
+    """Compute every metric of `predict` on `split`, in the order of the split, without gradients.
 
-    predict: uint8 images `[B, C, H, W]` to logits `[B, num_classes]`; normalising, resizing and moving to a
-        device are its own affair.
+    predict: maps uint8 images `[B, C, H, W]` to logits `[B, num_classes]`. It normalises, resizes and moves the images
+        itself.
     reference: the teacher, as a predictor or as its logits `[N, num_classes]` on the same images.
 
-    Raises LimbeckError for an empty split, labels outside the classes, and logits of another shape.
+    Raises LimbeckError for an empty split, labels outside the classes, and logits of the wrong shape.
     """
     check_labels(split, num_classes)
     logits = logits_of(predict, split, batch_size)
@@ -98,7 +98,7 @@ def evaluate(
 
 
 def evaluate_logits(logits: Tensor, split: Split, *, num_classes: int, reference: Tensor | None = None) -> Evaluation:
-    """The same of answers that are already there. logits, reference: `[N, num_classes]`, in the split's order."""
+    """Compute every metric from existing logits. logits, reference: `[N, num_classes]`, in the order of the split."""
     check_labels(split, num_classes)
     _check_logits(logits, split, num_classes, "the predictor")
     told = None if reference is None else reference.detach().cpu()
@@ -124,7 +124,7 @@ def evaluate_logits(logits: Tensor, split: Split, *, num_classes: int, reference
 def logits_of(predict: Predict, split: Split, batch_size: int = 250) -> Tensor:
     """Logits `[N, K]` of a whole split on the CPU, float32 (float64 stays float64).
 
-    Raises LimbeckError where the split is empty or the predictor does not answer `[B, K]`.
+    Raises LimbeckError if the split is empty or the predictor does not return `[B, K]`.
     """
     if batch_size < 1:
         raise LimbeckError(f"batch_size must be at least 1; got {batch_size}")
@@ -172,6 +172,6 @@ def _check_logits(logits: Tensor, split: Split, num_classes: int, who: str) -> N
     wanted = [len(split), num_classes]
     if list(logits.shape) != wanted or not logits.is_floating_point():
         raise LimbeckError(
-            f"{who} gives logits {list(logits.shape)}; "
-            f"{wanted[0]} images of {wanted[1]} classes take floating-point {wanted}"
+            f"{who} returns logits {list(logits.shape)}; "
+            f"expected floating-point {wanted} for {wanted[0]} images and {wanted[1]} classes"
         )

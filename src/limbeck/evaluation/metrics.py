@@ -1,13 +1,13 @@
-"""What a table of logits is worth, given the labels: pure functions, tensors in, numbers out.
+"""Metrics of logits and labels, as pure functions from tensors to numbers.
 
 Everything is computed in float64 on the CPU. Two rules hold throughout.
 
-Ties: of equal logits the class with the lower number ranks first, so a model that says the same of every
-class gets the share of class 0 and not 100 %.
+Ties: among equal logits, the class with the lower index ranks first. A model with constant logits therefore has the
+accuracy of always predicting class 0, not 100 %.
 
-Answers: a row with NaN or +inf, or with nothing but -inf, is no answer. It is wrong in every accuracy and
-agrees with nothing; the metrics that need its probabilities (cross-entropy, calibration, KL) become NaN.
-A single -inf is a probability of zero and is fine.
+Invalid rows: a row with NaN or +inf, or with only -inf, is unanswered. It is wrong in every accuracy and agrees with
+nothing; metrics that need its probabilities (cross-entropy, calibration, KL) become NaN. A single -inf is a probability
+of zero and valid.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-NO_ANSWER = -1
+NO_PREDICTION = -1
 
 
 def answered(logits: Tensor) -> Tensor:
-    """`[N]` bool: which rows of `[N, K]` are a distribution over classes."""
+    """`[N]` bool: which rows of `[N, K]` are valid logits."""
     broken = logits.isnan().any(dim=1) | (logits == torch.inf).any(dim=1) | (logits == -torch.inf).all(dim=1)
     return ~broken
 
 
 def predictions(logits: Tensor) -> Tensor:
-    """`[N]` int64: the class with the largest logit, the lower number at a tie, or `NO_ANSWER`."""
+    """`[N]` int64: the class with the largest logit (the lowest index in a tie), or `NO_PREDICTION`."""
     classes = logits.shape[1]
     places = torch.arange(classes, device=logits.device).expand_as(logits)
     best = torch.where(logits == logits.amax(dim=1, keepdim=True), places, classes).amin(dim=1)
-    return torch.where(answered(logits), best, NO_ANSWER)
+    return torch.where(answered(logits), best, NO_PREDICTION)
 
 
 def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
-    """`[N]` bool: is the label among the `k` largest logits? (Always, where there are no more than `k`.)"""
+    """`[N]` bool: whether the label is among the `k` largest logits; always true for at most `k` classes."""
     own = logits.gather(1, labels[:, None])
     earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
     rank = ((logits > own) | ((logits == own) & earlier)).sum(dim=1)
@@ -46,16 +46,16 @@ def accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
-    """Mean negative log-likelihood of the labels, in nats; NaN where a row is no answer."""
+    """Mean negative log-likelihood of the labels, in nats; NaN if any row is unanswered."""
     log_likelihood = logits.double().log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
     return -torch.where(answered(logits), log_likelihood, torch.nan).mean().item()
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Mean distance of confidence from accuracy over `bins` equal bins of confidence, in [0, 1].
+    """Mean absolute difference of confidence and accuracy over `bins` equal bins of confidence, in [0, 1].
 
-    Bin m holds confidences in ((m - 1)/bins, m/bins]. Guo et al., On Calibration of Modern Neural Networks,
-    ICML 2017, equation 3. NaN where a row is no answer.
+    Bin m contains confidences in ((m - 1)/bins, m/bins]. Guo et al., On Calibration of Modern Neural Networks,
+    ICML 2017, equation 3. NaN if any row is unanswered.
     """
     if not answered(logits).all():
         return float("nan")
@@ -67,7 +67,7 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
 
 
 def per_class(logits: Tensor, labels: Tensor) -> list[float | None]:
-    """Accuracy of each class in [0, 1], `K` values; None for a class that has no image here."""
+    """Accuracy of each class in [0, 1], `K` values; None for a class without images."""
     classes = logits.shape[1]
     images = torch.bincount(labels, minlength=classes)
     right = torch.bincount(labels[correct(logits, labels)], minlength=classes)
@@ -75,29 +75,29 @@ def per_class(logits: Tensor, labels: Tensor) -> list[float | None]:
 
 
 def confusion(logits: Tensor, labels: Tensor) -> list[tuple[int, int, int]]:
-    """(class, class answered, images) of every pair that occurs, in order; images without an answer are left out."""
+    """(class, predicted class, images) of every pair that occurs, in order, without unanswered images."""
     answers, classes = predictions(logits), logits.shape[1]
-    known = answers != NO_ANSWER
+    known = answers != NO_PREDICTION
     pairs, counts = (labels[known] * classes + answers[known]).unique(return_counts=True)
     return [(pair // classes, pair % classes, n) for pair, n in zip(pairs.tolist(), counts.tolist(), strict=True)]
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Mean over the classes that have images of the accuracy per class, in [0, 1]."""
+    """Mean accuracy per class, over the classes that have images, in [0, 1]."""
     present = [value for value in per_class(logits, labels) if value is not None]
     return sum(present) / len(present)
 
 
 def agreement(logits: Tensor, reference: Tensor) -> float:
-    """Share of images, in [0, 1], on which both have the same top class."""
+    """Fraction of images with the same top class, in [0, 1]."""
     own, other = predictions(logits), predictions(reference)
-    return ((own == other) & (own != NO_ANSWER)).double().mean().item()
+    return ((own == other) & (own != NO_PREDICTION)).double().mean().item()
 
 
 def kl_divergence(reference: Tensor, logits: Tensor) -> float:
-    """Mean KL(reference || logits) at temperature 1, in nats; NaN where a row of either is no answer.
+    """Mean KL(reference || logits) at temperature 1, in nats; NaN if any row of either is unanswered.
 
-    Infinite where `logits` rules out what `reference` deems possible.
+    Infinite if `logits` gives probability zero to a class to which `reference` does not.
     """
     log_p, log_q = reference.double().log_softmax(dim=1), logits.double().log_softmax(dim=1)
     p = log_p.exp()

@@ -1,4 +1,4 @@
-"""Train the cohorts of a plan, one after the other, alone or beside other processes on the same run directory."""
+"""Train the cohorts of a plan one after the other, alone or alongside other processes on the same run directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import CohortDirectory, LearnerId
-from limbeck.training.distributed import unsynchronised
+from limbeck.training.distributed import count_unsynchronised_batch_norms
 from limbeck.training.teacher import Teacher
 
 from .context import RunContext
@@ -30,15 +30,16 @@ from .signals import GracefulShutdown
 from .train_cohort import CheckpointPolicy, Cohort, StopRule, Watcher, train_cohort
 
 Result = dict[str, Any]
-"""What `done.json` says of a cohort."""
+"""The content of a cohort's `done.json`."""
 MakeWatcher = Callable[[str, Sequence[str]], Watcher]
-"""Gives the watcher of a cohort, from its key and the names of its learners."""
+"""Makes the watcher of a cohort from its key and the names of its learners."""
 MakeStopRule = Callable[[CohortPlan], StopRule | None]
 Publish = Callable[[Result], Result]
-"""Shares a cohort's result with other machines; returns the one that counts, which may be that of another machine."""
+"""Shares the result of a cohort with other machines; returns the one that counts, possibly of another machine."""
 Claim = Callable[[CohortPlan], AbstractContextManager[Publish | None]]
-"""Claims a cohort among machines that share a run; None where another machine has it."""
-SECONDS_BETWEEN_LOOKS = 0.3
+"""Claims a cohort among the machines that share a run; yields None if another machine has it."""
+POLL_SECONDS = 0.3
+"""How often to check whether another process has finished a cohort."""
 
 
 def claim_for_one_machine(cohort: CohortPlan) -> AbstractContextManager[Publish]:
@@ -54,13 +55,13 @@ def train_cohorts(
     *,
     stop_rule: MakeStopRule = lambda cohort: None,
     claim: Claim = claim_for_one_machine,
-    seconds_between_looks: float = SECONDS_BETWEEN_LOOKS,
+    poll_seconds: float = POLL_SECONDS,
 ) -> dict[str, Result]:
-    """Train every cohort that is not trained yet, and measure its learners; returns the results by cohort key.
+    """Train and measure every cohort that has no result yet; returns the results by cohort key.
 
-    A cohort waits for those that train its teachers. One that another process trains is left to it; when that process
-    dies, it is taken over from its last checkpoint. stop_rule: ends learners of a cohort that fall behind.
-    Raises `Stopped` when a signal asks for it, with everything saved.
+    A cohort waits until its teachers are trained. A cohort that another process trains is left to that process; if the
+    process dies, this one takes over from the last checkpoint. stop_rule: ends learners of a cohort that fall behind.
+    Raises `Stopped` when a signal asks for it, after saving everything.
     """
     trained_by = {learner.id: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     unfinished = [cohort for cohort in plan.cohorts if context.directory.cohort(cohort.key).read_result() is None]
@@ -88,37 +89,37 @@ def train_cohorts(
                         )
                         result = measure_learners(context, prepared.plans, prepared.cohort, spans, watcher, stop)
                     result["arms"] += not_started(context, cohort_plan)
-                    if context.processes.first:
+                    if context.processes.is_first:
                         files.write_result(publish(result))
             stop.check()
             if (finished := files.read_result()) is not None:
                 results[cohort_plan.key] = finished
         if len(results) == finished_before:
-            time.sleep(seconds_between_looks)
+            time.sleep(poll_seconds)
             stop.check()
     return results
 
 
 def is_ready(cohort: CohortPlan, trained_by: Mapping[LearnerId, str], finished: Mapping[str, object]) -> bool:
-    """Whether all teachers of a cohort have been trained. trained_by: the key of the cohort of each learner."""
+    """Whether all teachers of a cohort are trained. trained_by: for each learner, the key of its cohort."""
     return all(trained_by[teacher] in finished for teacher in cohort.teachers if teacher in trained_by)
 
 
 @contextlib.contextmanager
 def _claimed(context: RunContext, cohort: CohortPlan, files: CohortDirectory, claim: Claim) -> Iterator[Publish | None]:
-    """Claim a cohort for this process, or for all processes that train together; None where there is nothing to do."""
+    """Claim a cohort for this process, or for all that train together; yields None if there is nothing to do."""
     processes = context.processes
-    if not processes.alone:  # the main process holds the run directory's lock, and decides for all
-        (is_finished,) = processes.first_says([processes.first and files.read_result() is not None])
-        with files.try_lock() if processes.first else contextlib.nullcontext():
+    if not processes.is_single:  # the main process holds the lock of the run directory and decides for all
+        (is_finished,) = processes.broadcast_from_first([processes.is_first and files.read_result() is not None])
+        with files.try_lock() if processes.is_first else contextlib.nullcontext():
             yield None if is_finished else lambda result: result
-        processes.wait()
+        processes.barrier()
         return
     if files.read_result() is not None:
         yield None
         return
     with files.try_lock() as ours:
-        if not ours or files.read_result() is not None:  # another process has it, or ended while we looked
+        if not ours or files.read_result() is not None:  # another process has it, or has just finished it
             yield None
             return
         with claim(cohort) as publish:
@@ -127,7 +128,7 @@ def _claimed(context: RunContext, cohort: CohortPlan, files: CohortDirectory, cl
 
 @dataclass(frozen=True)
 class PreparedCohort:
-    """A cohort that can be trained. plans: of its learners, in their order. identities: see `CheckpointPolicy`."""
+    """A cohort that is ready to train. plans: of its learners, in order. identities: see `CheckpointPolicy`."""
 
     context: RunContext
     plans: Sequence[LearnerPlan]
@@ -138,21 +139,23 @@ class PreparedCohort:
     def checkpoint_policy(self, files: CohortDirectory) -> CheckpointPolicy:
         """How the cohort is saved."""
         context = self.context
-        own = {"random_numbers": "by seed and name"} if any(plan.role == "teacher" for plan in self.plans) else {}
+        random_numbers = (
+            {"random_numbers": "by seed and name"} if any(plan.role == "teacher" for plan in self.plans) else {}
+        )
         return CheckpointPolicy(
             files,
             self.identity,
-            computed_with(context.device, context.processes.count) | own,
+            computed_with(context.device, context.processes.world_size) | random_numbers,
             seconds=context.recipe.save_every_seconds,
             keep=context.recipe.keep_checkpoints,
-            also=self.earlier_identities,
+            earlier_identities=self.earlier_identities,
         )
 
 
 def prepare_cohort(context: RunContext, cohort: CohortPlan, watcher: Watcher) -> PreparedCohort | None:
-    """Load the teachers of a cohort and build its learners; None where every learner lacks a teacher.
+    """Load the teachers of a cohort and build its learners.
 
-    A learner whose teacher failed is left out.
+    Learners whose teacher failed are left out; returns None if that leaves no learner.
     """
     recipe, images = context.recipe, context.images
     teachers = {str(teacher): teacher for teacher in cohort.teachers if context.has_weights(teacher)}
@@ -186,10 +189,10 @@ def prepare_cohort(context: RunContext, cohort: CohortPlan, watcher: Watcher) ->
     ]
     for line in batches_larger_than_data([cohort.views], len(images.train)):
         watcher.say(line)
-    if not context.processes.alone and any(unsynchronised(learner.model) for learner in learners):
+    if not context.processes.is_single and any(count_unsynchronised_batch_norms(learner.model) for learner in learners):
         watcher.say(
-            f"batch statistics: each of {context.processes.count} processes takes those of its own part of a batch; "
-            "BatchNorm is synchronised on CUDA only"
+            f"batch statistics: each of {context.processes.world_size} processes takes those of its own part of a "
+            "batch; BatchNorm is synchronised on CUDA only"
         )
     ready = Cohort(
         learners,
@@ -210,9 +213,9 @@ def prepare_cohort(context: RunContext, cohort: CohortPlan, watcher: Watcher) ->
 
 
 def check_teachers_differ(student: str, teachers: Sequence[Teacher]) -> None:
-    """Raises LimbeckError where two of a student's teachers are one model with one input format: no second opinion."""
+    """Raises LimbeckError if two teachers of a student are the same model with the same input format."""
     for one, other in itertools.combinations(teachers, 2):
-        if one.fingerprint == other.fingerprint and one.form == other.form:
+        if one.fingerprint == other.fingerprint and one.input_format == other.input_format:
             raise LimbeckError(
                 f"{student}: its teachers {one.name!r} and {other.name!r} are the same model, weight for weight; "
                 "leave one out, or train one with a `seed:` or settings of its own"
@@ -220,7 +223,7 @@ def check_teachers_differ(student: str, teachers: Sequence[Teacher]) -> None:
 
 
 def cohort_identity(context: RunContext, cohort: CohortPlan, teachers: Mapping[str, str]) -> dict[str, Any]:
-    """What must be equal for a checkpoint of this cohort to be continued. teachers: fingerprints by name."""
+    """What must match for a checkpoint of this cohort to be resumed. teachers: fingerprints by name."""
     arms = [learner.arm for learner in cohort.learners]
     return {
         "images": context.images.fingerprint,
@@ -234,16 +237,16 @@ def cohort_identity(context: RunContext, cohort: CohortPlan, teachers: Mapping[s
 
 
 def checkpoint_settings(arm: Arm) -> dict[str, Any]:
-    """An arm as checkpoints know it: without what only concerns files, and without an absent `seed`, as before it."""
+    """An arm as checkpoints store it: without keys that do not affect training, and without an unset `seed`."""
     left_out = {"baseline", "outputs", "allow_near_chance"} | ({"seed"} if arm.seed is None else set())
     return arm.model_dump(mode="json", exclude=left_out)
 
 
 def _weights(context: RunContext, arm: str) -> dict[str, str]:
-    """The path of an arm's initial weights as `recipe.json` has it, which does not depend on the working directory."""
-    written = context.recipe.arms()[arm].weights
-    if written is None:
+    """The path of an arm's initial weights as stored in `recipe.json`, independent of the working directory."""
+    path = context.recipe.arms()[arm].weights
+    if path is None:
         return {}
-    claimed = read_json(context.directory.recipe) if context.directory.recipe.exists() else {}
-    groups = [claimed.get(group) or {} for group in ("teachers", "students")]
-    return {"weights": next((group[arm]["weights"] for group in groups if arm in group), written)}
+    stored = read_json(context.directory.recipe) if context.directory.recipe.exists() else {}
+    groups = [stored.get(group) or {} for group in ("teachers", "students")]
+    return {"weights": next((group[arm]["weights"] for group in groups if arm in group), path)}

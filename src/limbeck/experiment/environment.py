@@ -18,7 +18,7 @@ DEFAULT_ARGUMENTS = {"folder": "runs", "name": None, "fresh": False, "extend": F
 
 
 def environment(device: torch.device | None = None, processes: int = 1) -> dict[str, object]:
-    """Versions, hardware, processes that worked together and the threads of each, as plain data."""
+    """Versions, hardware, number of processes and of threads in each, as plain data."""
     device = device or choose_device("auto")
     return {
         "limbeck": metadata.version("limbeck"),
@@ -37,9 +37,8 @@ def environment(device: torch.device | None = None, processes: int = 1) -> dict[
 
 def computed_with(device: torch.device, processes: int = 1) -> dict[str, object]:
     """What must be the same for a resumed run to end bit for bit as it would have."""
-    known = environment(device, processes)
-    same = ("limbeck", "torch", "threads", "processes", "device_name", "precision")
-    return {what: known[what] for what in same}
+    here = environment(device, processes)
+    return {key: here[key] for key in ("limbeck", "torch", "threads", "processes", "device_name", "precision")}
 
 
 def cpu_name() -> str:
@@ -54,9 +53,9 @@ def cpu_name() -> str:
 
 
 def python_call(function: str, recipe: Any, overrides: Sequence[str], options: Mapping[str, Any] | None) -> str | None:
-    """`python: limbeck.run('quickstart', ['seeds=[0]'])`; None where that call would not repeat the run.
+    """`python: limbeck.run('quickstart', ['seeds=[0]'])`; None if that call would not repeat the run.
 
-    options: None where functions or modules were handed over.
+    options: None if functions or modules were passed.
     """
     if options is None or not isinstance(recipe, str | Path):
         return None

@@ -15,15 +15,14 @@ from torch import nn
 from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images
-from limbeck.building.models import build_model, check_output, input_format
+from limbeck.building.models import build_model, check_output, make_input_format
 from limbeck.evaluation.budget import judge
 from limbeck.evaluation.efficiency import count_parameters, megabytes, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.report.budget import allowed_in_words, in_words
 from limbeck.storage.run_directory import RunDirectory
-from limbeck.training.model_errors import naming_build, naming_model
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_build_errors, explain_model_errors, explain_out_of_memory
 from limbeck.training.precision import autocast, compute_dtype
 from limbeck.training.teacher import as_outputs
 
@@ -36,25 +35,25 @@ IMAGES_TO_TIME = 16
 
 @dataclass(frozen=True)
 class ArmCost:
-    """Of one arm. seconds are per image; memory is bytes: fixed, and for each image of a batch."""
+    """The cost of one arm. Seconds are per image; memory is in bytes: fixed, and per image of a batch."""
 
     parameters: int
     megabytes: float
     multiply_adds: int
     train_seconds: float
-    answer_seconds: float
+    inference_seconds: float
     fixed_bytes: int
     bytes_per_image: int
 
 
 def _starting_points(recipe: Recipe) -> list[str]:
-    """A line for each arm that has weights from a file and is trained nevertheless: it may be meant, or forgotten."""
+    """A line for each arm that starts from a file and is trained further: this may be a mistake."""
     lines: list[str] = []
     for group, arms in (("teachers", recipe.teachers), ("students", recipe.students)):
         for name, arm in arms.items():
             if arm.weights and arm.trained:
-                as_it_is = f"; {group}.{name}.loss=[] takes it as it is" if group == "teachers" else ""
-                lines.append(f"{name} starts from {arm.weights} and is trained on{as_it_is}")
+                untrained = f"; {group}.{name}.loss=[] uses it untrained" if group == "teachers" else ""
+                lines.append(f"{name} starts from {arm.weights} and is trained further{untrained}")
     return ["", *lines] if lines else []
 
 
@@ -82,9 +81,9 @@ def describe_plan(
 ) -> list[str]:
     """The plan of a recipe in lines for a person: data, models, cohorts, steps, outputs banks, estimated time, memory.
 
-    folder: of the run that it may have been begun as (`runs/NAME`), for teachers that are trained already.
-    timed: run each model on a few random images to estimate; without it only counts are given.
-    Times are estimates from a batch of 16 on a machine as busy as it is now.
+    folder: the run directory (default: `runs/NAME`), for teachers that are already trained.
+    timed: measure each model on a few random images; otherwise only counts are given.
+    Times are estimates from a batch of 16, with the machine as busy as it is now.
     """
     context = open_context(recipe, RunDirectory(folder or Path("runs") / recipe.name), losses=losses, models=models)
     images, device = context.images, context.device
@@ -136,7 +135,7 @@ def describe_plan(
             memory += 4 * copies * sum(states.get(learner.arm, {}).values())
         for teacher in cohort.teachers:
             longest = max(recipe.arms()[arm].epochs or 0 for arm in names)
-            seconds += costs[teacher.arm].answer_seconds * steps * batch * longest
+            seconds += costs[teacher.arm].inference_seconds * steps * batch * longest
             memory += costs[teacher.arm].parameters * 4
         memory += max(costs[arm].bytes_per_image for arm in names) * batch + len(images.train) * math.prod(images.shape)
         epochs = max(recipe.arms()[arm].epochs or 0 for arm in names)
@@ -160,36 +159,36 @@ def arm_cost(
 
     Raises LimbeckError naming the arm where the model does not take the images.
     """
-    with naming_build(name, arm.model.name):
+    with explain_build_errors(name, arm.model.name):
         model = build_model(arm.model, len(images.class_names), models, pretrained=False).to(device)
-    form = input_format(arm, images)
-    side = form.resolution or images.shape[1]
+    input_format = make_input_format(arm, images)
+    side = input_format.resolution or images.shape[1]
     count = min(IMAGES_TO_TIME, recipe.views.batch_size)
     pixels = torch.randn(count, images.shape[0], side, side, device=device)
     dtype = compute_dtype(arm.precision or recipe.precision, device)
     parameters = count_parameters(model)
     states = arm.optimizer.buffers_per_parameter if arm.optimizer else 0
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
-    check_output(name, model, images, form, arm.model.name)
-    with naming_model(name, pixels.shape, "timing"), naming_memory(name, count):
+    check_output(name, model, images, input_format, arm.model.name)
+    with explain_model_errors(name, pixels.shape, "timing"), explain_out_of_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
-        train, answer, kept = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
-    return ArmCost(parameters, megabytes(model), macs, train / count, answer / count, fixed, kept // count)
+        train, inference, saved = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
+    return ArmCost(parameters, megabytes(model), macs, train / count, inference / count, fixed, saved // count)
 
 
 def _timed(model: nn.Module, pixels: torch.Tensor, dtype: torch.dtype, trained: bool) -> tuple[float, float, int]:
-    """Seconds of a training step and of an answer, and bytes kept for the backward pass, for these pixels."""
+    """Seconds of a training step and of inference, and bytes saved for the backward pass, for these pixels."""
     model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     pixels = pixels.contiguous(memory_format=torch.channels_last)
     model.eval()
     with torch.inference_mode(), autocast(dtype, pixels.device):
-        answer = _seconds(lambda: model(pixels), pixels.device)
+        inference = _seconds(lambda: model(pixels), pixels.device)
     if not trained:
-        return 0.0, answer, 0
-    kept: dict[int, int] = {}
+        return 0.0, inference, 0
+    saved: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
     model.train()
@@ -202,7 +201,7 @@ def _timed(model: nn.Module, pixels: torch.Tensor, dtype: torch.dtype, trained: 
 
     train = _seconds(step, pixels.device)
     model.zero_grad(set_to_none=True)
-    return train, answer, sum(size for place, size in kept.items() if place not in owned)
+    return train, inference, sum(size for pointer, size in saved.items() if pointer not in owned)
 
 
 def _seconds(call: Any, device: torch.device) -> float:

@@ -1,4 +1,4 @@
-"""A run that is there is given more: what was trained stays in its cohorts, what is new forms cohorts of its own."""
+"""Extend an existing run: cohorts that were trained stay as they are, new learners form new cohorts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from limbeck.storage.run_directory import RunDirectory
 from .plan import CohortPlan, LearnerPlan, Plan, make_plan
 
 Recorded = list[dict[str, Any]]
-"""Cohorts as `plan.json` keeps them: key, and names of learners."""
+"""Cohorts as in `plan.json`: their keys, and the names of their learners."""
 
 
 def plan_of(directory: RunDirectory, recipe: Recipe) -> Plan:
-    """The plan of the recipe that the directory was claimed for: as it was recorded when the run was extended."""
+    """The plan of the directory's recipe, with the cohorts that were recorded when the run was extended."""
     recorded = read_json(directory.plan)["cohorts"] if directory.plan.exists() else []
     return _with_recorded(recipe, recorded)
 
@@ -33,12 +33,12 @@ def earlier_recipes(directory: RunDirectory) -> tuple[Recipe, ...]:
 
 
 def extensions(directory: RunDirectory) -> list[dict[str, Any]]:
-    """What was added when: `{"when": …, "changes": […]}`."""
+    """Every extension so far: `{"when": …, "changes": […]}`."""
     return read_json(directory.plan)["extended"] if directory.plan.exists() else []
 
 
 def how_to_extend(directory: RunDirectory, recipe: Recipe) -> str:
-    """What to add to a refusal of another recipe: that `--extend` would do, where it would."""
+    """A hint for the refusal of another recipe: to use `--extend`, if that is possible; empty otherwise."""
     try:
         _compared(directory, recipe)
     except LimbeckError:
@@ -47,25 +47,25 @@ def how_to_extend(directory: RunDirectory, recipe: Recipe) -> str:
 
 
 def describe_extension(directory: RunDirectory, recipe: Recipe) -> list[str]:
-    """What `--extend` would add to a directory, in lines for a person; nothing is changed."""
+    """What `--extend` would add to a directory, as lines of text; nothing is changed."""
     if not directory.recipe.exists() or not directory.has_trained():
-        return [f"{directory.root}: nothing is there yet that could be extended; the whole plan would be run", ""]
+        return [f"{directory.root}: there is nothing to extend yet; the whole plan would be run", ""]
     lines = _added(directory, recipe)[1].lines
     return [
-        f"{directory.root}: " + ("would be extended:" if lines else "has all of this"),
+        f"{directory.root}: " + ("would be extended:" if lines else "already has all of this"),
         *map("  {}".format, lines),
         "",
     ]
 
 
 def extend(directory: RunDirectory, recipe: Recipe) -> tuple[str, ...]:
-    """Make the directory that of a recipe with more in it; returns what is added, a line each.
+    """Bind the directory to a recipe that extends its present one; returns the additions, one per line.
 
-    To be called under the directory's lock. Where it is cut off, the next start finishes it.
-    Raises LimbeckError that names what cannot be changed; nothing is touched then.
+    Needs the directory's lock. If the process is killed meanwhile, the next start completes the extension.
+    Raises LimbeckError that names what cannot be changed; the directory is then unchanged.
     """
-    old, found, kept = _added(directory, recipe)
-    plan = _with_recorded(recipe, kept)
+    old, found, started = _added(directory, recipe)
+    plan = _with_recorded(recipe, started)
     reopened = [
         cohort.key
         for cohort in plan.cohorts
@@ -86,7 +86,7 @@ def extend(directory: RunDirectory, recipe: Recipe) -> tuple[str, ...]:
 
 
 def _added(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extension, Recorded]:
-    """`_compared` for who has asked for it. Raises LimbeckError that names the directory too."""
+    """`_compared`, with the directory and `--extend` in its errors."""
     try:
         return _compared(directory, recipe)
     except LimbeckError as error:
@@ -94,20 +94,20 @@ def _added(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extension, 
 
 
 def _compared(directory: RunDirectory, recipe: Recipe) -> tuple[Recipe, Extension, Recorded]:
-    """The recipe so far, what is added to it, and the cohorts that stay. Raises LimbeckError where it cannot be."""
+    """The present recipe, what is added to it, and the cohorts that stay. Raises LimbeckError if that is impossible."""
     old = Recipe.model_validate(read_json(directory.recipe))
-    kept: Recorded = []
+    started: Recorded = []
     trained: set[str] = set()
     waiting: set[str] = set()
     for cohort in plan_of(directory, old).cohorts:
         files = directory.cohort(cohort.key)
         if not files.has_started():
             continue
-        kept.append({"key": cohort.key, "learners": [learner.name for learner in cohort.learners]})
+        started.append({"key": cohort.key, "learners": [learner.name for learner in cohort.learners]})
         trained |= {learner.arm for learner in cohort.learners}
         if files.read_result() is None:
             waiting |= {one.arm for one in cohort.learners if _has_ended(directory, cohort, one, old)}
-    return old, extension(_with_absolute_paths(old), _with_absolute_paths(recipe), trained, waiting), kept
+    return old, extension(_with_absolute_paths(old), _with_absolute_paths(recipe), trained, waiting), started
 
 
 def _with_absolute_paths(recipe: Recipe) -> Recipe:
@@ -120,17 +120,17 @@ def _has_ended(directory: RunDirectory, cohort: CohortPlan, learner: LearnerPlan
 
 
 def _with_recorded(recipe: Recipe, recorded: Recorded) -> Plan:
-    """The plan of a recipe in which some cohorts are given; the other learners form cohorts as they always do.
+    """The plan of a recipe with the recorded cohorts; all other learners form new cohorts.
 
-    Raises LimbeckError where a recorded learner is none of the recipe's.
+    Raises LimbeckError if the recipe lacks a recorded learner.
     """
     fresh = make_plan(recipe)
     if not recorded:
         return fresh
     cohort_of = {learner.name: cohort for cohort in fresh.cohorts for learner in cohort.learners}
     plan_of_learner = {learner.name: learner for cohort in fresh.cohorts for learner in cohort.learners}
-    if odd := [name for about in recorded for name in about["learners"] if name not in cohort_of]:
-        raise LimbeckError(f"plan.json: names {odd[0]!r}, which the recipe does not have; --fresh starts anew")
+    if unknown := [name for about in recorded for name in about["learners"] if name not in cohort_of]:
+        raise LimbeckError(f"plan.json: lists {unknown[0]!r}, which the recipe does not have; --fresh starts over")
     given = [
         CohortPlan(
             about["key"],

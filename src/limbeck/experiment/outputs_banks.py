@@ -1,4 +1,4 @@
-"""The outputs banks of a run: how large they will be, whether there is room, and those of a cohort."""
+"""The outputs banks of a run: their sizes, whether the disk has room for them, and opening those of a cohort."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .plan import CohortPlan
 
 GB = 2**30
 KEEP_FREE = 2**28
-"""Bytes of the disk that banks leave to others."""
+"""Bytes of disk space that banks leave free."""
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class BankPlan:
-    """What a bank will hold: a teacher's outputs for the views of so many epochs.
+    """What a bank will hold: the outputs of a teacher for the views of `epochs` epochs.
 
-    built_from: how the teacher's model was made, a part of the bank's key.
+    built_from: the recipe of the teacher's model, part of the bank's key.
     """
 
     teacher: str
@@ -46,7 +46,7 @@ class BankPlan:
 
     @property
     def epoch_bytes(self) -> int:
-        """Of one epoch."""
+        """Bytes of one epoch."""
         return outputs_bank.epoch_bytes(shape(self.planner, self.classes))
 
     @property
@@ -56,7 +56,7 @@ class BankPlan:
 
 
 def plan_banks(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) -> list[BankPlan]:
-    """A bank for each teacher and each series of views that it is run on; none where the recipe asks for none."""
+    """One bank for each teacher and each sequence of views that it sees; none if the recipe has no `outputs_bank`."""
     if recipe.outputs_bank is None:
         return []
     arms = recipe.arms()
@@ -66,7 +66,7 @@ def plan_banks(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) ->
         for teacher in cohort.teachers:
             students = [learner for learner in cohort.learners if teacher in dict(learner.teachers)]
             longest = max(arms[student.arm].epochs or 0 for student in students)
-            # Cohorts that differ in how often views come again share the epochs that they have in common.
+            # Cohorts that differ only in how often views repeat share the epochs that they have in common.
             bank = teacher, replace(planner, views=planner.views.model_copy(update={"distinct_epochs": None}))
             epochs[bank] = max(epochs.get(bank, 0), distinct(planner, longest))
     classes = len(images.class_names)
@@ -77,12 +77,12 @@ def plan_banks(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) ->
 
 
 def distinct(planner: ViewPlanner, epochs: int) -> int:
-    """Of so many epochs of a training, how many have views of their own."""
+    """How many of the epochs of a training have distinct views."""
     return min(epochs, planner.views.distinct_epochs or epochs)
 
 
 def check_limit(banks: Sequence[BankPlan], limit_gb: float) -> None:
-    """Raises LimbeckError where banks would exceed the recipe's limit: how large, for whom, and what to do."""
+    """Raises LimbeckError if banks would exceed the recipe's limit. It says how large they are and what to do."""
     total = sum(bank.size for bank in banks)
     if total <= limit_gb * GB:
         return
@@ -98,7 +98,7 @@ def check_limit(banks: Sequence[BankPlan], limit_gb: float) -> None:
 
 
 def check_disk(missing: int) -> None:
-    """Raises LimbeckError where so many bytes do not fit onto the disk of the cache."""
+    """Raises LimbeckError if the disk of the cache has no room for `missing` bytes."""
     place = outputs_bank.location()
     free = shutil.disk_usage(next(folder for folder in [place, *place.parents] if folder.exists())).free
     if missing and missing > free - KEEP_FREE:
@@ -109,20 +109,20 @@ def check_disk(missing: int) -> None:
 
 
 def check_room(recipe: Recipe, cohorts: Iterable[CohortPlan], images: Images) -> None:
-    """Before anything is trained: are the banks within the recipe's limit, and can the disk hold them?
+    """Check, before anything is trained, that the banks stay within the recipe's limit and fit on the disk.
 
-    Whose answers are there already is known once their teacher is trained; till then any answers to the same views
-    count as theirs, and `banked` counts exactly. Raises LimbeckError that says what to do.
+    Until a teacher is trained, it is not known which stored outputs are its own, so any stored outputs for the same
+    views are counted as its own. `banked` counts exactly. Raises LimbeckError that says what to do.
     """
     if recipe.outputs_bank is None:
         return
     banks = plan_banks(recipe, cohorts, images)
     check_limit(banks, recipe.outputs_bank.limit_gb)
-    there, missing = outputs_bank.entries(), 0
+    stored, missing = outputs_bank.entries(), 0
     for bank in banks:
         views = views_key(bank.planner, bank.classes)
-        alike = [entry.size for entry in there if views.items() <= dict(entry.key).items()]
-        missing += max(0, bank.size - max(alike, default=0))
+        sizes = [entry.size for entry in stored if views.items() <= dict(entry.key).items()]
+        missing += max(0, bank.size - max(sizes, default=0))
     check_disk(missing)
 
 
@@ -142,10 +142,10 @@ def banked(
     train: Split,
     say: Say,
 ) -> Iterator[Banked]:
-    """Open the banks of the teachers of one cohort; what is not complete at the end is discarded.
+    """Open the banks of the teachers of one cohort for the block; outputs that are incomplete at its end are discarded.
 
-    load_teacher: gives a teacher by its name. train: the images, on the device.
-    Raises LimbeckError where the disk cannot hold what is missing.
+    load_teacher: returns a teacher by its name. train: the images, on the device.
+    Raises LimbeckError if the disk has no room for the missing outputs.
     """
     teachers: dict[str, BankedTeacher] = {}
     missing = 0
@@ -171,12 +171,12 @@ def _bank(plan: BankPlan, teacher: Teacher, train: Split, say: Say) -> OutputsBa
 
 
 def model_of(model: NameWithOptions) -> dict[str, Any]:
-    """What a recipe says of how a model is made."""
+    """A model's name and options, as the recipe gives them."""
     return {"model": {"name": model.name, **model.options}}
 
 
 def describe_banks(context: RunContext, cohorts: Iterable[CohortPlan]) -> list[str]:
-    """How large the banks will be and how much of them is there, in lines for a person; none without banks."""
+    """The size of each bank and how much of it is stored, as lines of a table; empty without banks."""
     cohorts = list(cohorts)
     banks = plan_banks(context.recipe, cohorts, context.images)
     if not banks:
@@ -198,11 +198,13 @@ def describe_banks(context: RunContext, cohorts: Iterable[CohortPlan]) -> list[s
 
 
 def _is_known(context: RunContext, teacher: LearnerId) -> bool:
-    """Whether a teacher comes from a file, or was trained in the context's directory by this very recipe."""
+    """Whether a teacher comes from a file, or was trained in the context's directory by this same recipe."""
     if teacher.seed is None:
         return True
-    begun = context.directory.recipe.exists() and not context.directory.recipe_changes(context.recipe.to_dict())
-    return begun and context.has_weights(teacher)
+    is_same_recipe = context.directory.recipe.exists() and not context.directory.recipe_changes(
+        context.recipe.to_dict()
+    )
+    return is_same_recipe and context.has_weights(teacher)
 
 
 def amount(size: float) -> str:

@@ -1,4 +1,4 @@
-"""From a recipe to what will be trained: learners, and the cohorts in which they are trained."""
+"""Plan a run: the learners of a recipe, grouped into the cohorts in which they are trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WeightedTeachers = tuple[tuple[LearnerId, float], ...]
 class LearnerPlan:
     """One model to train. role: `teacher` or `student`.
 
-    own_seed: seeds the arm's own random numbers, beside the run's seed; see `own_seed`.
+    own_seed: the arm's own seed, combined with the seed of the run; see the function `own_seed`.
     """
 
     id: LearnerId
@@ -37,7 +37,7 @@ class LearnerPlan:
 
     @property
     def seed(self) -> int:
-        """The seed of the run that it belongs to; 0 for an arm that is not trained."""
+        """The seed of its run; 0 for an arm that is not trained."""
         return self.id.seed or 0
 
     @property
@@ -47,15 +47,15 @@ class LearnerPlan:
 
     @property
     def randomness(self) -> int:
-        """The seed of its initial weights and of its dropout."""
+        """The seed of its initial weights and its dropout."""
         return self.seed if self.own_seed is None else number_of("learner", self.own_seed, self.seed)
 
 
 @dataclass(frozen=True)
 class CohortPlan:
-    """A cohort: learners that are trained side by side on the same views, and the teachers they share.
+    """A cohort: learners that are trained side by side on the same views, with the teachers they share.
 
-    A view is one augmented batch. Each is made once, and each teacher sees it once, whatever the number of learners.
+    A view is one augmented batch. It is made once, and each teacher sees it once, however many learners there are.
     """
 
     key: str
@@ -71,19 +71,19 @@ class CohortPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Cohorts in the order in which they are trained. pretrained: arms that are used as they come from a file."""
+    """The cohorts, in training order. pretrained: arms from a file that are not trained further."""
 
     cohorts: tuple[CohortPlan, ...]
     pretrained: tuple[str, ...] = ()
 
 
 def make_plan(recipe: Recipe, max_learners: int | None = None) -> Plan:
-    """Group the learners of a recipe into cohorts: those that share views and have equally long chains of teachers.
+    """Group the learners of a recipe into cohorts by their views and by the length of their chain of teachers.
 
-    All teachers come first, then their students. Teachers without a teacher are trained one by one, since there is no
-    forward pass to share; students without a teacher join the others of their seed, whose views they share.
-    With `views.seed` fixed, students of all seeds see the same views and form one cohort.
-    max_learners: the most learners in one cohort.
+    Teachers come before their students. Teachers without a teacher are trained one by one, since they have no forward
+    pass to share. Students without a teacher join the other students of their seed, whose views they share.
+    If `views.seed` is fixed, the students of all seeds see the same views and form one cohort.
+    max_learners: maximum number of learners in a cohort.
     """
     arms = recipe.arms()
     pretrained = tuple(name for name, arm in arms.items() if not arm.trained)
@@ -111,10 +111,10 @@ def make_plan(recipe: Recipe, max_learners: int | None = None) -> Plan:
 
 
 def own_seed(recipe: Recipe, arm: str) -> int | None:
-    """What an arm's random numbers depend on beside the run's seed: its own `seed`, else a teacher's name.
+    """The arm's `seed`; for a teacher without one, a seed from its name. None for any other arm.
 
-    Teachers differ from each other so that two of one architecture give two opinions. Students do not: arms of one seed
-    and one model start from the same weights and drop the same units, so they differ only in what they are trained on.
+    Two teachers of one architecture thus start from different weights. Students with the same model and seed start from
+    the same weights and drop the same units, so that they differ only in how they are trained.
     """
     about = recipe.arms()[arm]
     if about.seed is None and arm in recipe.teachers:
@@ -144,7 +144,7 @@ def _learner_id(recipe: Recipe, arm: str, seed: int) -> LearnerId:
 
 
 def _depth(recipe: Recipe, name: str) -> int:
-    """0 for a trained teacher without a teacher; else one more than the deepest of its teachers."""
+    """0 for a teacher and 1 for a student without teachers; otherwise one more than its deepest teacher."""
     teachers = recipe.arms()[name].teacher
     if not teachers:
         return 0 if name in recipe.teachers else 1
@@ -152,7 +152,7 @@ def _depth(recipe: Recipe, name: str) -> int:
 
 
 def baseline_of(recipe: Recipe, name: str) -> str | None:
-    """The student that an arm is compared with: the one it names, else the one called `baseline`."""
+    """The student that an arm is compared with: its `baseline`, or else the student named `baseline`."""
     if name in recipe.teachers:
         return None
     arm: Arm = recipe.students[name]
@@ -161,9 +161,9 @@ def baseline_of(recipe: Recipe, name: str) -> str | None:
     return "baseline" if "baseline" in recipe.students and name != "baseline" else None
 
 
-def batches_larger_than_data(of_cohorts: Iterable[Views], images: int) -> list[str]:
-    """A line for each batch size that exceeds the number of training images: an epoch is then one smaller batch."""
-    sizes = sorted({views.batch_size for views in of_cohorts if views.batch_size > images})
+def batches_larger_than_data(views_of_cohorts: Iterable[Views], images: int) -> list[str]:
+    """A warning for each batch size above the number of training images: an epoch is then one smaller batch."""
+    sizes = sorted({views.batch_size for views in views_of_cohorts if views.batch_size > images})
     return [
         f"views.batch_size: a batch of {size:,} is larger than the {images:,} training images: "
         f"each epoch is one step with a batch of {images:,}"

@@ -1,4 +1,4 @@
-"""The teacher outputs that a cohort's learners are compared with when they are measured, each computed once."""
+"""The teacher outputs with which the learners of a cohort are compared in measurements. Each is computed once."""
 
 from __future__ import annotations
 
@@ -19,38 +19,43 @@ from .plan import WeightedTeachers
 
 
 def splits_of(context: RunContext) -> dict[str, Split]:
-    """The splits on which learners are measured, by name; test unless the recipe leaves it unread."""
+    """The splits on which learners are measured, by name: validation, and test unless the recipe excludes it."""
     images = context.images
     return {"validation": images.validation} | ({"test": images.test} if context.recipe.evaluation.test else {})
 
 
 class ReferenceOutputs:
-    """Logits of a cohort's teachers on the validation and test images, in float32.
+    """The logits of a cohort's teachers on the validation and test images, in float32.
 
-    teachers: by name. of_learners: the teachers of each learner, with their weights.
+    teachers: by name. teachers_of_learners: the teachers of each learner, with their weights.
     """
 
     def __init__(
-        self, context: RunContext, teachers: Mapping[str, Teacher], of_learners: Iterable[WeightedTeachers]
+        self, context: RunContext, teachers: Mapping[str, Teacher], teachers_of_learners: Iterable[WeightedTeachers]
     ) -> None:
         self.context, self.teachers = context, teachers
         self.splits = splits_of(context)
-        different = {tuple(zip(dict(some), _shares(some), strict=True)) for some in of_learners if some}
+        different = {
+            tuple(zip(dict(weighted), _shares(weighted), strict=True)) for weighted in teachers_of_learners if weighted
+        }
         self.common: WeightedTeachers = different.pop() if len(different) == 1 else ()
-        """The teachers that all students with a teacher share; students without one are compared with them too."""
+        """The teachers of the cohort, if all students with a teacher have the same ones; empty otherwise.
+
+        Students without a teacher are compared with them too.
+        """
         self._logits: dict[tuple[str, str], Tensor] = {}
         self._ensembles: dict[WeightedTeachers, dict[str, Any]] = {}
 
     def logits(self, teachers: WeightedTeachers, split: str) -> Tensor | None:
-        """Logits `[N, K]` of one teacher, or of the ensemble of several at temperature 1; None without a teacher."""
+        """Logits `[N, K]` of the teacher, or of the ensemble of several at temperature 1; None without a teacher."""
         outputs = [Outputs(self._logits_of(str(teacher), split)) for teacher, _ in teachers]
         mixed = ensemble(outputs, _shares(teachers), 1.0)
         return mixed.logits if mixed else None
 
     def about_ensemble(self, teachers: WeightedTeachers) -> dict[str, Any]:
-        """What `result.json` says of several teachers together: how good they are, and how far they agree.
+        """The entry of `result.json` on an ensemble of teachers: its measurements, and how far its members agree.
 
-        `agreement`: of each member (row) with each (column), for each split, as fractions.
+        `agreement`: for each split, the fraction of images on which two members (row and column) predict the same.
         """
         if teachers not in self._ensembles:
             names = [str(teacher) for teacher, _ in teachers]
@@ -69,7 +74,9 @@ class ReferenceOutputs:
     def _logits_of(self, name: str, split: str) -> Tensor:
         if (name, split) not in self._logits:
             teacher, context = self.teachers[name], self.context
-            predict = predictor(teacher.frozen, teacher.form, device=context.device, dtype=teacher.dtype, name=name)
+            predict = predictor(
+                teacher.frozen, teacher.input_format, device=context.device, dtype=teacher.dtype, name=name
+            )
             batch_size = context.recipe.evaluation.batch_size
             self._logits[name, split] = logits_of(predict, self.splits[split], batch_size)
         return self._logits[name, split]

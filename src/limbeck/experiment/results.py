@@ -1,4 +1,4 @@
-"""The results of a run: every learner measured, the test split read once, and what `result.json` says."""
+"""The results of a run: measure every learner, read the test split once, and compose `result.json`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from limbeck.building.checks.pretrained import sample_of
-from limbeck.building.models import input_format
+from limbeck.building.models import make_input_format
 from limbeck.building.saved_model import describe, load_trained, save_model
 from limbeck.building.teachers import load_teacher_from_file
 from limbeck.evaluation import metrics
@@ -23,8 +23,7 @@ from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.test_time import AveragedViews
 from limbeck.storage.run_directory import LearnerId
 from limbeck.training.learner import Learner
-from limbeck.training.model_errors import naming_model
-from limbeck.training.out_of_memory import naming_memory
+from limbeck.training.model_errors import explain_model_errors, explain_out_of_memory
 from limbeck.training.predictor import predictor
 from limbeck.training.teacher import as_outputs
 
@@ -37,16 +36,16 @@ from .timing import Span, summed, times
 from .train_cohort import Cohort, Watcher
 
 MEASURED_PRECISION = "float32"
-"""All results are measured in float32, whatever the precision of training: a saved model computes in it too."""
+"""All results are measured in float32, as a saved model computes, whatever the precision of training."""
 
 
 def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What `result.json` says of a plan whose cohorts are trained: recipe, environment, every arm's measurements.
+    """The content of `result.json`: the recipe, the environment and the measurements of every arm.
 
-    cohorts: the result of each, by its key.
+    cohorts: the result of each trained cohort, by its key.
     """
     in_order = [cohorts[cohort.key] for cohort in plan.cohorts]
-    # What an arm is compared with may have been added after it was measured.
+    # The baseline of an arm may have been added after the arm was measured.
     arms = [
         arm | {"baseline": baseline_of(context.recipe, arm["arm"])} for cohort in in_order for arm in cohort["arms"]
     ]
@@ -55,8 +54,8 @@ def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[st
         arms = [{key: value for key, value in arm.items() if key != "test_time"} for arm in arms]
     return {
         "recipe": context.recipe.to_dict(),
-        "environment": environment(context.device, context.processes.count),
-        **times(in_order, processes=context.processes.count),
+        "environment": environment(context.device, context.processes.world_size),
+        **times(in_order, processes=context.processes.world_size),
         "class_names": list(context.images.class_names),
         "images": {split: len(getattr(context.images, split)) for split in ("train", "validation", "test")},
         "data_notes": list(context.images.notes),
@@ -72,9 +71,9 @@ def measure_learners(
     watcher: Watcher,
     stop: GracefulShutdown,
 ) -> dict[str, Any]:
-    """Measure the learners of a trained cohort; returns what `done.json` says of it. spans: when it was trained."""
+    """Measure the learners of a trained cohort; returns the content of `done.json`. spans: when it was trained."""
     clock, began = time.time(), time.monotonic()
-    cohort.release_teachers()  # they are loaded again in float32, as saved models compute
+    cohort.release_teachers()  # they are loaded again, in float32
     ids = {str(teacher): teacher for plan in plans for teacher, _ in plan.teachers}
     teachers = {name: context.load_teacher(ids[name], "fp32") for name in cohort.teachers}
     references = ReferenceOutputs(context, teachers, [plan.teachers for plan in plans])
@@ -82,7 +81,7 @@ def measure_learners(
     arms = []
     for plan, learner in zip(plans, cohort.learners, strict=True):
         stop.check()
-        if context.processes.first:
+        if context.processes.is_first:
             arms.append(measure_learner(context, plan, learner, references, watcher) | of_cohort)
     return {"arms": arms, "spans": [*spans, [clock, clock + time.monotonic() - began]]}
 
@@ -90,9 +89,9 @@ def measure_learners(
 def measure_learner(
     context: RunContext, plan: LearnerPlan, learner: Learner, references: ReferenceOutputs, watcher: Watcher
 ) -> dict[str, Any]:
-    """Choose a learner's weights, save them, and read the test split: once, for the model that was chosen.
+    """Choose a learner's weights, save them, and measure the chosen model. Only this reads the test split, and once.
 
-    A student without a teacher is compared with the teachers of its cohort, if all others have the same ones.
+    A student without a teacher is compared with the teachers of its cohort if all other students have the same ones.
     """
     arm = context.arm(plan.id)
     row = _about(context, plan, learner)
@@ -116,8 +115,8 @@ def _measured(
 ) -> dict[str, Any]:
     recipe, images = context.recipe, context.images
     arm = recipe.arms()[arm_name]
-    form = input_format(arm, images)
-    predict = predictor(model, form, device=context.device, name=arm_name)
+    input_format = make_input_format(arm, images)
+    predict = predictor(model, input_format, device=context.device, name=arm_name)
     measured: dict[str, Any] = {"measured_precision": MEASURED_PRECISION, "correct": {}}
     for name, split in references.splits.items():
         logits = logits_of(predict, split, recipe.evaluation.batch_size)
@@ -139,14 +138,14 @@ def _timed(context: RunContext, arm_name: str, measure_cost: Callable[..., Effic
     if not batch:
         return {}
     shape = _image_shape(context, arm_name)
-    with naming_memory(arm_name, batch), naming_model(arm_name, (batch, *shape), "timing"):
+    with explain_out_of_memory(arm_name, batch), explain_model_errors(arm_name, (batch, *shape), "timing"):
         return {"efficiency": measure_cost(shape, batch_size=batch).to_dict()}
 
 
 def _counted(context: RunContext, arm_name: str, model: nn.Module) -> dict[str, Any]:
     """What a budget can be compared with where `efficiency` is left unmeasured."""
     shape = _image_shape(context, arm_name)
-    with naming_model(arm_name, (1, *shape), "counting"):
+    with explain_model_errors(arm_name, (1, *shape), "counting"):
         return {"megabytes": megabytes(model), "multiply_adds": multiply_adds(model, shape)}
 
 
@@ -166,8 +165,8 @@ def _test_time(
     same images, with its interval over images.
     """
     recipe, images = context.recipe, context.images
-    form = input_format(recipe.arms()[arm_name], images)
-    predict = averaged(predictor(model, form, device=context.device, name=arm_name), options)
+    input_format = make_input_format(recipe.arms()[arm_name], images)
+    predict = averaged(predictor(model, input_format, device=context.device, name=arm_name), options)
     measured: dict[str, Any] = {"options": options.model_dump(mode="json"), "views": options.count}
     measured |= {"correct": {}, "gain": {}}
     for name, split in splits_of(context).items():
@@ -244,7 +243,7 @@ def _about(context: RunContext, plan: LearnerPlan, learner: Learner | None) -> d
 
 
 def not_started(context: RunContext, cohort: CohortPlan) -> list[dict[str, Any]]:
-    """The results of learners of a cohort that lack a teacher, because its training failed."""
+    """The results of the learners of a cohort that were not trained because a teacher had failed."""
     results = []
     for plan in cohort.learners:
         missing = [str(teacher) for teacher, _ in plan.teachers if not context.has_weights(teacher)]
@@ -255,7 +254,7 @@ def not_started(context: RunContext, cohort: CohortPlan) -> list[dict[str, Any]]
 
 
 def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
-    """An arm from a file, measured like any other; once a run."""
+    """Measure an arm from a file like any other arm, once per run."""
     files = context.directory.cohort(name)
     done, options = files.read_result(), context.recipe.evaluation.test_time
     if done is not None and (not options or _is_current(done, options)):
@@ -274,9 +273,9 @@ def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
 
 
 def _train_sample(context: RunContext, name: str, model: nn.Module) -> dict[str, Any]:
-    """How an arm from a file does on up to 500 training images: much better than on others if it has seen them."""
+    """Measure an arm from a file on up to 500 training images. A model trained on them does much better on these."""
     predict = predictor(
-        model, input_format(context.recipe.arms()[name], context.images), device=context.device, name=name
+        model, make_input_format(context.recipe.arms()[name], context.images), device=context.device, name=name
     )
     sample = sample_of(context.images.train)
     logits = logits_of(predict, sample, context.recipe.evaluation.batch_size)
@@ -284,10 +283,10 @@ def _train_sample(context: RunContext, name: str, model: nn.Module) -> dict[str,
 
 
 def with_baselines(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Results of learners, each with `against_baseline` where its baseline of the same seed was measured too.
+    """The results of learners, each with `against_baseline` if its baseline of the same seed was measured.
 
-    `against_baseline`: for each split the difference of accuracies on the same images, as `paired_difference_of` gives
-    it, with its interval over images.
+    `against_baseline`: for each split, the difference in accuracy on the same images with its confidence interval over
+    images, from `paired_difference_of`.
     """
     measured = {(arm["arm"], arm["seed"]): arm for arm in arms}
     compared: list[dict[str, Any]] = []
@@ -315,14 +314,14 @@ def with_budget(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> Sequence[M
 
 
 def in_recipe_order(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Results of learners in the order of the recipe's arms and seeds, whatever the order of training."""
-    places = {name: place for place, name in enumerate(recipe.arms())}
-    seeds = {seed: place for place, seed in enumerate(recipe.seeds)}
-    return sorted(arms, key=lambda arm: (places[arm["arm"]], seeds.get(arm["seed"], 0)))
+    """The results of learners in the recipe's order of arms and seeds, whatever the order of training."""
+    arm_positions = {name: position for position, name in enumerate(recipe.arms())}
+    seed_positions = {seed: position for position, seed in enumerate(recipe.seeds)}
+    return sorted(arms, key=lambda arm: (arm_positions[arm["arm"]], seed_positions.get(arm["seed"], 0)))
 
 
 def curves(context: RunContext, plan: Plan) -> dict[tuple[str, int], list[dict[str, Any]]]:
-    """Rows of metrics, one an epoch, by (arm, seed)."""
+    """The rows of metrics, one per epoch, by (arm, seed)."""
     return {
         (learner.arm, learner.seed): context.directory.cohort(cohort.key).metrics(learner.name).rows()
         for cohort in plan.cohorts
@@ -331,7 +330,7 @@ def curves(context: RunContext, plan: Plan) -> dict[tuple[str, int], list[dict[s
 
 
 def failures(result: Mapping[str, Any]) -> dict[str, str]:
-    """Why each failed learner of a result failed, by its name."""
+    """The reason of each failure in a result, by the name of the learner."""
     return {
         str(LearnerId(arm["arm"], arm["seed"])): "{term} was {value} at epoch {epoch}, step {step}".format(**failure)
         if failure["epoch"]

@@ -25,7 +25,7 @@ from limbeck.storage.run_directory import RunDirectory
 
 from .cohorts import MakeWatcher, train_cohorts
 from .context import open_context
-from .custom_functions import must_be_as_begun
+from .custom_functions import check_unchanged_functions
 from .environment import python_call
 from .extend import extend as extend_run
 from .extend import extensions, how_to_extend, plan_of
@@ -36,7 +36,10 @@ from .torchrun import process_group
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run. folder: its directory. result: what `result.json` says. report: the page."""
+    """A finished run. folder: its directory. result: the content of `result.json`. report: the page.
+
+    was_finished: whether it was finished before this call.
+    """
 
     folder: Path
     result: dict[str, Any]
@@ -83,35 +86,35 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides, losses=losses, models=models)
     if recipe.sweep:
-        raise LimbeckError("sweep: this recipe has settings to try; run it with `limbeck sweep`, or with sweep=null")
+        raise LimbeckError("sweep: this recipe is a sweep; run it with `limbeck sweep`, or add sweep=null")
     if fresh and extend:
-        raise LimbeckError("--fresh deletes what --extend keeps; take one of the two")
-    directory = RunDirectory(Path(folder) / checked_name(name or recipe.name))
+        raise LimbeckError("--fresh deletes what --extend keeps; give one of the two")
+    directory = RunDirectory(Path(folder) / run_directory_name(name or recipe.name))
     report = directory.root / "report.md"
     with (
         process_group(recipe.device) as (processes, device),
         GracefulShutdown(processes) as stop,
-        directory.locked() if processes.first else contextlib.nullcontext(),
+        directory.locked() if processes.is_first else contextlib.nullcontext(),
     ):
-        if processes.first:
+        if processes.is_first:
             if fresh:
                 directory.clear()
             _claim(directory, recipe, make_watcher, extend=extend)
-            must_be_as_begun(directory.root, losses, models, trained=directory.has_trained())
-        (was_finished,) = processes.first_says([processes.first and directory.result.exists()])
+            check_unchanged_functions(directory.root, losses, models, trained=directory.has_trained())
+        (was_finished,) = processes.broadcast_from_first([processes.is_first and directory.result.exists()])
         if was_finished:
             return Run(directory.root, read_json(directory.result), report, was_finished=True)
 
         context = open_context(recipe, directory, device=device, losses=losses, models=models, processes=processes)
         stop.check()
-        if processes.first:
+        if processes.is_first:
             check_before_training(recipe, context.images, models, losses=losses)
             if not directory.has_trained():
-                check_arms_from_files(recipe, context.images, device, models, say_of_files(recipe, make_watcher))
-        processes.wait()
+                check_arms_from_files(recipe, context.images, device, models, say_about_files(recipe, make_watcher))
+        processes.barrier()
         plan = plan_of(directory, recipe)
-        cohorts = train_cohorts(context, plan, stop, make_watcher if processes.first else None)
-        if processes.first:
+        cohorts = train_cohorts(context, plan, stop, make_watcher if processes.is_first else None)
+        if processes.is_first:
             cohorts = with_current_test_time(context, cohorts, stop, make_watcher)
             result = run_result(context, plan, cohorts)
             if added := extensions(directory):
@@ -121,12 +124,12 @@ def run(
             result["command"] = command or python_call("run", given, overrides, call)
             write_report(directory.root, result, curves(context, plan))
             write_json(directory.result, result)
-        processes.wait()
+        processes.barrier()
         return Run(directory.root, read_json(directory.result), report)
 
 
 def _claim(directory: RunDirectory, recipe: Recipe, make_watcher: MakeWatcher | None, *, extend: bool) -> None:
-    """Make this the directory of the recipe, or see that it is; where asked to, by adding to what is there."""
+    """Bind the directory to the recipe, or check that it is bound to it; with `extend`, extend the existing run."""
     directory.finish_extension()
     if extend and directory.has_trained() and directory.recipe.exists() and directory.recipe_changes(recipe.to_dict()):
         lines = extend_run(directory, recipe)
@@ -137,14 +140,14 @@ def _claim(directory: RunDirectory, recipe: Recipe, make_watcher: MakeWatcher | 
     directory.bind(recipe.to_dict(), hint=lambda: how_to_extend(directory, recipe))
 
 
-def say_of_files(recipe: Recipe, make_watcher: MakeWatcher | None) -> Callable[[str], None]:
-    """Where lines about arms from files go, if there are any."""
-    ready = [name for name, arm in recipe.arms().items() if not arm.trained]
-    return make_watcher("ready", ready).say if make_watcher and ready else lambda line: None
+def say_about_files(recipe: Recipe, make_watcher: MakeWatcher | None) -> Callable[[str], None]:
+    """The function that is given lines about arms from files; it does nothing if the recipe has none."""
+    from_files = [name for name, arm in recipe.arms().items() if not arm.trained]
+    return make_watcher("ready", from_files).say if make_watcher and from_files else lambda line: None
 
 
-def checked_name(name: str) -> str:
-    """The name of a run's directory. Raises LimbeckError for what is none."""
+def run_directory_name(name: str) -> str:
+    """`name` if it is valid as the name of a run directory. Raises LimbeckError otherwise."""
     try:
         return folder_name(name)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, say how to go on."""
+"""Ctrl-C and SIGTERM: finish the step, save, and stop."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 
 SECONDS_OF_ONE_REQUEST = 0.5
-"""Seconds within which a second signal is the same wish: `timeout` and others send theirs twice."""
+"""Seconds within which a second signal is part of the same request: `timeout` and others send theirs twice."""
 KILLED_EXIT_CODE = 137
 
 
 class Stopped(Exception):
-    """The run was asked to stop, and has saved where it was told a place. signal_number: of the signal that asked."""
+    """A signal asked the run to stop, and its state is saved, if it has a directory."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
@@ -27,12 +27,12 @@ class Stopped(Exception):
 
 
 class GracefulShutdown:
-    """While it is entered, the first SIGINT or SIGTERM is noted; the second one ends the process at once.
+    """Within this context, the first SIGINT or SIGTERM is noted; a second one ends the process at once.
 
-    processes: that teach together, and so stop together, at the same step, when one was asked.
+    processes: those that train together. If one gets a signal, all stop at the same step.
     """
 
-    def __init__(self, processes: Processes = ALONE) -> None:
+    def __init__(self, processes: Processes = SINGLE_PROCESS) -> None:
         self.processes = processes
         self.asked: int | None = None
         self._since = 0.0
@@ -57,7 +57,7 @@ class GracefulShutdown:
             os._exit(KILLED_EXIT_CODE)
 
     def check(self, save: Callable[[], object] = lambda: None) -> None:
-        """Save what is not saved yet and raise `Stopped`, if a signal came."""
-        if asked := self.processes.largest(self.asked or 0):
+        """If there was a signal, call `save` and raise `Stopped`."""
+        if asked := self.processes.maximum(self.asked or 0):
             save()
             raise Stopped(asked)

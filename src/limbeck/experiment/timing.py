@@ -1,4 +1,4 @@
-"""When work was done. A span is [begin, end] in seconds since 1970."""
+"""The times of a run. A span of work is [begin, end] in seconds since 1970."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Span = Sequence[float]
 
 
 def covered(spans: Iterable[Span]) -> float:
-    """Seconds in which anything was done: what was done at once counts once, pauses do not count."""
+    """Seconds in which any work was done: parallel work counts once, pauses do not count."""
     seconds, until = 0.0, float("-inf")
     for begin, end in sorted(map(tuple, spans)):
         seconds += max(0.0, end - max(begin, until))
@@ -19,12 +19,12 @@ def covered(spans: Iterable[Span]) -> float:
 
 
 def summed(spans: Iterable[Span]) -> float:
-    """Seconds of work: what was done at once counts each time."""
+    """Seconds of work: parallel work counts each time."""
     return sum(end - begin for begin, end in spans)
 
 
 def spans_of(cohort: Mapping[str, Any]) -> list[Span]:
-    """When a cohort was worked on, as its `done.json` says; earlier versions kept the begin and the seconds alone."""
+    """The spans of a cohort from its `done.json`; earlier versions recorded only the begin and the seconds."""
     if "spans" in cohort:
         return list(cohort["spans"])
     begin = datetime.fromisoformat(cohort["started"]).timestamp()
@@ -32,14 +32,14 @@ def spans_of(cohort: Mapping[str, Any]) -> list[Span]:
 
 
 def moment(seconds: float) -> str:
-    """As `result.json` has it: `2026-01-31T12:00:00+00:00`."""
+    """A time as in `result.json`: `2026-01-31T12:00:00+00:00`."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def times(cohorts: Iterable[Mapping[str, Any]], *, processes: int = 1) -> dict[str, Any]:
-    """What a result says of time: started, ended, wall_seconds without pauses, compute_seconds of all processes.
+    """The times in a result: started, ended, wall_seconds without pauses, compute_seconds of all processes.
 
-    processes: that teach each cohort together.
+    processes: how many train each cohort together.
     """
     spans = [span for cohort in cohorts for span in spans_of(cohort)]
     now = datetime.now(UTC).timestamp()

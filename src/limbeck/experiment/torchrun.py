@@ -1,4 +1,4 @@
-"""Join the processes that `torchrun` has started, so that they teach one run together."""
+"""Connect the processes that `torchrun` has started, so that they train one run together."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from torch import distributed
 
 from limbeck.errors import LimbeckError, one_line
 from limbeck.training.device import choose_device
-from limbeck.training.distributed import ALONE, Processes
+from limbeck.training.distributed import SINGLE_PROCESS, Processes
 
 PATIENCE = timedelta(hours=6)
-"""How long processes wait for the first, which alone measures. One that has died is noticed at once."""
+"""How long processes wait for the first, which alone evaluates. A process that dies is noticed at once."""
 
 
 def under_torchrun() -> bool:
@@ -26,21 +26,21 @@ def under_torchrun() -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that talks to the person: alone, or the first."""
+    """Whether this process is the only one or the first: the one that reports to the user."""
     return not under_torchrun() or os.environ.get("RANK") == "0"
 
 
 @contextlib.contextmanager
 def process_group(device: str) -> Iterator[tuple[Processes, torch.device]]:
-    """Which of how many processes this one is, and its device. Alone where `torchrun` has not started it.
+    """The processes of this run, seen from this one, and its device; a single process without `torchrun`.
 
-    device: as a recipe says it; with several processes on CUDA, each takes the card of its place on its machine. They
-    talk over NCCL on CUDA and over gloo elsewhere.
+    device: as in a recipe. With several processes on CUDA, each uses the GPU of its local rank. They communicate by
+    NCCL on CUDA, by gloo elsewhere.
 
-    Raises LimbeckError where they cannot find each other, or where there are fewer cards than processes.
+    Raises LimbeckError if they cannot connect, or if there are fewer GPUs than processes.
     """
     if not under_torchrun():
-        yield ALONE, choose_device(device)
+        yield SINGLE_PROCESS, choose_device(device)
         return
     place = choose_device(device)
     if place.type == "cuda":
@@ -49,20 +49,20 @@ def process_group(device: str) -> Iterator[tuple[Processes, torch.device]]:
     try:
         distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
-        raise LimbeckError(f"the processes cannot find each other: {one_line(error)}") from error
+        raise LimbeckError(f"the processes cannot connect: {one_line(error)}") from error
     try:
-        # What is agreed upon travels where gloo can carry it, or on the card.
-        talk = place if place.type == "cuda" else torch.device("cpu")
-        yield Processes(distributed.get_rank(), distributed.get_world_size(), talk), place
+        # Values that processes exchange are on the GPU for NCCL, on the CPU for gloo.
+        exchange = place if place.type == "cuda" else torch.device("cpu")
+        yield Processes(distributed.get_rank(), distributed.get_world_size(), exchange), place
     finally:
         distributed.destroy_process_group()
 
 
 def exit_without_teardown(code: int) -> None:
-    """End this process at once, if `torchrun` has started it; all is saved and said.
+    """End this process at once, if `torchrun` has started it; everything is saved and reported by then.
 
-    Once in some eighty ends the interpreter's own teardown met a thread of gloo's, and the process was aborted with
-    everything done; `torchrun` then calls the whole run failed.
+    In about one of eighty runs, the interpreter's teardown collided with a thread of gloo, and the process was aborted
+    although its work was done; `torchrun` then reports the whole run as failed.
     """
     if under_torchrun():
         sys.stdout.flush()
@@ -71,7 +71,9 @@ def exit_without_teardown(code: int) -> None:
 
 
 def must_match_main_process(processes: Processes, what: str, text: str) -> None:
-    """Raises LimbeckError in a process for which something differs from what it is for the first."""
+    """Raises LimbeckError in a process whose `text` differs from that of the first process. what: for the message."""
     own = float(int(hashlib.sha256(text.encode()).hexdigest()[:12], 16))
-    if processes.first_says([own]) != [own]:
-        raise LimbeckError(f"{what}: process {processes.rank} has another than the first; all must have the same")
+    if processes.broadcast_from_first([own]) != [own]:
+        raise LimbeckError(
+            f"{what}: differs between process {processes.rank} and the first; it must be the same in all"
+        )

@@ -17,7 +17,7 @@ from limbeck.storage import checkpoint
 from limbeck.storage.atomic import Content
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.learner import Learner
-from limbeck.training.loop import Answers, EpochEnded, Position, train
+from limbeck.training.loop import EpochEnded, Position, TeacherLike, train
 from limbeck.training.predictor import predictor
 from limbeck.training.snapshot import pack, unpack
 from limbeck.training.teacher import Teacher
@@ -29,17 +29,18 @@ from .signals import GracefulShutdown
 from .timing import Span
 
 Row = dict[str, Any]
-STEPS_BETWEEN_QUESTIONS = 10
-"""How often several processes ask each other whether one was told to stop: the answer waits for the device."""
+STEPS_BETWEEN_STOP_CHECKS = 10
+"""How often several processes check whether one of them was asked to stop: each check waits for the device."""
 
 
 @dataclass
 class Watcher:
-    """What a caller sees of a cohort on its way. Each is called and may do nothing.
+    """Callbacks that report the progress of a cohort. By default they do nothing.
 
-    step: (epochs done as a fraction, epochs in all), after every step. epoch: (learner, row), after validation; the row
-    as it is kept, and `images_per_second` of the cohort in training, teachers' answers included. say: a line for a
-    person.
+    step: called after every step with (epochs done, as a fraction; epochs in total).
+    epoch: called after validation with (name of the learner, row). The row is the one in the metrics log, plus
+    `images_per_second`: the training throughput of the cohort, including its teachers.
+    say: called with a message to the user, one line.
     """
 
     step: Callable[[float, int], None] = lambda done, epochs: None
@@ -48,14 +49,14 @@ class Watcher:
 
 
 class StopRule(Protocol):
-    """What ends learners before their last epoch, such as the median rule of a sweep."""
+    """A rule that ends learners before their last epoch, such as the median rule of a sweep."""
 
     def remember(self, name: str, accuracies: Sequence[float]) -> None:
-        """What a learner had reached before a resume: its validation accuracies, one an epoch."""
+        """Record what a learner reached before a resume: its validation accuracies, one per epoch."""
         ...
 
     def __call__(self, learners: Sequence[Learner], accuracies: Mapping[str, float]) -> None:
-        """After an epoch, with the validation accuracies of those that took part in it: end those that fall behind."""
+        """End the learners that fall behind. accuracies: on validation, of those that trained in the last epoch."""
         ...
 
 
@@ -63,8 +64,8 @@ class StopRule(Protocol):
 class CheckpointPolicy:
     """Where a cohort is saved, how often, and how many checkpoints are retained.
 
-    identity: what must be equal for a checkpoint to be continued. also: other identities that may be continued, of the
-    run before it was extended. computed_with: what must be equal for the run to end bit for bit as it would have
+    identity: what must match for a checkpoint to be resumed. earlier_identities: those of the run before it was
+    extended, which may be resumed too. computed_with: what must match for the run to end bit for bit as it would have
     without the interruption; a difference is reported.
     """
 
@@ -73,16 +74,16 @@ class CheckpointPolicy:
     computed_with: Mapping[str, Any]
     seconds: float = 60.0
     keep: int = 2
-    also: Sequence[Mapping[str, Any]] = ()
+    earlier_identities: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
 class Cohort:
     """Learners ready for their first step, and what they are trained on.
 
-    train_split: the training images, on the device. teachers: names of the teachers. load_teacher: gives one by its
-    name. release_teachers: called when all outputs come from banks, so that no teacher is needed in memory.
-    bank_plans: the outputs bank of each teacher; without any, the teachers compute their outputs themselves.
+    train_split: the training images, on the device. teachers: their names. load_teacher: returns a teacher by its name.
+    release_teachers: called when all outputs come from banks and no teacher is needed in memory.
+    bank_plans: the outputs bank of each teacher; if empty, the teachers compute their outputs in every step.
     """
 
     learners: Sequence[Learner]
@@ -104,10 +105,11 @@ def train_cohort(
     stop_rule: StopRule | None = None,
     evaluation_batch: int = 250,
 ) -> list[Span]:
-    """Train a cohort to its end, from its newest checkpoint where there is one; returns when it was worked on.
+    """Train a cohort until every learner has ended; returns the time spans of its training.
 
-    After each epoch every learner is validated, logged and, by time, saved. stop_rule: ends learners that fall behind.
-    Raises `Stopped` when a signal asks for it, with everything saved.
+    Resumes from the newest checkpoint if there is one. Every learner is validated and logged after each epoch;
+    checkpoints are written at intervals of time. stop_rule: ends learners that fall behind.
+    Raises `Stopped` when a signal asks for it, after saving everything.
     """
     learners, planner = cohort.learners, cohort.planner
     with _teachers_of(cohort, watcher.say) as teachers:
@@ -128,14 +130,14 @@ def train_cohort(
 
         def save() -> None:
             nonlocal last_save, saved_position
-            if checkpoint_policy and position != saved_position and processes.first:
+            if checkpoint_policy and position != saved_position and processes.is_first:
                 checkpoint_policy.directory.check_not_removed()
                 saved_position = position
                 _save(learners, checkpoint_policy, position, steps, spans())
             last_save = time.monotonic()
 
         def notify(callback: Callable[..., None], *arguments: Any) -> None:
-            """Whatever a caller's function raises passes through, after the work so far is saved."""
+            """Call a caller's function. If it raises, the work so far is saved and the exception passes through."""
             try:
                 callback(*arguments)
             except BaseException:
@@ -151,12 +153,12 @@ def train_cohort(
                     if learner.name in event.rows:
                         row = _validate(learner, event.rows[learner.name], cohort.images, evaluation_batch)
                         row["seconds"] = round(time.monotonic() - epoch_began, 3)
-                        if checkpoint_policy and processes.first:
+                        if checkpoint_policy and processes.is_first:
                             checkpoint_policy.directory.metrics(learner.name).append(row)
                         rows[learner.name] = row
                 if stop_rule:
                     stop_rule(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})
-                for name, row in rows.items():  # after all are validated: a save in between would split the epoch's end
+                for name, row in rows.items():  # after all are validated: no save may fall between two validations
                     notify(watcher.epoch, name, row | speed)
                 epoch_began, images_seen = time.monotonic(), 0
             else:
@@ -164,15 +166,15 @@ def train_cohort(
             notify(watcher.step, position.epoch + position.step / steps, longest)
             if checkpoint_policy and time.monotonic() - last_save >= checkpoint_policy.seconds:
                 save()
-            if processes.alone or position.step % STEPS_BETWEEN_QUESTIONS == 0:
+            if processes.is_single or position.step % STEPS_BETWEEN_STOP_CHECKS == 0:
                 stop.check(save)
         save()
         return spans()
 
 
 @contextlib.contextmanager
-def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping[str, Answers]]:
-    """A cohort's teachers by name, each with its outputs bank where there is one."""
+def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping[str, TeacherLike]]:
+    """The teachers of a cohort by name, each with its outputs bank if it has one."""
     if not cohort.bank_plans:
         yield {name: cohort.load_teacher(name) for name in cohort.teachers}
         return
@@ -183,15 +185,17 @@ def _teachers_of(cohort: Cohort, say: Callable[[str], None]) -> Iterator[Mapping
 
 
 def _validate(learner: Learner, row: dict[str, float], images: Images, batch: int) -> Row:
-    predict = predictor(learner.answering, learner.form, device=learner.device, dtype=learner.dtype, name=learner.name)
+    predict = predictor(
+        learner.evaluated_model, learner.input_format, device=learner.device, dtype=learner.dtype, name=learner.name
+    )
     if learner.ended:
         return {"epoch": learner.failure.epoch if learner.failure else learner.epochs_done, **row}
     measured = [0.0, 0.0]
-    if learner.processes.first:
+    if learner.processes.is_first:
         found = evaluate(predict, images.validation, num_classes=len(images.class_names), batch_size=batch)
         measured = [found.loss, found.top1]
-    loss, accuracy = learner.processes.first_says(measured)
-    learner.judge(loss, accuracy)
+    loss, accuracy = learner.processes.broadcast_from_first(measured)
+    learner.record_validation(loss, accuracy)
     return {"epoch": learner.epochs_done, **row, "validation_loss": loss, "validation_accuracy": accuracy}
 
 
@@ -214,8 +218,8 @@ def _save(
         "logs": logs,
         "spans": spans,
     }
-    # The end of an epoch before its validation and after it are two states, and so two numbers: no save takes the place
-    # of another.
+    # The state at the end of an epoch differs before and after validation. The two have different numbers, so that
+    # neither overwrites the other.
     number = position.epoch * (steps + 1) + position.step
     checkpoint.write(checkpoint_policy.directory.checkpoints, number, files, info, keep=checkpoint_policy.keep)
 
@@ -226,15 +230,17 @@ def _resume(
     found = checkpoint.newest(checkpoint_policy.directory.checkpoints)
     if found is None:
         for learner in learners:
-            if learner.processes.first:
+            if learner.processes.is_first:
                 checkpoint_policy.directory.metrics(learner.name).truncate(0)
         return Position(), []
     for complaint in found.skipped:
         watcher.say(f"skipped: {complaint}")
-    if found.info["identity"] not in map(fingerprint, (checkpoint_policy.identity, *checkpoint_policy.also)):
+    if found.info["identity"] not in map(
+        fingerprint, (checkpoint_policy.identity, *checkpoint_policy.earlier_identities)
+    ):
         raise LimbeckError(
             f"{found.path}: was made with other images, teachers or settings than these; "
-            "--fresh starts anew, --name NAME (from Python: another save_to) keeps both"
+            "--fresh starts over, --name NAME (from Python: another save_to) keeps both"
         )
     changed = _changed({"random_numbers": "by seed", **found.info["computed_with"]}, checkpoint_policy.computed_with)
     if changed:
@@ -244,29 +250,31 @@ def _resume(
             learner.restore(unpack(learner.name, found.path))
         except (RuntimeError, KeyError, ValueError) as error:
             raise LimbeckError(
-                f"{found.path}: does not fit {learner.name} ({one_line(error)}); --fresh starts anew, --name NAME "
+                f"{found.path}: does not fit {learner.name} ({one_line(error)}); --fresh starts over, --name NAME "
                 "(from Python: another save_to) keeps both"
             ) from error
-        if learner.processes.first:
+        if learner.processes.is_first:
             checkpoint_policy.directory.metrics(learner.name).truncate(found.info["logs"][learner.name])
     position = Position(found.info["epoch"], found.info["step"])
     behind = min((one.epochs_done for one in learners if one.ended is None), default=position.epoch)
-    if behind < position.epoch:  # it had ended, and was given more epochs while others had gone on
+    if behind < position.epoch:  # a learner had ended and now has more epochs; the others are ahead
         position = Position(behind, 0)
     watcher.say(f"continuing from {found.path.name}: epoch {position.epoch + 1}, step {position.step + 1}")
-    now = time.time()  # earlier versions kept no more than how long it took
+    now = time.time()  # earlier versions stored only the duration
     return position, found.info["spans"] if "spans" in found.info else [[now - found.info["seconds"], now]]
 
 
 def _changed(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """`saved with torch 2.12 and threads 2, goes on with torch 2.13 and threads 1`, or nothing."""
-    different = [what for what in now if saved.get(what) != now[what]]
+    """`saved with torch 2.12 and threads 2, goes on with torch 2.13 and threads 1`; empty if both are equal."""
+    different = [key for key in now if saved.get(key) != now[key]]
     if not different:
         return ""
-    then, here = (" and ".join(f"{w.replace('_', ' ')} {of.get(w)}" for w in different) for of in (saved, now))
-    return f"saved with {then}, goes on with {here}"
+    before, after = (
+        " and ".join(f"{key.replace('_', ' ')} {values.get(key)}" for key in different) for values in (saved, now)
+    )
+    return f"saved with {before}, goes on with {after}"
 
 
 def fingerprint(value: Any) -> str:
-    """A SHA-256 of plain data."""
+    """SHA-256 of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,7 +1,8 @@
-"""Losses as pure functions, for recipes and for people with a loop of their own.
+"""Losses as pure functions, for recipes and for custom training loops.
 
-Each is `(student, teacher, targets, *, options) -> [B]`, or one number where it relates examples; the file's name
-is the function's. Logits `[B, K]` and labels `[B]` may be bare tensors, or `limbeck.Outputs` and `limbeck.Targets`.
+A loss has the signature `(student, teacher, targets, *, options) -> [B]`, or returns a scalar if it relates examples to
+each other. Each file has the name of its function. Logits `[B, K]` and labels `[B]` may be plain tensors, or
+`limbeck.Outputs` and `limbeck.Targets`.
 """
 
 from .cross_entropy import cross_entropy

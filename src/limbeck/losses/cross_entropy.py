@@ -1,4 +1,4 @@
-"""Cross-entropy with labels, smoothed, mixed or given as distributions."""
+"""Cross-entropy with labels, including smoothed, mixed and soft labels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def cross_entropy(
 ) -> Tensor:
     """Cross-entropy with the labels.
 
-    A mixed image counts `share` for its label and the rest for its partner's, exactly as the cross-entropy
-    with the mixed distribution would. Label smoothing ε takes ε of the target and spreads it evenly over all
-    K classes (Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7).
+    For a mixed image, its own label has weight `share` and its partner's label the rest. This equals the cross-entropy
+    with the mixed distribution. Label smoothing ε moves ε of the target probability to a uniform distribution over all
+    K classes (Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision", section 7).
 
     student: logits `[B, K]`. teacher: not used.
-    targets: labels `[B]` int64, or `[B, K]` floating point where the target is itself a distribution.
+    targets: labels `[B]` int64, or floating-point distributions `[B, K]`.
     Returns `[B]`, in nats.
     """
     log_p = log_probabilities(student.logits)

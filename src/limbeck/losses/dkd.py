@@ -1,4 +1,4 @@
-"""Decoupled knowledge distillation: how sure the teacher is, and what else it thinks of, weighed apart."""
+"""Decoupled knowledge distillation: separate weights for the target class and for the other classes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def dkd(
 ) -> Tensor:
     """Decoupled knowledge distillation, T² · (target_weight · TCKD + non_target_weight · NCKD).
 
-    Zhao et al. 2022, "Decoupled Knowledge Distillation", equations 5 to 7, whose α and β are the two weights.
-    With softened probabilities p (teacher) and q (student) and t the target class, TCKD is the divergence of
-    (p_t, 1 − p_t) from (q_t, 1 − q_t), and NCKD that of the two distributions over the other classes. Then
+    Zhao et al. 2022, "Decoupled Knowledge Distillation", equations 5 to 7. The two weights are the paper's α and β.
+    With softened probabilities p (teacher) and q (student) and target class t, TCKD is the KL divergence of
+    (p_t, 1 − p_t) from (q_t, 1 − q_t), and NCKD the KL divergence of the two distributions over the other classes. Then
     KL(p ‖ q) = TCKD + (1 − p_t) · NCKD. Both are computed in log space: log(1 − p_t) is a logsumexp over the
-    other classes, so no probability underflows and any finite logits give finite values and gradients.
+    other classes, so no probability underflows, and all finite logits give finite values and gradients.
 
-    A mixed image counts `share` for its label and the rest for its partner's. The published settings for CIFAR-100
-    are the defaults, beside cross-entropy with labels of weight 1.
+    For a mixed image, its own label has weight `share` and its partner's label the rest. The defaults are the published
+    settings for CIFAR-100, to be used together with cross-entropy of weight 1.
     student, teacher: logits `[B, K]`, K ≥ 2 (with two classes NCKD is 0); no gradient flows into the teacher's.
     targets: labels `[B]` int64.
-    Raises LimbeckError where labels are distributions: they have no target class.
+    Raises LimbeckError if labels are distributions, because these have no target class.
     Returns `[B]`, in nats.
     """
     if targets.labels.is_floating_point() or targets.partner_labels.is_floating_point():
@@ -49,20 +49,20 @@ def dkd(
         return target_weight * target + non_target_weight * non_target
 
     own = of(targets.labels)
-    if isinstance(targets, UnmixedTargets):  # known without asking the device
+    if isinstance(targets, UnmixedTargets):  # known without a device synchronisation
         return temperature**2 * own
     share = targets.share.to(own.dtype)
     return temperature**2 * (share * own + (1 - share) * of(targets.partner_labels))
 
 
 def _parts(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """TCKD and NCKD, `[B]` each, of logits already divided by the temperature."""
+    """TCKD and NCKD, `[B]` each, for logits that are already divided by the temperature."""
     target = labels.unsqueeze(-1)
     others = torch.ones_like(student_logits, dtype=torch.bool).scatter(-1, target, False)
     log_p, log_p_rest = _two_classes(teacher_logits, target, others)
     log_q, log_q_rest = _two_classes(student_logits, target, others)
     of_target = log_p.exp() * (log_p - log_q) + log_p_rest.exp() * (log_p_rest - log_q_rest)
-    # -inf stays inside log_softmax, where its gradient is 0; outside, the place of the target holds 0.
+    # -inf is used only inside log_softmax, where its gradient is 0; afterwards the target position holds 0.
     log_p_others = torch.log_softmax(teacher_logits.where(others, -math.inf), dim=-1)
     log_q_others = torch.log_softmax(student_logits.where(others, -math.inf), dim=-1)
     difference = log_p_others.where(others, 0.0) - log_q_others.where(others, 0.0)

@@ -1,4 +1,4 @@
-"""Losses take plain tensors as well as `Outputs` and `Targets`, and say in one line what they cannot take."""
+"""Let losses accept plain tensors as well as `Outputs` and `Targets`, and report invalid arguments in one line."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from limbeck.errors import LimbeckError, did_you_mean, one_line, short_repr
 from limbeck.types import Outputs, Targets, UnmixedTargets
 
 LARGEST = 1e9
-"""Of an option. Its square must be a number in float32 too."""
+"""Upper limit of an option, whose square must be finite in float32."""
 Options = ParamSpec("Options")
 
 
 def takes_tensors(
     function: Callable[Concatenate[Outputs, Any, Targets, Options], Tensor],
 ) -> Callable[Concatenate[Outputs | Tensor, Outputs | Tensor | None, Targets | Tensor | None, Options], Tensor]:
-    """A loss that is given logits `[B, K]` and labels `[B]` or `[B, K]` as bare tensors too; nothing is copied.
+    """Make a loss also accept logits `[B, K]` and labels `[B]` or `[B, K]` as plain tensors. Nothing is copied.
 
-    Types and shapes are checked at each call, values only where the loss itself fails: to look at them would wait
-    for the device. `NEEDS_TEACHER = False` and `NEEDS_LABELS = False` in the loss's file say that it takes None.
-    Raises LimbeckError for all that the loss cannot take.
+    Types and shapes are checked at each call. Values are checked only after the loss has failed, because reading them
+    synchronises with the device. `NEEDS_TEACHER = False` and `NEEDS_LABELS = False` in the file of the loss mean that
+    it accepts None. Raises LimbeckError for invalid arguments.
     """
     name = function.__name__
     signature = inspect.signature(function)
@@ -38,16 +38,18 @@ def takes_tensors(
             bound = signature.bind(*args, **words)
         except TypeError as error:
             unknown = next((f"{did_you_mean(word, options)}" for word in words if word not in signature.parameters), "")
-            raise LimbeckError(f"{name}: {one_line(error)}{unknown}; it takes {name}{_shown(signature)}") from None
+            raise LimbeckError(
+                f"{name}: {one_line(error)}{unknown}; its signature is {name}{_shown(signature)}"
+            ) from None
         student, teacher, targets = (bound.arguments.pop(word) for word in ("student", "teacher", "targets"))
         logits = _outputs(name, "student", student)
-        told = None
+        teacher_logits = None
         if of_file.get("NEEDS_TEACHER", True):
-            told = _outputs(name, "teacher", teacher)
-            if told.logits.shape != logits.logits.shape:
+            teacher_logits = _outputs(name, "teacher", teacher)
+            if teacher_logits.logits.shape != logits.logits.shape:
                 raise LimbeckError(
                     f"{name}: the student's logits are {list(logits.logits.shape)}, the teacher's "
-                    f"{list(told.logits.shape)}; both must be [B, K] for the same images and classes"
+                    f"{list(teacher_logits.logits.shape)}; both must be [B, K] for the same images and classes"
                 )
         labels = targets
         if targets is not None or of_file.get("NEEDS_LABELS", True):
@@ -55,10 +57,11 @@ def takes_tensors(
         for word, value in bound.arguments.items():
             _check_option(name, word, value, options[word].default)
         try:
-            return function(logits, told if told is not None else teacher, labels, **bound.arguments)  # pyright: ignore
+            given = teacher_logits if teacher_logits is not None else teacher
+            return function(logits, given, labels, **bound.arguments)  # pyright: ignore
         except (RuntimeError, IndexError) as error:
             if "out of memory" in str(error) or "can't allocate memory" in str(error):
-                raise  # said elsewhere, with the batch size
+                raise  # reported elsewhere, with the batch size
             raise LimbeckError(f"{name}: {_reason(error, labels, logits.logits)}") from error
 
     return loss
@@ -72,10 +75,10 @@ def _outputs(name: str, who: str, given: Any) -> Outputs:
         logits = given.logits
     else:
         raise LimbeckError(
-            f"{name}: {who} takes logits [B, K] as a tensor, or limbeck.Outputs; got {type(given).__name__}"
+            f"{name}: {who} must be logits [B, K] as a tensor, or limbeck.Outputs; got {type(given).__name__}"
         )
     if not isinstance(logits, Tensor) or logits.ndim != 2 or not logits.is_floating_point():
-        raise LimbeckError(f"{name}: {who} takes floating-point logits [B, K]; got {described(logits)}")
+        raise LimbeckError(f"{name}: {who} must be floating-point logits [B, K]; got {described(logits)}")
     return given
 
 
@@ -85,7 +88,7 @@ def _targets(name: str, given: Any, logits: Tensor) -> Targets:
         tensors = all(isinstance(part, Tensor) for part in given)
         if not tensors or partners.shape != labels.shape or share.shape != labels.shape[:1]:
             raise LimbeckError(
-                f"{name}: targets takes limbeck.Targets of labels, partner_labels and share [B]; got "
+                f"{name}: targets must be limbeck.Targets of labels, partner_labels and share [B]; got "
                 + ", ".join(map(described, given))
             )
     elif isinstance(given, Tensor):
@@ -94,13 +97,13 @@ def _targets(name: str, given: Any, logits: Tensor) -> Targets:
         given = UnmixedTargets(labels, labels, share)
     else:
         raise LimbeckError(
-            f"{name}: targets takes labels [B] int64 as a tensor, or limbeck.Targets; got {type(given).__name__}"
+            f"{name}: targets must be labels [B] int64 as a tensor, or limbeck.Targets; got {type(given).__name__}"
         )
     batch, classes = logits.shape
     whole = labels.dtype == torch.int64 and labels.shape == (batch,)
     if not whole and not (labels.is_floating_point() and labels.shape == (batch, classes)):
         raise LimbeckError(
-            f"{name}: targets takes labels [{batch}] int64, or distributions [{batch}, {classes}] floating point; "
+            f"{name}: targets must be labels [{batch}] int64, or floating-point distributions [{batch}, {classes}]; "
             f"got {described(labels)}"
         )
     return given
@@ -109,18 +112,18 @@ def _targets(name: str, given: Any, logits: Tensor) -> Targets:
 def _check_option(name: str, word: str, value: Any, default: Any) -> None:
     if isinstance(default, bool):
         if not isinstance(value, bool):
-            raise LimbeckError(f"{name}: {word} takes True or False; got {short_repr(value)}")
+            raise LimbeckError(f"{name}: {word} must be True or False; got {short_repr(value)}")
         return
     if not isinstance(default, int | float) or (isinstance(value, Tensor) and value.ndim == 0):
-        return  # a learned number is taken as it is
+        return  # a learned scalar is not checked
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if not number or (word == "temperature" and value <= 0):
-        takes = "a number above 0" if word == "temperature" else "a number"
-        raise LimbeckError(f"{name}: {word} takes {takes}, at most {LARGEST:g}; got {short_repr(value)}")
+        expected = "a number above 0" if word == "temperature" else "a number"
+        raise LimbeckError(f"{name}: {word} must be {expected}, at most {LARGEST:g}; got {short_repr(value)}")
 
 
 def _reason(error: Exception, targets: Any, logits: Tensor) -> str:
-    """Why a loss failed whose arguments have the right shapes."""
+    """Why a loss failed although its arguments have the right shapes."""
     for part in (targets.labels, targets.partner_labels) if isinstance(targets, Targets) else ():
         if part.device.type == "cpu" and part.numel() and not part.is_floating_point():
             low, high = int(part.min()), int(part.max())
@@ -131,7 +134,7 @@ def _reason(error: Exception, targets: Any, logits: Tensor) -> str:
 
 
 def described(value: Any) -> str:
-    """`[128, 10] float32`, or the type of what is no tensor."""
+    """Shape and dtype of a tensor, for example `[128, 10] float32`, or the type of another value."""
     if isinstance(value, Tensor):
         return f"{list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     return type(value).__name__

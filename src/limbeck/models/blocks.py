@@ -1,4 +1,4 @@
-"""Pieces that several families of convolutional nets are made of."""
+"""Building blocks shared by several families of convolutional networks."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def conv_bn_relu(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1,
     )
 
 
-def through(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
-    """What each stage makes of the one before, shallow to deep."""
+def stage_outputs(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """The output of each stage, shallow to deep, where each stage takes the output of the previous one."""
     outputs = []
     for stage in stages:
         x = stage(x)
@@ -26,9 +26,11 @@ def through(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
 
 
 def initialise_kaiming(model: nn.Module) -> None:
-    """Normal weights of variance 2 / (kernel area × output channels) for convolutions; BatchNorm at 1 and 0.
+    """Initialise convolutions with normal weights of variance 2 / (kernel area × output channels), BatchNorm with 1
+    and 0.
 
-    He et al., "Delving Deep into Rectifiers" (2015), equation 14: where CIFAR ResNets and wide ResNets start.
+    He et al., "Delving Deep into Rectifiers" (2015), equation 14; the usual initialisation of CIFAR ResNets and wide
+    ResNets.
     """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):

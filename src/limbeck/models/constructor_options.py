@@ -1,4 +1,4 @@
-"""Options that a model of another library takes in its constructor, checked by name and kind before it is built."""
+"""Check the constructor options of models from other libraries by name and type before a model is built."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from limbeck.errors import LimbeckError, did_you_mean, one_line
 
 KINDS: dict[type, tuple[tuple[type, ...], str]] = {
     bool: ((bool,), "true or false"),
-    int: ((int,), "a whole number"),
+    int: ((int,), "an integer"),
     float: ((int, float), "a number"),
-    str: ((str,), "a word"),
+    str: ((str,), "a string"),
     tuple: ((list, tuple), "a list"),
     dict: ((dict,), "a mapping"),
 }
-BY_LIMBECK = ("num_classes",)
-"""What follows from the data."""
+SET_BY_LIMBECK = ("num_classes",)
+"""Parameters that Limbeck sets from the data."""
 
 
 def constructor_options(
     where: str, make: Callable[..., nn.Module], options: Mapping[str, Any], own: Iterable[str]
 ) -> dict[str, Any]:
-    """Options of a recipe as the constructor of the model that `make` builds takes them, lists as tuples.
+    """Check the options of a recipe for the constructor of a model, and convert lists to tuples.
 
-    where: the model's name, for errors. make: builds it as published; called on the meta device to see of which class
-    it is. own: other options that may stand in the same place, for the nearest word.
-    Raises LimbeckError, a line for each option that the constructor does not take or that is of another kind.
+    where: name of the model, for error messages. make: builds the model as published; called on the meta device to find
+    its class. own: other valid options in the same mapping, for suggestions.
+    Raises LimbeckError with a line for each unknown option and each value of the wrong type.
     """
     if not options:
         return {}
@@ -44,25 +44,25 @@ def constructor_options(
             near = did_you_mean(name, [*parameters, *own])
             wrong.append(f"{where} has no option {name!r}{near}")
         elif (kinds := _kinds(parameters[name])) and not any(_is(value, kind) for kind in kinds):
-            said = " or ".join(KINDS[kind][1] for kind in kinds)
-            wrong.append(f"{where}: {name}: takes {said}; got {value!r}")
+            expected = " or ".join(KINDS[kind][1] for kind in kinds)
+            wrong.append(f"{where}: {name}: expected {expected}; got {value!r}")
     if wrong:
         raise LimbeckError("\n".join(wrong))
     return {name: _with_tuples(value) for name, value in options.items()}
 
 
-def refused(where: str, options: Mapping[str, Any], error: Exception) -> LimbeckError:
+def invalid_options(where: str, options: Mapping[str, Any], error: Exception) -> LimbeckError:
     """The error for options with which a model cannot be built."""
     said = one_line(error)
     fixed = [name for name in options if f"multiple values for keyword argument '{name}'" in said]
     if fixed:
-        return LimbeckError(f"{where}: {fixed[0]} is what this name stands for and cannot be given")
+        return LimbeckError(f"{where}: {fixed[0]} is determined by the name of the model and cannot be set")
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
     return LimbeckError(f"{where}: cannot be built with {given}: {said}" if given else f"{where}: {said}")
 
 
 def _parameters(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
-    """What a class's constructor takes that a recipe can say, its bases' included where it hands on the rest."""
+    """The constructor parameters that a recipe can set, including those of base classes that receive `**kwargs`."""
     found: dict[str, inspect.Parameter] = {}
     for base in kind.__mro__:
         if base is nn.Module:
@@ -71,21 +71,21 @@ def _parameters(kind: type[nn.Module]) -> dict[str, inspect.Parameter]:
             continue
         parameters = [*inspect.signature(base.__init__).parameters.values()][1:]
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-        found = {p.name: p for p in named if p.name not in BY_LIMBECK and _can_be_said(p)} | found
+        found = {p.name: p for p in named if p.name not in SET_BY_LIMBECK and _is_settable(p)} | found
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return found
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The kinds of which a value may be, without None."""
+    """The members of a union, without None."""
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         return [inner for part in typing.get_args(annotation) for inner in _members(part)]
     return [] if annotation in (None, type(None)) else [annotation]
 
 
-def _can_be_said(parameter: inspect.Parameter) -> bool:
-    """Whether a recipe can give it: words, numbers and lists, no classes or functions."""
+def _is_settable(parameter: inspect.Parameter) -> bool:
+    """Whether a recipe can set a parameter: strings, numbers and lists, but no classes or functions."""
     members = _members(parameter.annotation)
     return not members or not all(_is_code(member) for member in members)
 
@@ -99,7 +99,7 @@ def _is_code(kind: Any) -> bool:
 
 
 def _kinds(parameter: inspect.Parameter) -> list[type]:
-    """The kinds of value that a parameter takes; none where that is not known."""
+    """The types that a parameter takes; empty if they are unknown."""
     found: list[type] = []
     for member in _members(parameter.annotation):
         origin = typing.get_origin(member)

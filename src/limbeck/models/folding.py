@@ -1,4 +1,4 @@
-"""BatchNorms folded into the convolutions before them: the same answers from a net that does less."""
+"""Fold BatchNorm layers into the preceding convolutions, which gives the same outputs with fewer operations."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batch_norms(model: nn.Module) -> nn.Module:
-    """A copy of `model` in evaluation mode whose BatchNorms lie, where they can, in the convolution before.
+    """A copy of `model` in evaluation mode whose BatchNorm layers are folded into convolutions where possible.
 
-    The copy answers as `model.eval()` does, up to rounding, and shares no tensor with it. Which convolution a
-    BatchNorm reads is found by tracing the forward symbolically; the copy still runs the model's own forward,
-    so that it returns what the model returns. A model whose forward cannot be traced comes back unfolded.
+    The outputs equal those of `model.eval()` up to rounding, and the copy shares no tensors with the model. Symbolic
+    tracing finds the convolution before each BatchNorm. The copy still runs the model's own forward, so it returns the
+    same structure. A model that cannot be traced is copied without folding.
     """
     folded = copy.deepcopy(model).eval()
     for conv_name, norm_name in _pairs(folded):
@@ -25,10 +25,10 @@ def fold_batch_norms(model: nn.Module) -> nn.Module:
 
 
 def _pairs(model: nn.Module) -> list[tuple[str, str]]:
-    """Names of (convolution, BatchNorm) where the second is all that reads the first."""
+    """Names of (convolution, BatchNorm) pairs in which only the BatchNorm reads the convolution."""
     try:
         graph = _Tracer().trace(model)
-    except Exception:  # a forward may fail to trace in any way that Python code can fail
+    except Exception:  # tracing can raise anything
         return []
     modules = dict(model.named_modules(remove_duplicate=False))
     times_registered = Counter(map(id, modules.values()))
@@ -49,14 +49,14 @@ def _pairs(model: nn.Module) -> list[tuple[str, str]]:
 
 
 class _Tracer(fx.Tracer):
-    """Calls of convolutions and BatchNorms stay calls, subclasses from other libraries included."""
+    """Do not trace into convolutions and BatchNorm layers, including subclasses from other libraries."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, nn.Conv2d | nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _can_fold(conv: nn.Module, norm: nn.Module) -> bool:
-    # Subclasses are left alone: one that standardises its weights in forward would undo the fold.
+    # Subclasses are excluded: one that standardises its weights in forward would undo the folding.
     return (
         type(conv) is nn.Conv2d
         and (type(norm) is nn.BatchNorm2d or _normalises_then_activates(norm))
@@ -71,7 +71,7 @@ def _normalises_then_activates(norm: nn.Module) -> bool:
 
 
 def _rest(norm: nn.Module) -> nn.Module:
-    """What is left of a normalising layer without its normalisation."""
+    """The rest of a normalisation layer without its normalisation."""
     if _normalises_then_activates(norm):
         return nn.Sequential(norm.drop, norm.act)  # pyright: ignore[reportArgumentType]
     return nn.Identity()

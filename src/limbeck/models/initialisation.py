@@ -1,4 +1,4 @@
-"""Where the published training of several families starts."""
+"""The initial weights that several families use in published training."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from .blocks import initialise_kaiming
 
 
 def initialise_with_small_head(model: nn.Module) -> None:
-    """Convolutions and BatchNorms as `initialise_kaiming`, biases 0, linear layers normal with standard deviation 0.01.
+    """Initialise as `initialise_kaiming`, with biases 0 and linear layers normal with standard deviation 0.01.
 
-    The linear layers' spread does not shrink with their width, so the first logits are all near 0 and the first
-    loss is the logarithm of the number of classes. Public training code of VGG, MobileNetV2 and V3 starts here.
+    The initial logits are then near 0, and the initial loss is about the logarithm of the number of classes. Public
+    training code of VGG, MobileNetV2 and MobileNetV3 uses this initialisation.
     """
     initialise_kaiming(model)
     for module in model.modules():

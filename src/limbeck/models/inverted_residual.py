@@ -1,4 +1,4 @@
-"""The block of MobileNetV2 and V3: wide inside, narrow outside."""
+"""The inverted residual block of MobileNetV2 and MobileNetV3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Layer = Callable[..., nn.Module]
 relu6 = functools.partial(nn.ReLU6, inplace=True)
 
 
-def rounded(channels: float) -> int:
+def round_channels(channels: float) -> int:
     """The nearest multiple of 8, at least 8 and never less than nine tenths of `channels`."""
     nearest = max(8, 8 * math.floor(channels / 8 + 0.5))
     return nearest if nearest >= 0.9 * channels else nearest + 8
@@ -34,15 +34,15 @@ def conv_norm(
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel times a share in [0, 1] made from all channels' means.
+    """Squeeze-and-excitation: scale each channel by a factor in [0, 1], computed from the means of all channels.
 
-    Hu et al., "Squeeze-and-Excitation Networks" (2018), with the hard sigmoid and the quarter width, rounded, of
+    Hu et al., "Squeeze-and-Excitation Networks" (2018), with the hard sigmoid and the rounded quarter width of
     MobileNetV3.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        inner = rounded(channels / 4)
+        inner = round_channels(channels / 4)
         self.gate = nn.Sequential(
             nn.Conv2d(channels, inner, 1), nn.ReLU(inplace=True), nn.Conv2d(inner, channels, 1), nn.Hardsigmoid()
         )
@@ -53,10 +53,10 @@ class SqueezeExcitation(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """1×1 convolution to `expanded` channels (none where that is `inputs`), depthwise, 1×1 without activation.
+    """1×1 convolution to `expanded` channels (omitted if equal to `inputs`), depthwise convolution, linear 1×1.
 
-    Beside it the identity, where stride and channels allow. Sandler et al., "MobileNetV2: Inverted Residuals and
-    Linear Bottlenecks" (2018), figure 4d; with squeeze-and-excitation: Howard et al. (2019), figure 4.
+    With an identity shortcut if the shape does not change. Sandler et al., "MobileNetV2: Inverted Residuals and Linear
+    Bottlenecks" (2018), figure 4d; with squeeze-and-excitation: Howard et al. (2019), figure 4.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from torch.nn import functional
 from limbeck.types import Outputs
 
 from .blocks import conv_bn_relu
-from .options import share
+from .options import probability
 
 WIDTHS = (16, 32, 64, 128)
 HIDDEN = 64
@@ -45,10 +45,10 @@ class LightweightCNN(nn.Module):
 def build(num_classes: int, *, dropout: float = 0.5, hidden_dropout: float = 0.3) -> LightweightCNN:
     """Four-convolution CNN for small devices, the published CIFAR-10 student (107K).
 
-    106,826 parameters at 10 classes. Convolutions have a bias; weights start as torch's layers do.
+    106,826 parameters at 10 classes. Convolutions have a bias; weights have PyTorch's default initialisation.
 
-    dropout: share of the 128 pooled features dropped before the first linear layer.
-    hidden_dropout: share of the 64 hidden features dropped before the last one. The published system has both
-        on; at 15 epochs the net underfits and learns more with both at 0.
+    dropout: dropout probability of the 128 pooled features before the first linear layer.
+    hidden_dropout: dropout probability of the 64 hidden features before the last one. The published system uses
+        both; with 15 epochs the network underfits and learns more with both at 0.
     """
-    return LightweightCNN(num_classes, share("dropout", dropout), share("hidden_dropout", hidden_dropout))
+    return LightweightCNN(num_classes, probability("dropout", dropout), probability("hidden_dropout", hidden_dropout))

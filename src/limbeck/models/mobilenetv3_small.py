@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from limbeck.types import Outputs
 
-from .blocks import through
+from .blocks import stage_outputs
 from .initialisation import initialise_with_small_head
 from .inverted_residual import InvertedResidual, Layer, conv_norm
-from .options import choice, share
+from .options import choice, probability
 
 STEM, LAST, HIDDEN = 16, 576, 1024
 HARD_SWISH = functools.partial(nn.Hardswish, inplace=True)
@@ -33,7 +33,7 @@ NORM = functools.partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
 
 
 class MobileNetV3Small(nn.Module):
-    """A 3×3 stem, eleven inverted residuals in four stages, a 1×1 convolution, two linear layers."""
+    """A 3×3 stem, eleven inverted residuals in four stages, a 1×1 convolution and two linear layers."""
 
     def __init__(self, num_classes: int, first_stride: int, dropout: float) -> None:
         super().__init__()
@@ -61,21 +61,21 @@ class MobileNetV3Small(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of the four stages (16, 24, 48, 576 channels)."""
-        features = through(self.stages, images)
+        features = stage_outputs(self.stages, images)
         return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 
 def build(num_classes: int, *, stem: str = "cifar", dropout: float = 0.2) -> MobileNetV3Small:
-    """MobileNetV3-small, for small images or as for ImageNet.
+    """MobileNetV3-small for small images, or as published for ImageNet.
 
-    At 100 classes 1.62M parameters (1.61M without biases, which is what some tables print).
+    At 100 classes 1.62M parameters (1.61M without biases, as some papers count).
 
-    stem: `cifar` takes the stride of 2 out of the stem and of the first block, so that a 32-pixel image ends at 4×4
-        (17.60M multiply-adds); `imagenet` keeps them, and it ends at 1×1 (2.26M).
-    dropout: share of the 1,024 hidden features dropped before the last layer.
+    stem: `cifar` removes the stride of 2 from the stem and the first block, so that a 32-pixel image ends at 4×4
+        (17.60M multiply-adds); with `imagenet` it ends at 1×1 (2.26M).
+    dropout: dropout probability of the 1,024 hidden features before the last layer.
 
-    As published, BatchNorm's running averages forget slowly (1% a step): after fewer than some 300 steps they are not
-    yet those of the training images.
+    As published, the running averages of BatchNorm change slowly (1 % per step), so they need about 300 steps to match
+    the training images.
     """
     first_stride = {"cifar": 1, "imagenet": 2}[choice("stem", stem, ("cifar", "imagenet"))]
-    return MobileNetV3Small(num_classes, first_stride, share("dropout", dropout))
+    return MobileNetV3Small(num_classes, first_stride, probability("dropout", dropout))

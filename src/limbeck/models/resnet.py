@@ -1,8 +1,8 @@
-"""The residual nets for 32-pixel images that the distillation literature compares on.
+"""The ResNets for 32-pixel images that the distillation literature uses.
 
-He et al., "Deep Residual Learning for Image Recognition" (2015), section 4.2, with a 1×1 convolution where a
-shortcut changes its width: the variant whose parameter counts the distillation tables print. The nets called
-8x4 and 32x4 are four times as wide in every stage, behind a stem of 32 channels.
+He et al., "Deep Residual Learning for Image Recognition" (2015), section 4.2, with a 1×1 convolution in shortcuts that
+change the width. This is the variant with the parameter counts of the distillation literature. resnet8x4 and
+resnet32x4 are four times as wide in every stage, with a stem of 32 channels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 from limbeck.errors import LimbeckError
 from limbeck.types import Outputs
 
-from .blocks import conv_bn_relu, initialise_kaiming, through
+from .blocks import conv_bn_relu, initialise_kaiming, stage_outputs
 from .options import count, counts
 
 SIZES = {
@@ -31,7 +31,7 @@ SIZES = {
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut: the identity, or a 1×1 convolution where the shape changes."""
+    """Two 3×3 convolutions with a shortcut: the identity, or a 1×1 convolution if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -67,21 +67,21 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of the three stages."""
-        features = through(self.stages, self.stem(images))
+        features = stage_outputs(self.stages, self.stem(images))
         return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 
 def build(num_classes: int, *, depth: int = 20, stem: int = 16, widths: Sequence[int] = (16, 32, 64)) -> ResNet:
-    """Residual net for small images.
+    """ResNet for small images.
 
-    depth: layers with weights on the longest path, 6 n + 2: 8, 14, 20, …
-    stem: channels of the first convolution.
-    widths: channels of the three stages.
+    depth: number of layers with weights on the longest path, 6 n + 2: 8, 14, 20, …
+    stem: number of channels of the first convolution.
+    widths: numbers of channels of the three stages.
 
     Raises LimbeckError for a depth that is not 6 n + 2.
     """
     if count("depth", depth) < 8 or (depth - 2) % 6:
-        raise LimbeckError(f"depth: {depth} is not 6 n + 2 (8, 14, 20, 26, 32, …)")
+        raise LimbeckError(f"depth: expected 6 n + 2 (8, 14, 20, 26, 32, …); got {depth}")
     return ResNet(num_classes, (depth - 2) // 6, count("stem", stem), counts("widths", widths, 3))
 
 

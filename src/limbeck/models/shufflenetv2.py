@@ -1,7 +1,7 @@
 """ShuffleNetV2 for 32-pixel images.
 
-Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design" (2018), table 5, with the stem
-at stride 1 and without the max-pool behind it, as in the public CIFAR checkpoints: a 32-pixel image ends at 4×4.
+Ma et al., "ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design" (2018), table 5, with a stem of
+stride 1 and without the max-pool after it, as in the public CIFAR checkpoints. A 32-pixel image ends at 4×4.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from limbeck.errors import LimbeckError
 from limbeck.types import Outputs
 
-from .blocks import conv_bn_relu, through
+from .blocks import conv_bn_relu, stage_outputs
 from .inverted_residual import conv_norm
 
 STEM = 24
@@ -28,9 +28,10 @@ CHANNELS = {  # width: three stages, last 1×1 convolution
 
 
 def interleave(left: Tensor, right: Tensor) -> Tensor:
-    """The channels of two maps `[B, C, H, W]` in turn, `[B, 2 C, H, W]`: concatenation and shuffle in two groups.
+    """Interleave the channels of two feature maps `[B, C, H, W]` to `[B, 2 C, H, W]`.
 
-    Done with channels last, so that the answer lies in memory as the next convolution wants it.
+    Equivalent to concatenation and a channel shuffle of two groups. The result is channels last, as the next
+    convolution expects it.
     """
     both = torch.stack((left.permute(0, 2, 3, 1), right.permute(0, 2, 3, 1)), dim=-1)
     return both.flatten(3).permute(0, 3, 1, 2)
@@ -46,7 +47,7 @@ def _path(inputs: int, outputs: int, stride: int) -> nn.Sequential:
 
 
 class Unit(nn.Module):
-    """Half of the channels pass as they are, half through three convolutions; then they mix (figure 3c)."""
+    """Half of the channels pass unchanged and half through three convolutions; then they are shuffled (figure 3c)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class Unit(nn.Module):
 
 
 class DownUnit(nn.Module):
-    """Both halves are made from all channels, at half the resolution (figure 3d)."""
+    """Two branches, each from all channels, at half the resolution (figure 3d)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -76,7 +77,7 @@ class DownUnit(nn.Module):
 
 
 class ShuffleNetV2(nn.Module):
-    """A 3×3 stem of 24 channels, three stages of units, a 1×1 convolution."""
+    """A 3×3 stem of 24 channels, three stages of units and a 1×1 convolution."""
 
     def __init__(self, num_classes: int, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
@@ -91,21 +92,22 @@ class ShuffleNetV2(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of stem, two stages and last convolution."""
-        features = through(self.stages, images)
+        features = stage_outputs(self.stages, images)
         return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 
 def build(num_classes: int, *, width: float = 1.0) -> ShuffleNetV2:
     """ShuffleNetV2 for small images, widths 0.5, 1, 1.5 and 2.
 
-    At 100 classes 1.36M parameters and 45.09M multiply-adds at width 1. Weights start as torch's layers do.
+    At 100 classes and width 1, 1.36M parameters and 45.09M multiply-adds. Weights have PyTorch's default
+    initialisation.
 
-    width: which column of the paper's table of channels.
+    width: column of the paper's table of channels.
 
-    Raises LimbeckError for a width that the table does not have.
+    Raises LimbeckError for a width that is not in the table.
     """
     if isinstance(width, bool) or not isinstance(width, int | float) or width not in CHANNELS:
-        raise LimbeckError(f"width: {width!r} is not one of {', '.join(map(str, CHANNELS))}")
+        raise LimbeckError(f"width: expected one of {', '.join(map(str, CHANNELS))}; got {width!r}")
     return ShuffleNetV2(num_classes, CHANNELS[width])
 
 

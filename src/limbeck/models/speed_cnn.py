@@ -1,7 +1,7 @@
-"""A CNN built to be trained fast: what the CIFAR speed-run records have in common.
+"""A CNN for fast training, with the common features of CIFAR speed-run records.
 
 Jordan, "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (2024), section 3: a small whitening stem set from
-the data, few wide convolutions that start as the identity, early pooling and a scaled-down head.
+the data, few wide convolutions initialised to the identity, early pooling and a scaled-down head.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .options import choice, counts
 ACTIVATIONS = {"silu": nn.SiLU, "gelu": nn.GELU, "relu": nn.ReLU}
 PATCH = 2
 PATCH_SIZE = 3 * PATCH * PATCH
-SMALLEST_VARIANCE = 5e-4  # keeps noise in directions that hardly vary from being blown up
+SMALLEST_VARIANCE = 5e-4  # limits the amplification of noise in nearly constant directions
 HEAD_SCALE = 0.125
 
 
 class SpeedCNN(nn.Module):
-    """Whitening stem, three stages of convolution, pool, convolution; global max-pool, scaled linear head."""
+    """Whitening stem, three stages of convolution, max-pool and convolution, global max-pool, scaled linear head."""
 
     def __init__(
         self, num_classes: int, widths: Sequence[int], activation: str, train_whitening: bool, dirac: bool
@@ -41,7 +41,7 @@ class SpeedCNN(nn.Module):
             stages.append(
                 nn.Sequential(
                     nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-                    nn.MaxPool2d(2),  # before the norm and the activation: a quarter of their work
+                    nn.MaxPool2d(2),  # before normalisation and activation, which then cost a quarter
                     nn.BatchNorm2d(outputs),
                     act(),
                     nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
@@ -61,16 +61,16 @@ class SpeedCNN(nn.Module):
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
-        """Set the stem so that its answers to the images' 2×2 patches are uncorrelated, each with variance 1.
+        """Set the stem so that its outputs on the images' 2×2 patches are uncorrelated and have variance 1.
 
-        images: `[N, 3, H, W]`, a few thousand of the training images, normalised as the model will see them.
-        The 12 filters are the eigenvectors of the patches' covariance over the square root of their
-        eigenvalues, strongest first; their negatives follow, so that a one-sided activation keeps both signs.
+        images: `[N, 3, H, W]`, a few thousand training images, normalised as the model will see them.
+        The 12 filters are the eigenvectors of the covariance of the patches, divided by the square root of their
+        eigenvalues, in descending order. Their negatives follow, so that a one-sided activation preserves both signs.
         """
         eigenvalues, eigenvectors = torch.linalg.eigh(patch_covariance(images))
         filters = (eigenvectors / (eigenvalues.clamp_min(0) + SMALLEST_VARIANCE).sqrt()).flip(1).T
         largest = filters.gather(1, filters.abs().argmax(1, keepdim=True))
-        filters = filters * largest.sign()  # an eigenvector's sign is arbitrary: fix it
+        filters = filters * largest.sign()  # the sign of an eigenvector is arbitrary, so it is fixed here
         filters = filters.reshape(-1, 3, PATCH, PATCH)
         self.whitening.weight.copy_(torch.cat([filters, -filters]))
 
@@ -85,12 +85,12 @@ class SpeedCNN(nn.Module):
 
 
 def patch_covariance(images: Tensor) -> Tensor:
-    """Covariance `[12, 12]` (float64) of all 2×2 patches of `[N, 3, H, W]`, in a filter's order."""
+    """Covariance `[12, 12]` (float64) of all 2×2 patches of `[N, 3, H, W]`, in the order of a filter's weights."""
     total = torch.zeros(PATCH_SIZE, dtype=torch.float64)
     products = torch.zeros(PATCH_SIZE, PATCH_SIZE, dtype=torch.float64)
     number = 0
-    for some in images.split(256):  # all patches of a few thousand images at once would take a gigabyte
-        patches = some.cpu().double().unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # [n, 3, H-1, W-1, 2, 2]
+    for part in images.split(256):  # all patches of a few thousand images at once would need a gigabyte
+        patches = part.cpu().double().unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # [n, 3, H-1, W-1, 2, 2]
         flat = patches.permute(0, 2, 3, 1, 4, 5).reshape(-1, PATCH_SIZE)
         total += flat.sum(0)
         products += flat.T @ flat
@@ -107,14 +107,14 @@ def build(
     train_whitening: bool = False,
     dirac: bool = True,
 ) -> SpeedCNN:
-    """CNN built to be trained in minutes: a good teacher for small images (1.97M).
+    """CNN that trains in minutes, a good teacher for small images (1.97M).
 
     1,972,792 parameters at 10 classes; 118M multiply-adds at 32 pixels.
 
-    widths: channels of the three stages.
+    widths: numbers of channels of the three stages.
     activation: silu, gelu or relu.
-    train_whitening: whether the stem's filters go on learning after `initialise` has set them from the data.
-    dirac: whether the stages' convolutions start by passing their input through.
+    train_whitening: whether the filters of the stem are trained after `initialise` has set them from the data.
+    dirac: whether the convolutions of the stages are initialised to the identity.
     """
     return SpeedCNN(
         num_classes,

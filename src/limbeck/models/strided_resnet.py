@@ -1,4 +1,4 @@
-"""The teacher of the published CIFAR-10 system: shaped like a ResNet-18, without its shortcuts."""
+"""The teacher of the published CIFAR-10 system, similar to a ResNet-18 without shortcuts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from limbeck.types import Outputs
 
-from .blocks import conv_bn_relu, through
+from .blocks import conv_bn_relu, stage_outputs
 
 
 class StridedResNet(nn.Module):
@@ -30,13 +30,13 @@ class StridedResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of the three stages (128, 256, 512 channels)."""
-        features = through(self.stages, self.stem(images))
+        features = stage_outputs(self.stages, self.stem(images))
         return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 
 def build(num_classes: int) -> StridedResNet:
-    """Plain CNN shaped like a ResNet-18, the published CIFAR-10 teacher (4.66M).
+    """Plain CNN similar to a ResNet-18 without shortcuts, the published CIFAR-10 teacher (4.66M).
 
-    4,664,970 parameters at 10 classes. Convolutions have a bias; weights start as torch's layers do.
+    4,664,970 parameters at 10 classes. Convolutions have a bias; weights have PyTorch's default initialisation.
     """
     return StridedResNet(num_classes)

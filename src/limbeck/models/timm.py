@@ -1,4 +1,4 @@
-"""Models of the timm library by name, as in `timm:resnet18`."""
+"""Models of the timm library by name, for example `timm:resnet18`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from limbeck.types import Outputs
 
-from .constructor_options import constructor_options, refused
-from .foreign_names import cannot_have_weights, no_such_model, package_missing
-from .options import share
-from .stem import shrink_less
+from .constructor_options import constructor_options, invalid_options
+from .foreign_names import no_such_model, package_missing, weights_unavailable
+from .options import probability
+from .stem import reduce_stem_stride
 from .torchvision_operators import declare_missing_operators
 
 
 class TimmModel(nn.Module):
-    """A timm model that answers with `Outputs`; features are what its `forward_intermediates` gives."""
+    """A timm model that returns `Outputs`; its features come from `forward_intermediates`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class TimmModel(nn.Module):
         self.gives_features = hasattr(model, "forward_intermediates") and hasattr(model, "forward_head")
 
     def forward(self, images: Tensor) -> Outputs:
-        """`[B, 3, H, W]` to logits and the stages' outputs (no features where timm offers none)."""
+        """`[B, 3, H, W]` to logits and the outputs of the stages (no features if timm offers none)."""
         if not self.gives_features:
             return Outputs(self.model(images))
         model: Any = self.model
@@ -43,16 +43,16 @@ def build(
     stem_stride: int | None = None,
     **further: Any,
 ) -> TimmModel:
-    """Any image classifier of timm by its name.
+    """Any image classifier of timm, by name.
 
-    pretrained: start from timm's published weights, read from a safetensors file only; the head is new unless
-        the number of classes is the same.
-    drop_rate, drop_path_rate: dropout before the head and stochastic depth.
-    img_size: the side of the images, for the transformers that fix it.
-    stem_stride: by how much the stem shrinks the image, where it is to be less than as published (small images).
-    further: whatever else the model's constructor takes (`patch_size`, `num_heads`, `depths`, …).
+    pretrained: start from timm's published weights, if they exist as safetensors; the head is new unless the number
+        of classes is the same.
+    drop_rate, drop_path_rate: probabilities of dropout before the head and of stochastic depth.
+    img_size: side of the images in pixels, for transformers with a fixed input size.
+    stem_stride: stride of the stem, if it should be smaller than published (for small images).
+    further: other options of the model's constructor (`patch_size`, `num_heads`, `depths`, …).
 
-    Raises LimbeckError for a name that timm does not know, weights that cannot be had, options it refuses.
+    Raises LimbeckError for an unknown name, unavailable weights and invalid options.
     """
     declare_missing_operators()
     try:
@@ -62,9 +62,9 @@ def build(
     if not timm.is_model(name):
         raise no_such_model("timm", name, timm.list_models())
     options: dict[str, Any] = {"num_classes": num_classes}
-    if share("drop_rate", drop_rate):
+    if probability("drop_rate", drop_rate):
         options["drop_rate"] = drop_rate
-    if share("drop_path_rate", drop_path_rate):
+    if probability("drop_path_rate", drop_path_rate):
         options["drop_path_rate"] = drop_path_rate
     if img_size is not None:
         options["img_size"] = img_size
@@ -75,22 +75,22 @@ def build(
     options |= constructor_options(f"timm:{name}", lambda: timm.create_model(name), further, own)
     try:
         model = timm.create_model(name, **options)
-    except Exception as error:  # with options of a person's own a constructor may raise anything
-        raise refused(f"timm:{name}", further, error) from error
+    except Exception as error:  # with custom options a constructor can raise anything
+        raise invalid_options(f"timm:{name}", further, error) from error
     if stem_stride is not None:
-        shrink_less(model, stem_stride, f"timm:{name}")
+        reduce_stem_stride(model, stem_stride, f"timm:{name}")
     return TimmModel(model)
 
 
 def _published_weights(name: str) -> str:
-    """The path of the model's safetensors file, downloaded to the hub's cache if it is not there yet."""
+    """The path of the model's safetensors file in the Hub's cache; downloads it if necessary."""
     import timm
     from huggingface_hub import hf_hub_download
 
     config = timm.models.get_pretrained_cfg(name)
     if config is None or not config.hf_hub_id:
-        raise cannot_have_weights("timm", name, "timm publishes none as safetensors")
+        raise weights_unavailable("timm", name, "timm publishes none as safetensors")
     try:
         return hf_hub_download(config.hf_hub_id, "model.safetensors")
-    except Exception as error:  # the hub's client and the network below fail in many ways, all the same here
-        raise cannot_have_weights("timm", name, f"{config.hf_hub_id}: {error}") from error
+    except Exception as error:  # the Hub's client and the network raise many kinds of errors
+        raise weights_unavailable("timm", name, f"{config.hf_hub_id}: {error}") from error

@@ -1,4 +1,4 @@
-"""Models of torchvision by name, as in `torchvision:mobilenet_v3_small`."""
+"""Models of torchvision by name, for example `torchvision:mobilenet_v3_small`."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch.utils.hooks import RemovableHandle
 from limbeck.errors import LimbeckError
 from limbeck.types import Outputs
 
-from .constructor_options import constructor_options, refused
-from .foreign_names import cannot_have_weights, no_such_model, package_missing
-from .stem import shrink_less
+from .constructor_options import constructor_options, invalid_options
+from .foreign_names import no_such_model, package_missing, weights_unavailable
+from .stem import reduce_stem_stride
 from .torchvision_operators import declare_missing_operators
 
 WITH_SECOND_HEAD = ("googlenet", "inception_v3")
-OTHER_LAYOUT = ("swin", "vit")  # their maps are [B, H, W, C] or tokens, not what losses on features expect
-OWN = ("pretrained", "stem_stride")
+OTHER_LAYOUT = ("swin", "vit")  # their features are [B, H, W, C] or tokens, which losses on features do not expect
+OWN_OPTIONS = ("pretrained", "stem_stride")
 HEADS = ("classifier", "fc", "head", "heads")
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
 class TorchvisionModel(nn.Module):
-    """A torchvision model that answers with `Outputs`."""
+    """A torchvision model that returns `Outputs`."""
 
     def __init__(self, model: nn.Module, stages: tuple[str, ...]) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class TorchvisionModel(nn.Module):
         self.stages = stages
 
     def forward(self, images: Tensor) -> Outputs:
-        """`[B, 3, H, W]` to logits and the last output at each resolution (none for the transformers)."""
+        """`[B, 3, H, W]` to logits and the last output at each resolution (none for transformers)."""
         answer = nn.Module.__call__(self.model, images)  # a traced module's own call prints its errors to stderr
         if not self.stages:
             return Outputs(answer)
@@ -43,13 +43,13 @@ class TorchvisionModel(nn.Module):
 def build(
     num_classes: int, name: str, *, pretrained: bool = False, stem_stride: int | None = None, **further: Any
 ) -> TorchvisionModel:
-    """Any image classifier of torchvision by its name.
+    """Any image classifier of torchvision, by name.
 
-    pretrained: always refused, since torchvision publishes its weights as pickles: import the file instead.
-    stem_stride: by how much the stem shrinks the image, where it is to be less than as published (small images).
-    further: whatever else the model's constructor takes (`dropout`, `width_mult`, …).
+    pretrained: not supported, because torchvision publishes its weights as pickles; import the file instead.
+    stem_stride: stride of the stem, if it should be smaller than published (for small images).
+    further: other options of the model's constructor (`dropout`, `width_mult`, …).
 
-    Raises LimbeckError for a name that torchvision does not know, for `pretrained` and for options it refuses.
+    Raises LimbeckError for an unknown name, for `pretrained` and for invalid options.
     """
     declare_missing_operators()
     try:
@@ -60,22 +60,22 @@ def build(
     if name not in known:
         raise no_such_model("torchvision", name, known)
     if pretrained:
-        raise cannot_have_weights("torchvision", name, f"they are published as a pickle, {_address(name)}")
+        raise weights_unavailable("torchvision", name, f"they are published as a pickle, {_address(name)}")
     options: dict[str, Any] = {"num_classes": num_classes}
     if name in WITH_SECOND_HEAD:
         options |= {"aux_logits": False, "init_weights": True}
         if "aux_logits" in further:
-            raise LimbeckError(f"torchvision:{name}: aux_logits: the second head is always left out")
+            raise LimbeckError(f"torchvision:{name}: aux_logits: cannot be set; the auxiliary head is always omitted")
     published = dict(options)
     options |= constructor_options(
-        f"torchvision:{name}", lambda: torchvision.models.get_model(name, **published), further, OWN
+        f"torchvision:{name}", lambda: torchvision.models.get_model(name, **published), further, OWN_OPTIONS
     )
     try:
         model = torchvision.models.get_model(name, **options)
-    except Exception as error:  # with options of a person's own a constructor may raise anything
-        raise refused(f"torchvision:{name}", further, error) from error
+    except Exception as error:  # with custom options a constructor can raise anything
+        raise invalid_options(f"torchvision:{name}", further, error) from error
     if stem_stride is not None:
-        shrink_less(model, stem_stride, f"torchvision:{name}")
+        reduce_stem_stride(model, stem_stride, f"torchvision:{name}")
     if name.startswith(OTHER_LAYOUT):
         return TorchvisionModel(model, ())
     stages = _stages(model)
@@ -89,9 +89,9 @@ def _address(name: str) -> str:
 
 
 def _stages(model: nn.Module) -> tuple[str, ...]:
-    """Names of the modules that are the last to answer at each resolution, shallow to deep.
+    """Names of the last module at each resolution, shallow to deep.
 
-    An image of 224 pixels is sent through the model's shapes alone: no arithmetic is done.
+    Found by a forward pass of a 224-pixel image on the meta device, without arithmetic.
     """
     sizes: dict[str, tuple[int, int]] = {}
 
@@ -118,13 +118,13 @@ def _stages(model: nn.Module) -> tuple[str, ...]:
 
 
 def _parts(model: nn.Module, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Top-level modules that answer with maps; one that holds several resolutions is named by its parts."""
+    """Top-level modules that return feature maps. One that contains several resolutions is replaced by its parts."""
     parts: list[str] = []
     for name, child in model.named_children():
         if name in HEADS:
             continue
         inner = [f"{name}.{part}" for part, _ in child.named_children() if f"{name}.{part}" in sizes]
-        sequence = isinstance(child, nn.Sequential | nn.ModuleList)  # not the branches of one block
+        sequence = isinstance(child, nn.Sequential | nn.ModuleList)  # not parallel branches of a block
         if sequence and len({sizes[part] for part in inner}) > 1:
             parts += inner
         elif name in sizes:
@@ -133,7 +133,7 @@ def _parts(model: nn.Module, sizes: Mapping[str, tuple[int, int]]) -> list[str]:
 
 
 def _with_features(model: nn.Module, stages: tuple[str, ...]) -> nn.Module:
-    """A module with the weights of `model` that answers with a dict of its stages and its logits."""
+    """A module with the weights of `model` that returns a dict of its stages and its logits."""
     from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
     wanted = {stage: stage for stage in stages}

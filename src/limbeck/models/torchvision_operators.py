@@ -1,8 +1,8 @@
-"""Two operators that torchvision's Python side expects and a CPU-only torch lacks.
+"""Declare two operators that torchvision needs at import and that are missing with a CPU-only torch.
 
-torchvision's published wheel is built for CUDA. Beside a CPU-only torch its library cannot be loaded, and its
-import fails with "operator torchvision::nms does not exist". Declared, without an implementation, they let
-everything but detection work.
+torchvision's published wheel is built for CUDA. With a CPU-only torch, its library cannot be loaded, and the import
+fails with "operator torchvision::nms does not exist". If the operators are declared, even without an implementation,
+everything but detection works.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 @functools.cache
 def declare_missing_operators() -> tuple[str, ...]:
-    """Declare what is missing and say which; call it before the first import of torchvision or timm.
+    """Declare the missing operators and return their names. Call it before the first import of torchvision or timm.
 
-    Does nothing where torchvision is absent, already imported, or has a library that loads.
+    Does nothing if torchvision is absent, already imported, or has a library that loads.
     """
     spec = None if "torchvision" in sys.modules else importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
@@ -31,7 +31,7 @@ def declare_missing_operators() -> tuple[str, ...]:
     for library in Path(spec.origin).parent.glob("_C.*"):
         try:
             torch.ops.load_library(str(library))
-        except OSError:  # it is linked against CUDA libraries that are not here
+        except OSError:  # linked against CUDA libraries that are not installed
             continue
     missing = tuple(name for name in OPERATORS if not hasattr(torch.ops.torchvision, name))
     for name in missing:

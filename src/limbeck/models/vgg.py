@@ -1,13 +1,13 @@
-"""Plain stacks of 3×3 convolutions: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale
-Image Recognition" (2015), table 1, with BatchNorm, for 32-pixel images.
+"""VGG with BatchNorm for 32-pixel images.
 
-Two versions are in use, and papers print either's numbers under one name; the option `head` says which:
+Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition" (2015), table 1. Papers use
+two versions under the same name; the option `head` chooses one:
 
-- `hidden`: five max-pools, so that a 32-pixel image ends at 1×1, then two hidden layers of 512 with dropout. The public
-  CIFAR checkpoints; at 100 classes vgg11_bn has 9.80M parameters and 153.34M multiply-adds.
-- `linear`: no max-pool after the fourth stage nor the fifth (4×4 at the end), average pooling, one linear layer. The
-  distillation tables; at 100 classes vgg8 has 3.97M parameters and vgg13 9.46M. vgg8 exists only so: the paper has
-  none of that depth.
+- `hidden`: five max-pools, so that a 32-pixel image ends at 1×1, then two hidden layers of 512 with dropout. Used by
+  the public CIFAR checkpoints; at 100 classes vgg11_bn has 9.80M parameters and 153.34M multiply-adds.
+- `linear`: no max-pool after the fourth and fifth stage (4×4 at the end), average pooling and one linear layer. Used by
+  the distillation literature; at 100 classes vgg8 has 3.97M parameters and vgg13 9.46M. vgg8, which the paper does not
+  have, exists only in this version.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from limbeck.types import Outputs
 
 from .blocks import conv_bn_relu
 from .initialisation import initialise_with_small_head
-from .options import choice, count, share
+from .options import choice, count, probability
 
 SIZES = {
     "vgg8_bn": {"depth": 8, "head": "linear"},
@@ -65,7 +65,7 @@ class VGG(nn.Module):
             x = stage(x)
             features.append(x)
             if number in self.pools:
-                x = functional.max_pool2d(x, 2, ceil_mode=True)  # a side of 1 stays: small images are answered too
+                x = functional.max_pool2d(x, 2, ceil_mode=True)  # a side of 1 stays 1, so small images work too
         return Outputs(self.head(x.mean((2, 3))), tuple(features))
 
 
@@ -74,19 +74,19 @@ def _hidden(inputs: int, dropout: float) -> tuple[nn.Module, ...]:
 
 
 def build(num_classes: int, *, depth: int = 11, head: str = "hidden", dropout: float = 0.5) -> VGG:
-    """Plain stack of 3×3 convolutions with BatchNorm, for small images.
+    """VGG with BatchNorm for small images.
 
-    depth: 8, 11, 13, 16 or 19: convolutions and linear layers of the ImageNet net.
-    head: `hidden`, as in the public CIFAR checkpoints, or `linear`, as in the distillation tables; see the
-        module's description, since the pooling changes with it.
-    dropout: share dropped after each of the two hidden layers; `linear` has none.
+    depth: 8, 11, 13, 16 or 19, the number of convolutions and linear layers of the ImageNet network.
+    head: `hidden`, as in the public CIFAR checkpoints (five max-pools, two hidden layers), or `linear`, as in the
+        distillation literature (three max-pools, no hidden layer).
+    dropout: dropout probability after each of the two hidden layers; `linear` has none.
 
     Raises LimbeckError for another depth or head.
     """
     if count("depth", depth) not in CONVOLUTIONS:
-        raise LimbeckError(f"depth: {depth} is not one of {', '.join(map(str, CONVOLUTIONS))}")
+        raise LimbeckError(f"depth: expected one of {', '.join(map(str, CONVOLUTIONS))}; got {depth}")
     hidden = choice("head", head, ("hidden", "linear")) == "hidden"
-    return VGG(num_classes, CONVOLUTIONS[depth], hidden, share("dropout", dropout))
+    return VGG(num_classes, CONVOLUTIONS[depth], hidden, probability("dropout", dropout))
 
 
 def candidates() -> list[dict[str, Any]]:

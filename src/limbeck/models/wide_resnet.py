@@ -1,4 +1,4 @@
-"""Wide residual nets: Zagoruyko and Komodakis, "Wide Residual Networks" (2016)."""
+"""Wide ResNets: Zagoruyko and Komodakis, "Wide Residual Networks" (2016)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch.nn import functional
 from limbeck.errors import LimbeckError
 from limbeck.types import Outputs
 
-from .blocks import initialise_kaiming, through
-from .options import count, share
+from .blocks import initialise_kaiming, stage_outputs
+from .options import count, probability
 
 SIZES = {
     "wrn_16_2": {"depth": 16, "widen": 2},
@@ -22,7 +22,7 @@ SIZES = {
 
 
 class PreActivationBlock(nn.Module):
-    """BatchNorm and ReLU before each of two 3×3 convolutions; a 1×1 shortcut, if any, shares the first."""
+    """BatchNorm and ReLU before each of two 3×3 convolutions; a 1×1 shortcut shares the first BatchNorm and ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
         super().__init__()
@@ -64,23 +64,23 @@ class WideResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """`[B, 3, H, W]` to logits and the outputs of the three stages, the last after BatchNorm and ReLU."""
-        features = through(self.stages, self.stem(images))
+        features = stage_outputs(self.stages, self.stem(images))
         features[-1] = functional.relu(self.norm(features[-1]))
         return Outputs(self.head(features[-1].mean((2, 3))), tuple(features))
 
 
 def build(num_classes: int, *, depth: int = 16, widen: int = 2, dropout: float = 0.0) -> WideResNet:
-    """Wide residual net for small images.
+    """Wide ResNet for small images.
 
-    depth: layers with weights on the longest path, 6 n + 4: 10, 16, 22, …
+    depth: number of layers with weights on the longest path, 6 n + 4: 10, 16, 22, …
     widen: factor on the widths 16, 32, 64.
-    dropout: share dropped between the two convolutions of a block.
+    dropout: dropout probability between the two convolutions of a block.
 
     Raises LimbeckError for a depth that is not 6 n + 4.
     """
     if count("depth", depth) < 10 or (depth - 4) % 6:
-        raise LimbeckError(f"depth: {depth} is not 6 n + 4 (10, 16, 22, 28, 40, …)")
-    return WideResNet(num_classes, (depth - 4) // 6, count("widen", widen), share("dropout", dropout))
+        raise LimbeckError(f"depth: expected 6 n + 4 (10, 16, 22, 28, 40, …); got {depth}")
+    return WideResNet(num_classes, (depth - 4) // 6, count("widen", widen), probability("dropout", dropout))
 
 
 def candidates() -> list[dict[str, Any]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import ClassVar
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
-
-from .fields import Positive, RecipePart
+from .fields import ExtendedPart, Positive
 
 
-class Budget(RecipePart):
+class Budget(ExtendedPart):
     """What each student may cost on this device. Results say for each limit whether it is met; training ignores it."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"megabytes", "milliseconds", "multiply_adds"})
 
     megabytes: Positive | None = None
     """Maximum size of the float32 parameters and buffers, in units of 2^20 bytes (default: no limit)."""
@@ -19,10 +19,6 @@ class Budget(RecipePart):
     multiply_adds: Positive | None = None
     """Maximum multiply-adds of one image, as in 40e6; convolutions, linear layers and attention count (default: no
     limit)."""
-
-    @model_serializer(mode="wrap")
-    def _without_absent_limits(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {name: value for name, value in handler(self).items() if value is not None}
 
     def limits(self) -> dict[str, float]:
         """The limits that are set, by name."""

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from limbeck.errors import LimbeckError, RecipeError, did_you_mean, printable
 from limbeck.recipes.checks.all_errors import validate
 
-from .fields import GROUPS, KeyPath, shortened
+from .fields import GROUPS, KeyPath, RecipePart, shortened
 from .overrides import apply_override, precedes_defaults, split_override
 from .paths import relative_to_file
 from .recipe import CustomFunctions, Recipe
@@ -21,6 +21,7 @@ from .yaml_file import MAX_BYTES, MAX_DEPTH, Lines, parse_with_errors
 
 SHIPPED = Path(__file__).resolve().parent / "shipped"
 NO_FUNCTIONS: CustomFunctions = MappingProxyType({})
+Root = TypeVar("Root", bound=RecipePart)
 
 
 def shipped() -> dict[str, Path]:
@@ -45,6 +46,10 @@ def find_recipe(word: str) -> Path:
     if name in known:
         return known[name]
     if is_folder and word:
+        if (path / "recipe.json").is_file():
+            raise RecipeError(
+                f"{word}: is a run directory, not a recipe; give the YAML file or the name that it was run from"
+            )
         raise RecipeError(f"{word}: is a folder; expected a YAML file, or one of {', '.join(known)}")
     raise RecipeError(f"{shortened(word)}: no such file, and no shipped recipe of this name{did_you_mean(name, known)}")
 
@@ -175,17 +180,17 @@ def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def plain(value: Any, path: KeyPath = ()) -> Any:
-    """Copy a recipe from Python into plain data. Raises RecipeError for anything else."""
-    where = f"recipe: {'.'.join(map(str, path))}" if path else "recipe"
+def plain(value: Any, path: KeyPath = (), *, source: str = "recipe") -> Any:
+    """Copy a recipe from Python into plain data. Raises RecipeError for anything else. source: for messages."""
+    where = f"{source}: {'.'.join(map(str, path))}" if path else source
     if len(path) > MAX_DEPTH:
         raise RecipeError(f"{where}: too deeply nested for a recipe")
     if isinstance(value, Mapping):
         if wrong := [key for key in value if not isinstance(key, str)]:
             raise RecipeError(f"{where}: keys must be strings; got {shortened(wrong[0])}")
-        return {str(key): plain(item, (*path, key)) for key, item in value.items()}
+        return {str(key): plain(item, (*path, key), source=source) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item, (*path, index)) for index, item in enumerate(value)]
+        return [plain(item, (*path, index), source=source) for index, item in enumerate(value)]
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Path):
@@ -197,18 +202,20 @@ def check(
     tree: dict[str, Any],
     where: str,
     lines: Lines,
+    root: type[Root] = Recipe,
     *,
     losses: CustomFunctions = NO_FUNCTIONS,
     models: CustomFunctions = NO_FUNCTIONS,
     overrides: Sequence[str] = (),
     errors: Sequence[str] = (),
-) -> Recipe:
-    """Check a recipe given as plain data.
+) -> Root:
+    """Check a recipe, or the arguments of a call (`calls`), given as plain data.
 
     Args:
         tree: the recipe, with `defaults` merged.
         where: its file, for messages.
         lines: the line of each key.
+        root: the model that the whole tree must fit.
         losses: loss functions that a caller from Python provides, by name.
         models: model functions that a caller from Python provides, by name.
         overrides: those that were applied to it.
@@ -216,9 +223,9 @@ def check(
 
     Raises RecipeError with all errors, in the order of the file, those of the command line last.
     """
-    recipe, problems = validate(tree, losses=losses, models=models)
-    if recipe is not None and not errors:
-        return recipe
+    valid, problems = validate(tree, root, losses=losses, models=models)
+    if valid is not None and not errors:
+        return valid
     overridden = {split_override(override)[0] for override in overrides}
     report: list[tuple[float, str]] = [(_line_number(error, where), error) for error in errors]
     for path, message in problems:

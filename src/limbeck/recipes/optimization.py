@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from .fields import BelowOne, Count, Flag, Fraction, NotNegative, Number, Positive, RecipePart
+from .fields import BelowOne, Count, ExtendedPart, Flag, Fraction, NotNegative, Number, Positive, RecipePart
 
 
-class ParameterOptions(RecipePart):
-    """Which parameters have their own learning rate or no weight decay.
+class ParameterOptions(ExtendedPart):
+    """Learning rates by layer, and parameters without weight decay."""
 
-    Options at their default do not appear in dumped recipes: runs and checkpoints from before they existed stay valid.
-    """
+    added_later: ClassVar[frozenset[str]] = frozenset({"layer_decay", "no_weight_decay"})
 
     layer_decay: Annotated[Number, Field(gt=0, le=1)] | None = None
-    """Factor of the learning rate for each layer towards the input, as in 0.75 (default: one rate for all layers).
-    Layers are told by parameter names: `layer2.0.conv1.weight` belongs to layer `layer2.0`."""
-    no_weight_decay: tuple[str, ...] = ()
-    """Parameters without weight decay, by name or pattern, as in ["*.pos_embed"]."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        defaults = {"layer_decay": None, "no_weight_decay": (), "decay_norms_and_biases": True}
-        return {
-            key: value
-            for key, value in handler(self).items()
-            if key not in defaults or getattr(self, key) != defaults[key]
-        }
+    """Factor on the learning rate for each layer towards the input, such as 0.75 (default: one rate for all layers).
+    Layers follow from parameter names: `layer2.0.conv1.weight` belongs to layer `layer2.0`."""
+    no_weight_decay: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Parameters without weight decay, by name or pattern, such as ["*.pos_embed"]."""
 
 
 class WeightDecayOptions(ParameterOptions):
-    """The same, where norms and biases have weight decay by default."""
+    """Parameter options of optimizers whose weight decay includes normalisation layers and biases by default."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"decay_norms_and_biases"})
 
     decay_norms_and_biases: Flag = True
-    """Whether weight decay includes norms, biases and other parameters of one dimension, and those that the model's
-    own `no_weight_decay()` names."""
+    """Whether weight decay applies to normalisation layers, biases and other one-dimensional parameters, and to those
+    that the model lists in `no_weight_decay()`."""
 
 
 class Sgd(WeightDecayOptions):
@@ -49,11 +41,11 @@ class Sgd(WeightDecayOptions):
     lr: Positive
     """The learning rate."""
     momentum: BelowOne = 0.9
-    """Share of the last step that is kept."""
+    """Momentum coefficient."""
     nesterov: Flag = True
-    """Whether the gradient is taken ahead, as Nesterov's momentum does."""
+    """Whether to use Nesterov momentum."""
     weight_decay: NotNegative = 0.0
-    """Factor of the weights that is added to the gradient."""
+    """Weight decay (L2 penalty), added to the gradient."""
 
 
 class Adam(WeightDecayOptions):
@@ -66,9 +58,9 @@ class Adam(WeightDecayOptions):
     lr: Positive
     """The learning rate."""
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay of the running averages of the gradient and its square."""
     weight_decay: NotNegative = 0.0
-    """Factor of the weights that is added to the gradient."""
+    """Weight decay (L2 penalty), added to the gradient."""
 
 
 class AdamW(WeightDecayOptions):
@@ -81,81 +73,81 @@ class AdamW(WeightDecayOptions):
     lr: Positive
     """The learning rate."""
     betas: tuple[BelowOne, BelowOne] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
+    """Decay of the running averages of the gradient and its square."""
     weight_decay: NotNegative = 0.01
-    """Share of the weights that each step takes off, times the learning rate."""
+    """Decoupled weight decay: each step subtracts this fraction of the weights, times the learning rate."""
 
 
 class Muon(ParameterOptions):
-    """Orthogonalised momentum for matrices and convolutions, AdamW for the rest."""
+    """Muon: orthogonalised momentum for matrices and convolutions, AdamW for all other parameters."""
 
     buffers_per_parameter: ClassVar[int] = 2
 
     name: Literal["muon"] = "muon"
-    """Orthogonalised momentum for matrices and convolutions, AdamW for all else."""
+    """Orthogonalised momentum for matrices and convolutions, AdamW for all other parameters."""
     lr: Positive
     """The learning rate of matrices and convolutions."""
     momentum: BelowOne = 0.95
-    """Share of the last step that is kept."""
+    """Momentum coefficient."""
     weight_decay: NotNegative = 0.0
-    """Share of the weights that each step takes off, times the learning rate."""
+    """Decoupled weight decay: each step subtracts this fraction of the weights, times the learning rate."""
     adam_lr: Positive = 0.004
     """The learning rate of all other parameters."""
 
 
 class Constant(RecipePart):
-    """The base rate throughout."""
+    """Constant learning rate."""
 
     name: Literal["constant"] = "constant"
-    """The learning rate stays as it is."""
+    """The learning rate is constant."""
 
 
 class Step(RecipePart):
-    """Multiply the rate after every few epochs."""
+    """Multiply the learning rate by a factor at regular intervals."""
 
     name: Literal["step"] = "step"
-    """The learning rate is multiplied after every few epochs."""
+    """The learning rate is multiplied by a factor at regular intervals."""
     every_epochs: Count
-    """After how many epochs it is multiplied."""
+    """Number of epochs between changes."""
     factor: Positive
-    """By what it is multiplied, as in 0.1."""
+    """The factor, such as 0.1."""
 
 
 class MultiStep(RecipePart):
-    """Multiply the rate at the start of the epochs named."""
+    """Multiply the learning rate by a factor at the start of given epochs."""
 
     name: Literal["multi_step"] = "multi_step"
-    """The learning rate is multiplied at the start of certain epochs."""
+    """The learning rate is multiplied by a factor at the start of given epochs."""
     milestones: Annotated[tuple[Count, ...], Field(min_length=1)]
-    """The epochs at whose start it is multiplied."""
+    """The epochs at whose start the learning rate changes."""
     factor: Positive
-    """By what it is multiplied, as in 0.1."""
+    """The factor, such as 0.1."""
 
 
 class Cosine(RecipePart):
-    """Linear warm-up, then half a cosine."""
+    """Linear warm-up, then cosine decay."""
 
     name: Literal["cosine"] = "cosine"
-    """The learning rate rises in a straight line, then falls along half a cosine."""
+    """Linear warm-up of the learning rate, then cosine decay."""
     warmup_epochs: NotNegative = 0.0
-    """Over how many epochs it rises."""
+    """Number of warm-up epochs."""
     final_fraction: Fraction = 0.0
-    """The share of the learning rate that is left at the end."""
+    """Final learning rate, as a fraction of `lr`."""
     per_epoch: Flag = False
-    """Change it once an epoch instead of at every step."""
+    """Change the learning rate once per epoch instead of at every step."""
 
 
 class OneCycle(RecipePart):
-    """Straight up to the peak, straight down."""
+    """Linear rise to the peak, then linear fall."""
 
     name: Literal["one_cycle"] = "one_cycle"
-    """The learning rate rises to its peak and falls again, both in a straight line."""
+    """The learning rate rises linearly to its peak, then falls linearly."""
     peak: Annotated[Number, Field(gt=0, lt=1)] = 0.25
-    """The share of training after which the peak is reached."""
+    """Position of the peak, as a fraction of the training steps."""
     start_fraction: Fraction = 0.0
-    """The share of the learning rate to begin with."""
+    """Initial learning rate, as a fraction of `lr`."""
     final_fraction: Fraction = 0.0
-    """The share of the learning rate that is left at the end."""
+    """Final learning rate, as a fraction of `lr`."""
 
 
 Optimizer = Annotated[Sgd | Adam | AdamW | Muon, Field(discriminator="name")]

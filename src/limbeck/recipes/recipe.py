@@ -7,17 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from limbeck.errors import nearest
 
@@ -25,6 +17,7 @@ from .budget import Budget
 from .fields import (
     ArmName,
     Count,
+    ExtendedPart,
     Flag,
     FolderName,
     Model,
@@ -112,10 +105,8 @@ class WeightAverage(RecipePart):
     """Decay of the average per step, such as 0.999."""
 
 
-class Arm(RecipePart):
-    """One model and how it is trained. Training starts from `weights`, if given. A teacher with `weights` and without
-    `loss` is not trained.
-    """
+class ModelOptions(ExtendedPart):
+    """The model of an arm: its architecture, its initial weights and its input."""
 
     model: Model
     """Name of the model, or a mapping with its `name` and options (see `limbeck list models`)."""
@@ -133,6 +124,11 @@ class Arm(RecipePart):
     """Side length of the model's input in pixels, to which views are resized (default: that of the images)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How views are resized to `resolution`, always with antialiasing."""
+
+
+class TrainingOptions(ExtendedPart):
+    """How a model is trained: in an arm of a recipe, or by `limbeck.distill`."""
+
     epochs: Count | None = None
     """Number of passes over the training images."""
     optimizer: Optimizer | None = None
@@ -150,7 +146,14 @@ class Arm(RecipePart):
     patience: Count | None = None
     """Stop after this many epochs without a lower validation loss (default: never)."""
     choose: Literal["last", "best"] = "last"
-    """Whether to save the weights of the last epoch, or of the epoch with the lowest validation loss."""
+    """Whether to save the weights of the last epoch, or of the epoch with the best validation accuracy."""
+
+
+class Arm(TrainingOptions, ModelOptions):  # in a dump, the keys of ModelOptions come first
+    """One model and how it is trained. Training starts from `weights`, if given. A teacher with `weights` and without
+    `loss` is not trained.
+    """
+
     precision: Precision | None = None
     """Numerical precision of training (default: that of the recipe)."""
     views: Views | None = None
@@ -167,8 +170,10 @@ class Arm(RecipePart):
         return bool(self.loss)
 
 
-class Evaluation(RecipePart):
+class Evaluation(ExtendedPart):
     """How models are evaluated."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"test_time"})
 
     test: Flag = True
     """Whether to evaluate on the test split at the end. Set to false in trials among which one will be chosen."""
@@ -180,12 +185,6 @@ class Evaluation(RecipePart):
     """Also evaluate every model with test-time augmentation. Its gain and its cost are reported beside the model's own
     accuracy, which does not change."""
 
-    @model_serializer(mode="wrap")
-    def _without_absent_test_time(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A recipe without `test_time` is dumped as before there was one: sweeps compare hashes of dumps."""
-        plain: dict[str, Any] = dump(self)
-        return {key: value for key, value in plain.items() if key != "test_time" or value is not None}
-
 
 class OutputsBank(RecipePart):
     """Teacher logits are cached as float16 and reused by later runs with the same views."""
@@ -194,8 +193,10 @@ class OutputsBank(RecipePart):
     """Maximum size of a run's cached teacher logits, in GB of 2^30 bytes."""
 
 
-class Recipe(RecipePart):
+class Recipe(ExtendedPart):
     """A recipe of Limbeck: everything that determines a run."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     name: FolderName
     """Name of the recipe, and of its run directory."""
@@ -246,11 +247,6 @@ class Recipe(RecipePart):
                 f"expected auto, cpu, cuda, cuda:0 (or another number) or mps; got {shortened(value)}{hint}"
             )
         return value
-
-    @model_serializer(mode="wrap")
-    def _without_absent_budget(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An absent budget does not appear in dumped recipes: runs from before budgets existed stay valid."""
-        return {key: value for key, value in handler(self).items() if key != "budget" or value is not None}
 
     def arms(self) -> dict[str, Arm]:
         """Teachers, then students, by name."""

@@ -1,4 +1,4 @@
-"""The views of a recipe: everything that may happen to a training image before a model sees it."""
+"""The `views` section of a recipe: how training images are augmented before a model sees them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ Share = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0, le=1)]
 
 
 class Crop(RecipePart):
-    """Random crop of the image padded with black, in pixels on each side."""
+    """Random crop of the padded image, at its original size."""
 
     padding: Annotated[int, Field(ge=1, le=4096, strict=True)]
-    """Black pixels on each side of the image, of which a random part of its size is cut."""
+    """Black padding on each side of the image, in pixels."""
 
 
 class ResizedCrop(RecipePart):
-    """A random part of the image, resized to the whole. area: share of the image; aspect: width / height."""
+    """Random resized crop: a random part of the image, resized to the image size."""
 
     area: tuple[Share, Share] = (0.08, 1.0)
-    """Smallest and largest share of the image that is cut out."""
+    """Minimum and maximum area of the crop, as a fraction of the image."""
     aspect: tuple[Positive, Positive] = (3 / 4, 4 / 3)
-    """Smallest and largest ratio of width to height."""
+    """Minimum and maximum aspect ratio, width / height."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """How the part is resized to the whole."""
+    """How the crop is resized."""
 
     @model_validator(mode="after")
     def _ordered(self) -> ResizedCrop:
@@ -35,46 +35,46 @@ class ResizedCrop(RecipePart):
 
 
 class AutoAugment(RecipePart):
-    """One of 25 learned pairs of operations an image."""
+    """AutoAugment: one of 25 learned pairs of operations for each image."""
 
     name: Literal["autoaugment"] = Field("autoaugment", repr=False)
-    """One of 25 learned pairs of operations an image."""
+    """One of 25 learned pairs of operations for each image."""
     table: Literal["cifar10", "imagenet", "svhn"] = "cifar10"
-    """The data set for which the pairs were learned."""
+    """The data set on which the pairs were learned."""
 
 
 class RandAugment(RecipePart):
-    """So many random operations an image, all of one magnitude from 0 to 30."""
+    """RandAugment: a fixed number of random operations for each image, all with the same magnitude."""
 
     name: Literal["randaugment"] = Field("randaugment", repr=False)
-    """A few random operations an image, all of one magnitude."""
+    """A fixed number of random operations for each image, all with the same magnitude."""
     operations: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
-    """How many operations an image."""
+    """Number of operations for each image."""
     magnitude: Annotated[int, Field(ge=0, le=30, strict=True)] = 9
-    """How strong they are, from 0 to 30."""
+    """Magnitude of the operations, from 0 to 30."""
 
 
 class TrivialAugment(RecipePart):
-    """One random operation an image, of a random magnitude."""
+    """TrivialAugment: one random operation with a random magnitude for each image."""
 
     name: Literal["trivialaugment"] = Field("trivialaugment", repr=False)
-    """One random operation an image, of a random magnitude."""
+    """One random operation with a random magnitude for each image."""
 
 
 Policy = AutoAugment | RandAugment | TrivialAugment
 
 
 class Erasing(RecipePart):
-    """A random rectangle painted over. area: share of the image; aspect: height / width."""
+    """Random erasing: fill a random rectangle of the image."""
 
     probability: Fraction = 0.25
-    """Share of the images in which a rectangle is painted over."""
+    """Probability that an image is erased."""
     area: tuple[Share, Share] = (0.02, 0.33)
-    """Smallest and largest share of the image that is painted over."""
+    """Minimum and maximum area of the rectangle, as a fraction of the image."""
     aspect: tuple[Positive, Positive] = (0.3, 3.3)
-    """Smallest and largest ratio of height to width."""
+    """Minimum and maximum aspect ratio, height / width."""
     fill: Literal["mean", "black", "noise"] = "mean"
-    """What it is painted with: the data's mean colour, black or noise."""
+    """What the rectangle is filled with: the mean colour of the data, black or noise."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Erasing:
@@ -83,57 +83,56 @@ class Erasing(RecipePart):
 
 
 class Mixing(RecipePart):
-    """Mixup or CutMix of a whole batch. The numbers are the α of their Beta(α, α)."""
+    """Mixup or CutMix of a whole batch."""
 
     mixup: Positive | None = None
-    """The α of the Beta(α, α) from which mixup draws its share; leave it out for no mixup."""
+    """Mixup, with the α of its distribution Beta(α, α) (default: no mixup)."""
     cutmix: Positive | None = None
-    """The α of the Beta(α, α) from which CutMix draws its share; leave it out for no CutMix."""
+    """CutMix, with the α of its distribution Beta(α, α) (default: no CutMix)."""
     probability: Fraction = 1.0
-    """Share of the batches that are mixed at all."""
+    """Probability that a batch is mixed."""
     cutmix_probability: Fraction = 0.5
-    """Share of the mixed batches that CutMix takes, where both are given."""
+    """Probability of CutMix instead of mixup for a mixed batch, if both are given."""
 
     @model_validator(mode="after")
     def _something(self) -> Mixing:
         if self.mixup is None and self.cutmix is None:
-            raise ValueError("takes `mixup`, `cutmix` or both, each with its α, as in {mixup: 0.8, cutmix: 1.0}")
+            raise ValueError("expected `mixup`, `cutmix` or both, each with its α, such as {mixup: 0.8, cutmix: 1.0}")
         return self
 
 
 class Views(RecipePart):
-    """How views are made, in this order."""
+    """How training images are augmented, in this order."""
 
     batch_size: Count = 128
-    """Images in a batch."""
+    """Number of images in a batch."""
     crop: Crop | None = None
-    """Random crop of the padded image."""
+    """Random crop of the padded image (default: none)."""
     resized_crop: ResizedCrop | None = None
-    """Random part of the image, resized to the whole."""
+    """Random resized crop (default: none)."""
     flip: Flag = False
-    """Mirror every image with probability 1/2."""
+    """Flip each image horizontally with probability 1/2."""
     policy: Annotated[Policy, Field(discriminator="name")] | None = None
-    """AutoAugment, RandAugment or TrivialAugment."""
+    """Augmentation policy: AutoAugment, RandAugment or TrivialAugment (default: none)."""
     erasing: Erasing | None = None
-    """Paint over a random rectangle."""
+    """Random erasing (default: none)."""
     mixing: Mixing | None = None
-    """Mix each batch with itself, by mixup or CutMix."""
+    """Mixup or CutMix among the images of a batch (default: none)."""
     distinct_epochs: Count | None = None
-    """The views of so many epochs are seen again and again, epoch e those of epoch e mod K (default: no view comes
-    twice)."""
+    """Repeat the views of the first K epochs: epoch e uses the views of epoch e mod K (default: never repeat)."""
     seed: Seed | None = None
-    """Hold the views fixed over the run's seeds (default: each seed has views of its own)."""
+    """Random seed of the views, shared by all seeds of the run (default: each seed has its own views)."""
 
     @model_validator(mode="after")
     def _one_crop(self) -> Views:
         if self.crop is not None and self.resized_crop is not None:
-            raise ValueError("takes `crop` or `resized_crop`, not both")
+            raise ValueError("expected `crop` or `resized_crop`, not both")
         return self
 
 
 def _in_order(**ranges: tuple[float, float]) -> None:
     wrong = [
-        f"{name} takes the smaller number first, as in [{high}, {low}]; got [{low}, {high}]"
+        f"{name}: expected the smaller number first, such as [{high}, {low}]; got [{low}, {high}]"
         for name, (low, high) in ranges.items()
         if low > high
     ]

@@ -77,7 +77,7 @@ def make_folder(path: Path) -> None:
 def check_file_name(name: str) -> str:
     """Return `name`. Raises LimbeckError unless it is a plain file name: no separators, no `..`, not hidden."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,199}", name):
-        raise LimbeckError(f"{name!r}: takes a plain name of a file, of letters, digits, '.', '_', '+' and '-'")
+        raise LimbeckError(f"{name!r}: expected a plain file name of letters, digits, '.', '_', '+' and '-'")
     return name
 
 

@@ -1,4 +1,4 @@
-"""Where data and the cache lie: `$LIMBECK_DATA` and `$LIMBECK_CACHE`, or the platform's usual folders."""
+"""The folders of data and cache: `$LIMBECK_DATA` and `$LIMBECK_CACHE`, or the platform's usual folders."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """What Limbeck can make again: `$LIMBECK_CACHE`, else the platform's. It may not exist yet."""
+    """The folder of reproducible files: `$LIMBECK_CACHE`, or the platform's cache folder. It may not exist yet."""
     return _folder("LIMBECK_CACHE", platformdirs.user_cache_dir("limbeck", appauthor=False))
 
 
 def data_folder() -> Path:
-    """What was downloaded: `$LIMBECK_DATA`, else the platform's. It may not exist yet."""
+    """The folder of downloads: `$LIMBECK_DATA`, or the platform's data folder. It may not exist yet."""
     return _folder("LIMBECK_DATA", platformdirs.user_data_dir("limbeck", appauthor=False))
 
 

@@ -177,12 +177,12 @@ class RunDirectory:
     def check_recipe(self, recipe: Mapping[str, Any], *, hint: Callable[[], str] = str) -> None:
         """Raises LimbeckError with every difference where the directory is bound to another recipe."""
         if not self.recipe.exists():
-            raise LimbeckError(f"{self.root}: holds a run whose recipe.json is missing; --fresh starts anew")
+            raise LimbeckError(f"{self.root}: holds a run whose recipe.json is missing; --fresh starts over")
         if changes := self.recipe_changes(recipe):
             raise LimbeckError(
                 f"{self.root}: was made by another recipe:\n  "
                 + "\n  ".join(changes)
-                + f"\n{hint()}use --name NAME to run it elsewhere, or --fresh to start this directory anew"
+                + f"\n{hint()}use --name NAME to run it elsewhere, or --fresh to start over here"
             )
 
     def recipe_changes(self, recipe: Mapping[str, Any]) -> list[str]:
@@ -293,7 +293,7 @@ class MetricsLog:
         if self.size() < size:
             raise LimbeckError(
                 f"{self.path}: has {self.size()} bytes, and had {size} when the checkpoint was written; "
-                "--fresh starts anew"
+                "--fresh starts over"
             )
         if self.size() > size:
             with explain_os_errors(self.path), self.path.open("r+b") as file:

@@ -70,7 +70,7 @@ class SweepContext:
             make_watcher,
             stop_rule=stop_rule,
             claim=partial(claim_in_store, self.store, run_context.directory),
-            seconds_between_looks=shared_store.POLL_SECONDS,
+            poll_seconds=shared_store.POLL_SECONDS,
         )
 
 

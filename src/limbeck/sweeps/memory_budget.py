@@ -57,7 +57,7 @@ def _measure_step(run_context: RunContext, plan: LearnerPlan, views: Views) -> t
     peak = _peak(run_context.device) - before
     persistent = sum(tensor.numel() * tensor.element_size() for tensor in _persistent_tensors(learner))
     if arm.choose == "best":
-        persistent += sum(t.numel() * t.element_size() for t in learner.answering.state_dict().values())
+        persistent += sum(t.numel() * t.element_size() for t in learner.evaluated_model.state_dict().values())
     states = state_parameters(
         run_context.recipe, run_context.images, run_context.losses, run_context.models, only=[plan.arm]
     )

@@ -15,11 +15,11 @@ from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images, load_images
 from limbeck.errors import LimbeckError
 from limbeck.experiment.cohorts import MakeWatcher
-from limbeck.experiment.custom_functions import must_be_as_begun
+from limbeck.experiment.custom_functions import check_unchanged_functions
 from limbeck.experiment.environment import environment, python_call
 from limbeck.experiment.plan import make_plan
 from limbeck.experiment.results import curves, failures, run_result
-from limbeck.experiment.run import checked_name, say_of_files
+from limbeck.experiment.run import run_directory_name, say_about_files
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.timing import covered, summed
 from limbeck.experiment.torchrun import under_torchrun
@@ -96,9 +96,9 @@ def sweep(
         raise LimbeckError("sweep: torchrun is for `limbeck run`; several `limbeck sweep` share the work without it")
     if ray is not None and checked.sweep.storage is not None:
         raise LimbeckError("sweep.storage: cannot be combined with --ray; use one of them")
-    directory = SweepDirectory(Path(folder) / checked_name(name or checked.name))
+    directory = SweepDirectory(Path(folder) / run_directory_name(name or checked.name))
     with directory.join(checked.to_dict(), fresh=fresh), GracefulShutdown() as stop:
-        must_be_as_begun(directory.root, losses, models, trained=directory.batch(0).has_trained())
+        check_unchanged_functions(directory.root, losses, models, trained=directory.batch(0).has_trained())
         if directory.result.exists():
             return Swept(directory.root, read_json(directory.result), directory.root / "report.md", was_finished=True)
         if checked.threads:
@@ -113,7 +113,7 @@ def sweep(
         merged = merge_trials(source, checked.sweep, first_trials(source, checked.sweep)).recipe
         check_before_training(merged, images, models, losses=losses)
         if not directory.batch(0).has_trained():
-            check_arms_from_files(merged, images, context.device, models, say_of_files(merged, make_watcher))
+            check_arms_from_files(merged, images, context.device, models, say_about_files(merged, make_watcher))
         state = search(context, make_watcher, stop)
         result = _select_and_test(context, state, make_watcher, stop, command)
         with directory.decision_lock():

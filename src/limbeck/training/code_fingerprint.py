@@ -1,10 +1,10 @@
-"""What a function or the classes of a model do, as a hash.
+"""Hashes of what functions and the classes of models do.
 
-Of a function: its bytecode, defaults, the values that it closes over and the global ones that it names, and the same of
-every function that it reaches so. Tensors, arrays and numbers count with their values, objects with their class and
-attributes, functions of installed libraries and of Limbeck with their names. Comments, docstrings and the place in a
-file do not count. Not seen: what is reached through another module of the caller's own (`mine.helper(x)`), files, and
-what an object keeps outside its attributes. Another version of Python gives another hash.
+The hash of a function covers its bytecode, its defaults, its closure, the globals that it names, and the same for every
+function that it reaches in this way. Tensors, arrays and numbers count by value, objects by class and attributes, and
+functions of installed libraries and of Limbeck by name. Comments, docstrings and line numbers do not count. Not
+covered are files, state outside an object's attributes, and whatever is reached through another module of the caller
+(`mine.helper(x)`). Another version of Python gives another hash.
 """
 
 from __future__ import annotations
@@ -37,13 +37,14 @@ EARLIER_MODULES = {
     "limbeck.building.saved_model": "limbeck.experiment.saved_model",
     "limbeck.building.teachers": "limbeck.experiment.assemble",
 }
-"""Where own classes and functions lived when their names first went into fingerprints: a folder begun then goes on."""
+"""The modules in which Limbeck's own classes and functions were when their names first entered fingerprints. With these
+names, a run that began in an earlier layout continues."""
 Seen = dict[int, tuple[int, Any]]
-"""By id: a number, and the value itself, so that no other takes its id."""
+"""By id: a number, and the value itself, which keeps its id from being reused."""
 
 
 def of_function(function: Callable[..., Any]) -> str:
-    """SHA-256 of what a callable does, as far as can be told (see above), and of a loss's `state` function."""
+    """SHA-256 of what a callable does (see above for the limits), including the `state` function of a loss."""
     seen: Seen = {}
     told = _told(function, seen)
     state = getattr(function, "state", None) if isinstance(function, FunctionType) else None
@@ -51,7 +52,7 @@ def of_function(function: Callable[..., Any]) -> str:
 
 
 def of_structure(model: nn.Module) -> str:
-    """SHA-256 of a model without its weights: layers and options, names, types and shapes, the code of its classes."""
+    """SHA-256 of a model without its weights: layers, options, names, types, shapes, and the code of its classes."""
     tensors = [(name, str(t.dtype), tuple(t.shape)) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
     kinds = {_full_name(kind): kind for kind in map(type, model.modules())}
     seen: Seen = {}
@@ -65,7 +66,7 @@ def of_structure(model: nn.Module) -> str:
 
 
 def shapes(model: nn.Module) -> str:
-    """SHA-256 of a model's class name and of the names, types and shapes of its tensors: all but code."""
+    """SHA-256 of a model's class name and the names, types and shapes of its tensors, without any code."""
     tensors = [(name, str(t.dtype), tuple(t.shape)) for name, t in model.state_dict().items() if isinstance(t, Tensor)]
     return _hash(repr([type(model).__qualname__, tensors]))
 
@@ -79,7 +80,7 @@ def _hash(text: str) -> str:
 
 
 def _told(value: Any, seen: Seen) -> str:
-    """A value as text that is equal for what does the same; what was met before is told by its number."""
+    """A value as text, equal for values that do the same. A value that was met before is given by its number."""
     if value is None or isinstance(value, bool | int | float | complex | str | bytes | torch.dtype | torch.device):
         return repr(value)
     if not isinstance(value, tuple | frozenset | CodeType):  # those are shared or not as the compiler pleases
@@ -151,7 +152,7 @@ def _code(code: CodeType, docstring: str | None, seen: Seen) -> str:
 
 
 def _globals(code: CodeType) -> set[str]:
-    """Names that a function and those inside it read from their module."""
+    """The names that a function and its inner functions read from their module."""
     named = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return named.union(*(_globals(c) for c in code.co_consts if isinstance(c, CodeType)))
 

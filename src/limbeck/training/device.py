@@ -1,4 +1,4 @@
-"""Where to compute."""
+"""The choice of the device."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from limbeck.errors import LimbeckError
 
 
 def choose_device(word: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps` to a device that is there.
+    """The device for `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
 
-    Raises LimbeckError that says which devices there are.
+    Raises LimbeckError that lists the available devices if this one is not available.
     """
     present = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():

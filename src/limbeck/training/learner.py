@@ -1,7 +1,6 @@
-"""A learner: one model on its way, and everything that is its own.
+"""A learner: one model in training, with its optimizer, schedule, gradient scaler, weight average and status.
 
-Optimizer, schedule, clipping, scaler, average of weights, patience and failure belong to the learner, so one
-that ends leaves the others of its cohort as they were.
+All of this belongs to the learner, so one that ends does not affect the others of its cohort.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from limbeck.seeding import seed_device
 from limbeck.types import Outputs, Targets
 from limbeck.views.preprocess import InputFormat
 
-from .distributed import ALONE, Processes, synchronised
-from .model_errors import naming_model
+from .distributed import SINGLE_PROCESS, Processes, with_synchronised_batch_norms
+from .model_errors import explain_model_errors
 from .objective import Objective
 from .optimizers import clip, make_optimizer, restore, scale_rates
 from .parameter_groups import names_without_weight_decay
@@ -32,7 +31,7 @@ from .weight_average import WeightAverage
 
 @dataclass(frozen=True)
 class Failure:
-    """Where a learner met a loss that is not finite. Epoch and step count from 1."""
+    """Where a loss of a learner was not finite. Epoch and step count from 1."""
 
     epoch: int
     step: int
@@ -44,10 +43,10 @@ class Failure:
 class Training:
     """How a learner is trained.
 
-    teachers: names of those it listens to, in the order of the objective's weights.
-    clip_norm: largest norm of all gradients together. ema_decay: averages the weights; the average is what
-    is evaluated and kept. patience: epochs without a lower validation loss before it stops.
-    choose: `last` keeps the weights of the last epoch, `best` those of the best validation accuracy.
+    teachers: names of its teachers, in the order of the objective's weights.
+    clip_norm: maximum norm of all gradients together. ema_decay: of an exponential moving average of the weights, which
+    is then evaluated and saved. patience: epochs without a lower validation loss before it stops.
+    choose: `last` saves the weights of the last epoch, `best` those of the best validation accuracy.
     """
 
     optimizer: Optimizer
@@ -61,9 +60,9 @@ class Training:
 
 
 class Learner:
-    """One model and its training; see the fields of `Training`.
+    """One model and its training; `Training` describes the options.
 
-    seed: of what is its own at random (dropout); the weights are the caller's. processes: that teach it together.
+    seed: for dropout; the model comes with its initial weights. processes: those that train it together.
     """
 
     def __init__(
@@ -73,15 +72,15 @@ class Learner:
         objective: Objective,
         training: Training,
         *,
-        form: InputFormat,
+        input_format: InputFormat,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         seed: int = 0,
-        processes: Processes = ALONE,
+        processes: Processes = SINGLE_PROCESS,
     ) -> None:
-        self.name, self.form, self.device, self.dtype, self.seed = name, form, device, dtype, seed
+        self.name, self.input_format, self.device, self.dtype, self.seed = name, input_format, device, dtype, seed
         self.training, self.processes = training, processes
-        model = synchronised(model, processes, device)
+        model = with_synchronised_batch_norms(model, processes, device)
         self.model = model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.objective = objective.to(device)
         of_model, of_losses = (
@@ -102,9 +101,9 @@ class Learner:
         self.best_weights: dict[str, Tensor] | None = None
 
     @property
-    def term_names(self) -> list[str]:
-        """The names of the objective's terms, in order."""
-        return [term.name for term in self.objective.terms]
+    def loss_names(self) -> list[str]:
+        """The names of the objective's losses, in order."""
+        return [loss.name for loss in self.objective.losses]
 
     def begin_epoch(self) -> None:
         """Forget the values of the last epoch, and return to training mode."""
@@ -119,31 +118,31 @@ class Learner:
     def step(
         self, pixels: Tensor, targets: Targets, teachers: Sequence[Outputs], *, epoch: int, step: int, steps: int
     ) -> None:
-        """One update. Nothing in it waits for the device.
+        """One update, without synchronising with the device.
 
-        pixels: `[B, C, H, W]` prepared for this learner; one of several processes gets its part of them.
-        teachers: their answers to the same view, whole.
+        pixels: `[B, C, H, W]` prepared for this learner; with several processes, this process's part.
+        teachers: their outputs for the whole view.
         """
         training, optimizer, scaler = self.training, self.optimizer, self.scaler
         factor = rate_factor(training.schedule, epoch * steps + step, steps, training.epochs)
         self.rate = scale_rates(optimizer, factor)
-        own = (self.processes.rank,) if self.processes.rank else ()  # the first draws what it would alone
-        seed_device(self.device, "dropout", self.seed, epoch, step, *own)
-        with autocast(self.dtype, self.device), naming_model(self.name, pixels.shape, "learning from"):
+        rank = (self.processes.rank,) if self.processes.rank else ()  # rank 0 draws what a single process would
+        seed_device(self.device, "dropout", self.seed, epoch, step, *rank)
+        with autocast(self.dtype, self.device), explain_model_errors(self.name, pixels.shape, "training on"):
             outputs = as_outputs(self.model(pixels))
         if not self.objective.needs_features:
             outputs = Outputs(outputs.logits)
-        outputs = self.processes.whole(outputs, targets.labels.shape[0])
-        if self.objective.states:  # every process sees the whole batch here, and so all draw the same
+        outputs = self.processes.all_gather(outputs, targets.labels.shape[0])
+        if self.objective.states:  # every process sees the whole batch here, so all draw the same
             seed_device(self.device, "loss states", self.seed, epoch, step)
         values = self.objective(outputs, teachers, targets, epoch + (step + 1) / steps)
         optimizer.zero_grad(set_to_none=True)
-        with naming_model(self.name, pixels.shape, "learning from"):
+        with explain_model_errors(self.name, pixels.shape, "training on"):
             if scaler:
                 scaler.scale(values.sum()).backward()
             else:
                 values.sum().backward()
-        self.processes.sum_gradients(self.model, self.objective)
+        self.processes.reduce_gradients(self.model, self.objective)
         if scaler:
             scaler.unscale_(optimizer)
         if training.clip_norm is not None:
@@ -158,7 +157,7 @@ class Learner:
         self.trace.append(torch.cat([values.detach(), _accuracy(outputs.logits, targets)]))
 
     def check(self, epoch: int) -> None:
-        """Read the values since the last check; the learner ends at the first that is not finite."""
+        """Check the losses since the last check; the learner ends at the first that is not finite."""
         if self.checked == len(self.trace) or self.ended:
             return
         before, self.checked = self.checked, len(self.trace)
@@ -167,22 +166,22 @@ class Learner:
         if bad.numel():
             step, term = (int(i) for i in bad[0])
             value = repr(float(values[step, term]))
-            self.failure = Failure(epoch + 1, before + step + 1, self.term_names[term], value)
+            self.failure = Failure(epoch + 1, before + step + 1, self.loss_names[term], value)
             self.ended = "failed"
 
     def finish_epoch(self, epoch: int) -> dict[str, float]:
-        """Means of the epoch: `train_loss`, one value a term, `train_accuracy`, and the last rate."""
+        """Means over the epoch: `train_loss`, one value per loss, `train_accuracy`, and the last learning rate."""
         self.check(epoch)
         means = torch.stack(self.trace).mean(dim=0).tolist()
         if not self.ended:
             self.epochs_done = epoch + 1
         if self.average:
             self.average.copy_counters()
-        terms = {f"train_{name}": value for name, value in zip(self.term_names, means, strict=False)}
+        terms = {f"train_{name}": value for name, value in zip(self.loss_names, means, strict=False)}
         return {"train_loss": sum(means[:-1]), **terms, "train_accuracy": means[-1], "lr": self.rate}
 
-    def judge(self, loss: float, accuracy: float) -> None:
-        """Take note of a validation result: what is best so far, and whether patience has run out."""
+    def record_validation(self, loss: float, accuracy: float) -> None:
+        """Record a validation result: update the best so far, and end the learner when patience runs out."""
         if loss < self.lowest_loss:
             self.lowest_loss, self.epochs_since_lowest = loss, 0
         else:
@@ -190,15 +189,15 @@ class Learner:
         if accuracy > self.best_accuracy:
             self.best_accuracy, self.best_epoch = accuracy, self.epochs_done
             if self.training.choose == "best":
-                self._keep_as_best(self.answering.state_dict())
+                self._save_best_weights(self.evaluated_model.state_dict())
         patience = self.training.patience
         if self.epochs_done >= self.training.epochs:
             self.ended = self.ended or "finished"
         elif patience is not None and self.epochs_since_lowest >= patience:
             self.ended = self.ended or "patience"
 
-    def _keep_as_best(self, weights: Mapping[str, Tensor]) -> None:
-        """Into the same memory every time: weights are not held twice for a moment, and the heap is left as it is."""
+    def _save_best_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Copy the weights into the same memory every time, so that only one copy ever exists."""
         if self.best_weights is None:
             self.best_weights = {key: value.detach().clone() for key, value in weights.items()}
         else:
@@ -206,20 +205,20 @@ class Learner:
                 self.best_weights[key].copy_(value)
 
     @property
-    def answering(self) -> nn.Module:
-        """The model that is evaluated: the average where there is one."""
+    def evaluated_model(self) -> nn.Module:
+        """The model that is evaluated: the weight average where there is one."""
         return self.average.model if self.average else self.model
 
     def chosen(self) -> tuple[nn.Module, int]:
-        """The model to keep, in eval mode with the chosen weights, and the epoch they are from."""
-        model = self.answering.eval()
+        """The model to save, in eval mode with the chosen weights, and the epoch of these weights."""
+        model = self.evaluated_model.eval()
         if self.best_weights is not None:
             model.load_state_dict(self.best_weights)
             return model, self.best_epoch
         return model, self.epochs_done
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes, for a checkpoint."""
+        """Everything that changes in training, for a checkpoint."""
         return {
             "model": self.model.state_dict(),
             "objective": self.objective.state_dict(),
@@ -240,7 +239,7 @@ class Learner:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state` gave."""
+        """Continue from the result of `state`."""
         self.model.load_state_dict(state["model"])
         self.objective.load_state_dict(state["objective"])
         restore(self.optimizer, state["optimizer"])
@@ -256,16 +255,18 @@ class Learner:
             setattr(self, name, state[name])
         for name in ("best_accuracy", "best_epoch", "best_weights"):
             setattr(self, name, state[name])
-        if self.ended == "finished" and self.epochs_done < self.training.epochs:  # it has been given more since
+        if self.ended == "finished" and self.epochs_done < self.training.epochs:  # `epochs` was raised afterwards
             patience = self.training.patience
             self.ended = "patience" if patience is not None and self.epochs_since_lowest >= patience else None
 
 
 def _accuracy(logits: Tensor, targets: Targets) -> Tensor:
-    """Share of the batch answered right, `[1]`; a mixed image counts by its shares."""
-    answers = logits.detach().argmax(dim=-1)
-    if targets.labels.is_floating_point():  # distributions: their likeliest class is the label
+    """Accuracy on the batch, `[1]`; a mixed image counts by the shares of its labels."""
+    predictions = logits.detach().argmax(dim=-1)
+    if targets.labels.is_floating_point():  # distributions: the most probable class is the label
         own, partner = targets.labels.argmax(dim=-1), targets.partner_labels.argmax(dim=-1)
         targets = Targets(own, partner, targets.share)
-    right = targets.share * (answers == targets.labels) + (1 - targets.share) * (answers == targets.partner_labels)
-    return right.mean(dim=0, keepdim=True).float()
+    correct = targets.share * (predictions == targets.labels) + (1 - targets.share) * (
+        predictions == targets.partner_labels
+    )
+    return correct.mean(dim=0, keepdim=True).float()

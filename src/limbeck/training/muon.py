@@ -1,9 +1,8 @@
-"""Muon: momentum, orthogonalised, for convolutions; Adam for everything else.
+"""Muon: orthogonalised momentum for convolutions, Adam for all other parameters.
 
-Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". torch's own `Muon` (2.13) takes
-matrices only, and refuses the four-dimensional weights of a convolution; here each is seen as a matrix of
-`[out, in·kernel]`. It makes the 107K student of the published CIFAR-10 system learn in 15 epochs what SGD and
-Adam do not reach; `LOG.md` has the trials.
+Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". torch's own `Muon` (2.13) accepts only
+matrices. Here the four-dimensional weight of a convolution is treated as a matrix `[out, in·kernel]`. With Muon, the
+107K student of the published CIFAR-10 system reaches in 15 epochs what SGD and Adam do not; see `LOG.md`.
 """
 
 from __future__ import annotations
@@ -20,14 +19,14 @@ from .parameter_groups import ParameterGroup
 from .precision import has_fast_bfloat16
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the odd quintic whose iteration drives all singular values towards 1 (Jordan et al., "Newton-Schulz")."""
+"""Of the quintic Newton-Schulz iteration of Jordan et al., which drives all singular values towards 1."""
 
 
 class Muon(Optimizer):
-    """Orthogonalised Nesterov momentum for 4-D weights, Adam without decay for the rest.
+    """Orthogonalised Nesterov momentum for four-dimensional weights, Adam without weight decay for the rest.
 
-    lr, momentum, weight_decay: of the convolutions; decay is decoupled. adam_lr: of everything else, which has
-    no decay and betas 0.9 and 0.99. The update of an `[out, in]` matrix is scaled by √max(1, out / in).
+    lr, momentum, weight_decay: of the convolutions; weight decay is decoupled. adam_lr: of all other parameters, which
+    have no weight decay and betas 0.9 and 0.99. The update of a matrix `[out, in]` is scaled by √max(1, out / in).
     """
 
     def __init__(
@@ -90,9 +89,9 @@ class Muon(Optimizer):
 
 
 def orthogonalise(matrix: Tensor, iterations: int = 5) -> Tensor:
-    """The nearest thing to U Vᵀ of a matrix U S Vᵀ that five products give: singular values between 0.7 and 1.2.
+    """An approximation of U Vᵀ for a matrix U S Vᵀ, with singular values between 0.7 and 1.2.
 
-    matrix: `[rows, columns]`. Computed in bfloat16 where the hardware has it, as the source does: the result is
+    matrix: `[rows, columns]`. Five iterations, in bfloat16 if the hardware supports it, as in the source: the result is
     rough by design.
     """
     a, b, c = COEFFICIENTS

@@ -1,4 +1,4 @@
-"""What a learner minimises: a weighted sum of losses."""
+"""The objective of a learner: a weighted sum of losses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from limbeck.losses.log_space import log_probabilities
 from limbeck.losses.plain_tensors import described
 from limbeck.types import Outputs, Shapes, Targets
 
-from .out_of_memory import is_out_of_memory
+from .model_errors import is_out_of_memory
 from .precision import autocast
 
 Loss = Callable[..., Tensor]
@@ -28,13 +28,13 @@ Compared = TypeVar("Compared", Outputs, Shapes)
 
 
 @dataclass(frozen=True)
-class Term:
+class WeightedLoss:
     """One loss of an objective: weight · mean over the batch of function(student, teacher, targets, **options).
 
-    warmup_epochs: the weight grows linearly from 0 to `weight` over so many epochs.
-    needs_features: it compares more than logits; other losses are given none.
+    warmup_epochs: the number of epochs over which the weight grows linearly from 0 to `weight`.
+    needs_features: whether the loss reads features; other losses receive none.
     make_state: `(student_shapes, teacher_shapes, **options) -> nn.Module`, for a loss with a `state`: a module that is
-    trained with the student, such as an adapter. It receives those options of the loss that it names.
+    trained with the student, such as an adapter. It receives the options of the loss that its signature names.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Term:
 
     @property
     def temperature(self) -> float:
-        """At which several teachers are averaged for this loss: its own, given or by default; 1 if it has none."""
+        """The temperature at which several teachers are averaged for this loss: its option, or 1 if it has none."""
         option = inspect.signature(self.function).parameters.get("temperature")
-        usual = 1.0 if option is None or option.default is option.empty else option.default
-        return float(self.options.get("temperature", usual))
+        default = 1.0 if option is None or option.default is option.empty else option.default
+        return float(self.options.get("temperature", default))
 
     def __call__(self, student: Outputs, teacher: Outputs | None, targets: Targets, **state: nn.Module) -> Tensor:
-        """Its values, `[B]` or one number. Raises LimbeckError that says which loss, given what, failed how."""
+        """The value of the loss, `[B]` or one number. Raises LimbeckError with the loss, its inputs and the error."""
         try:
             value = self.function(student, teacher, targets, **self.options, **state)
         except LimbeckError:
@@ -81,8 +81,8 @@ class Term:
     def build_state(self, student: Shapes, teachers: Sequence[Shapes]) -> nn.Module | None:
         """The module that the loss takes as `state`; None for a loss without one.
 
-        Its function sees the shapes of what the loss will be given: `teacher_shapes` is None without a teacher, and of
-        several it has the logits only. Draws from torch's global generator.
+        The state function receives the shapes of what the loss will receive: `teacher_shapes` is None without a
+        teacher, and has no features if there are several. It draws from torch's global generator.
         Raises LimbeckError that names the loss, the error and the shapes.
         """
         if self.make_state is None:
@@ -117,7 +117,7 @@ class Term:
         return state
 
     def visible(self, student: Compared, teacher: Compared | None, teachers: int) -> tuple[Compared, Compared | None]:
-        """What the loss may see of both (outputs, or their shapes): features where it needs them."""
+        """What the loss may see of student and teacher (outputs or shapes): features only if it needs them."""
         if not self.needs_features:
             none = _NoFeatures(
                 f"loss {self.name!r} reads features; say so in its file or on the function: NEEDS_FEATURES = True"
@@ -137,26 +137,26 @@ class Term:
         )
 
     def _described(self, outputs: Outputs) -> str:
-        """`logits [128, 10] float32`, and the shapes of the features where the loss compares them."""
+        """`logits [128, 10] float32`, and the shapes of the features if the loss reads them."""
         logits = f"logits {described(outputs.logits)}"
         if not self.needs_features or isinstance(outputs.features, _NoFeatures):
             return logits
         return f"{logits} and features {', '.join(str(list(f.shape)) for f in outputs.features) or 'none'}"
 
     def weight_at(self, epochs: float) -> float:
-        """The weight of the step with which `epochs` of the training are done."""
+        """The weight in a step after which `epochs` epochs are done."""
         return self.weight * min(1.0, epochs / self.warmup_epochs) if self.warmup_epochs else self.weight
 
 
 class _NoFeatures(tuple[Any, ...]):
-    """Stands for features that a loss is not given. Empty ones would pass for a loss of zero in a loop over them."""
+    """Features that a loss may not read. An empty tuple would silently give a loss of zero in a loop over it."""
 
     reason: str
 
     def __new__(cls, reason: str) -> _NoFeatures:
-        made = super().__new__(cls)
-        made.reason = reason
-        return made
+        features = super().__new__(cls)
+        features.reason = reason
+        return features
 
     def _refuse(self, *_: Any) -> Any:
         raise LimbeckError(self.reason)
@@ -168,50 +168,50 @@ class Objective(nn.Module):
     """The weighted sum of a learner's losses, and the modules that these losses train.
 
     teacher_weights: relative weights of the teachers, scaled to sum to 1.
-    states: for each term that has one, the module that its loss takes as `state=`. It is trained and checkpointed
-    with the learner, and is not part of the student. Its loss is given no half precision, since the
-    parameters of a state are float32.
+    states: for each loss that has one, the module that the loss takes as `state=`. It is trained and checkpointed
+    with the learner, but is not part of the student. A loss with a state receives half-precision outputs as float32,
+    because the parameters of the state are float32.
     """
 
     def __init__(
         self,
-        terms: Sequence[Term],
+        losses: Sequence[WeightedLoss],
         *,
         teacher_weights: Sequence[float] = (),
         states: Mapping[str, nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.terms = tuple(terms)
-        self.temperatures = tuple(term.temperature for term in self.terms)
+        self.losses = tuple(losses)
+        self.temperatures = tuple(loss.temperature for loss in self.losses)
         total = sum(teacher_weights)
         self.teacher_weights = tuple(weight / total for weight in teacher_weights)
         self.states = nn.ModuleDict({_module_name(name): state for name, state in (states or {}).items()})
-        self.needs_features = any(term.needs_features for term in self.terms)
+        self.needs_features = any(loss.needs_features for loss in self.losses)
 
     def forward(
         self, student: Outputs, teachers: Sequence[Outputs], targets: Targets, epochs: float = math.inf
     ) -> Tensor:
-        """Weighted values of all terms, `[number of terms]` float32. Their sum is minimised.
+        """Weighted values of all losses, `[number of losses]` float32. Their sum is minimised.
 
-        epochs: how much of the training is done after this step, for weights that grow.
-        Raises LimbeckError where a loss reads features that it has not asked for, or those of several teachers.
+        epochs: done after this step, as a fraction; for weights with a warm-up.
+        Raises LimbeckError if a loss reads features that it does not declare, or those of several teachers.
         """
         values = []
-        for term, temperature in zip(self.terms, self.temperatures, strict=True):
+        for loss, temperature in zip(self.losses, self.temperatures, strict=True):
             teacher = ensemble(teachers, self.teacher_weights, temperature)
-            seen = term.visible(student, teacher, len(teachers))
-            if _module_name(term.name) in self.states:
-                state = self.states[_module_name(term.name)]
+            seen = loss.visible(student, teacher, len(teachers))
+            if _module_name(loss.name) in self.states:
+                state = self.states[_module_name(loss.name)]
                 with autocast(torch.float32, student.logits.device):
-                    value = term(_in_float32(seen[0]), seen[1] and _in_float32(seen[1]), targets, state=state)
+                    value = loss(_in_float32(seen[0]), seen[1] and _in_float32(seen[1]), targets, state=state)
             else:
-                value = term(*seen, targets)
-            values.append(term.weight_at(epochs) * value.mean())
+                value = loss(*seen, targets)
+            values.append(loss.weight_at(epochs) * value.mean())
         return torch.stack(values)
 
 
 def _where(error: BaseException) -> str:
-    """` at file.py:12`, where an error was raised outside torch, as deep as can be told."""
+    """` at file.py:12`: the innermost frame of an error outside torch."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if "/torch/" not in frame.filename]
     return f" at {own[-1].filename}:{own[-1].lineno}" if own else ""
@@ -224,9 +224,9 @@ def _shown(shapes: Shapes) -> str:
 
 
 @functools.cache
-def _module_name(loss: str) -> str:
+def _module_name(name: str) -> str:
     """The key of a loss's state in a `ModuleDict`, which takes neither dots nor the names of its own attributes."""
-    key = loss.replace(".", "/")
+    key = name.replace(".", "/")
     return f"{key}/" if hasattr(nn.ModuleDict(), key) else key
 
 
@@ -243,15 +243,15 @@ def _widened(tensor: Tensor) -> Tensor:
 
 
 def combined_shapes(teachers: Sequence[Shapes]) -> Shapes | None:
-    """Shapes of what `ensemble` makes of several teachers: logits only."""
+    """The shapes of the ensemble of several teachers, which has logits only."""
     return teachers[0] if len(teachers) == 1 else Shapes(teachers[0].logits) if teachers else None
 
 
 def ensemble(teachers: Sequence[Outputs], weights: Sequence[float], temperature: float) -> Outputs | None:
-    """One answer of several teachers: their softened probabilities, averaged at a loss's own temperature.
+    """Combine the outputs of several teachers: the weighted mean of their probabilities at temperature T.
 
-    Logits z with softmax(z / T) = Σ_i w_i softmax(z_i / T). One teacher is passed through untouched; features
-    have no average, so several teachers offer none.
+    Returns logits z with softmax(z / T) = Σ_i w_i softmax(z_i / T). A single teacher is returned unchanged; several
+    teachers give no features, since features of different models have no mean.
     """
     if not teachers:
         return None

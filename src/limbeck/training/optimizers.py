@@ -1,4 +1,4 @@
-"""The optimizers that recipes name. Fused wherever torch has it: one call for each parameter group and step."""
+"""The optimizers of recipes. Those of torch are fused: one call for each parameter group and step."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from . import muon
 from .parameter_groups import NamedParameters, parameter_groups
 
 Made = TypeVar("Made", bound=Optimizer)
-KEPT_OUT = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
-"""What torch wraps in order to tell its compiler to keep out of it."""
+WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+"""Methods that torch wraps so that its compiler leaves them alone."""
 
 
 def eager(optimizer: type[Made]) -> type[Made]:
-    """A subclass without the wrappers that are there for torch's compiler, which takes the same steps bit for bit.
+    """A subclass without the wrappers for torch's compiler; it takes the same steps bit for bit.
 
-    The first call of such a wrapper imports the whole compiler (torch 2.13), with sympy and all: a second of processor
-    time and 70 MB, seven seconds where Python may not write bytecode. Nothing here is compiled. `functools.wraps`
-    leaves the way to what is wrapped; where torch no longer wraps, there is nothing to take off.
+    The first call of such a wrapper imports the whole compiler with sympy (torch 2.13): a second of CPU time and 70 MB,
+    seven seconds where Python cannot write bytecode. Nothing here is compiled. `inspect.unwrap` returns a
+    plain method as it is.
     """
-    members = {name: inspect.unwrap(getattr(optimizer, name)) for name in KEPT_OUT}
+    members = {name: inspect.unwrap(getattr(optimizer, name)) for name in WRAPPED}
     step = torch.no_grad()(inspect.unwrap(optimizer.step))
     return cast("type[Made]", type(optimizer.__name__, (optimizer,), {**members, "step": step}))
 
@@ -39,10 +39,10 @@ SGD, Adam, AdamW, Muon = eager(optim.SGD), eager(optim.Adam), eager(optim.AdamW)
 def make_optimizer(
     options: Options, of_model: NamedParameters, others: NamedParameters = (), no_weight_decay: Collection[str] = ()
 ) -> Optimizer:
-    """The optimizer that a recipe describes, for the trainable parameters of a model and of its losses (`others`).
+    """The optimizer of a recipe, for the trainable parameters of a model and of its losses (`others`).
 
-    no_weight_decay: what `names_without_weight_decay` gives for the model. Raises LimbeckError where a pattern matches
-    no parameter, ValueError where there is no parameter.
+    no_weight_decay: the result of `names_without_weight_decay` for the model. Raises LimbeckError if a pattern matches
+    no parameter, and ValueError if there are no parameters.
     """
     groups = parameter_groups(options, of_model, others, no_weight_decay)
     if isinstance(options, recipe.Muon):
@@ -74,7 +74,7 @@ def make_optimizer(
 
 
 def scale_rates(optimizer: Optimizer, factor: float) -> float:
-    """Set every group's rate to its base rate times `factor`; returns the optimizer's own rate times `factor`."""
+    """Set the learning rate of each group to its base rate times `factor`; returns the recipe's `lr` times `factor`."""
     for group in optimizer.param_groups:
         group.setdefault("base_lr", group["lr"])
         group["lr"] = group["base_lr"] * factor
@@ -82,10 +82,10 @@ def scale_rates(optimizer: Optimizer, factor: float) -> float:
 
 
 def restore(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Continue from what `optimizer.state_dict()` gave, wherever its tensors have been since.
+    """Continue from the result of `optimizer.state_dict()`, in any memory layout.
 
-    A fused optimizer walks weights and momenta in memory order and does not look at strides, so each momentum
-    is laid out as its parameter is.
+    A fused optimizer reads weights and momenta in memory order and ignores strides, so each momentum gets the layout of
+    its parameter.
     """
     optimizer.load_state_dict(dict(state))
     for parameter, own in optimizer.state.items():

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, nearest
 from limbeck.recipes.optimization import Muon, Optimizer
 
 NamedParameters = Sequence[tuple[str, nn.Parameter]]
@@ -25,17 +25,18 @@ class ParameterGroup(NamedTuple):
 def parameter_groups(
     options: Optimizer, of_model: NamedParameters, others: NamedParameters = (), no_weight_decay: Collection[str] = ()
 ) -> list[ParameterGroup]:
-    """Groups in the order of their first parameter: one group unless the options say otherwise.
+    """Groups in the order of their first parameter; a single group with default options.
 
-    of_model: trainable parameters in the order of the model. others: those of losses, which have the full rate.
-    no_weight_decay: names from the model's own `no_weight_decay()`; they count where norms and biases do not decay.
+    of_model: trainable parameters in the order of the model. others: those of losses, with the full learning rate.
+    no_weight_decay: names from the model's own `no_weight_decay()`; used only if norms and biases have no weight decay.
 
     Raises LimbeckError for a pattern that matches no parameter of the model.
     """
     for pattern in options.no_weight_decay:
         if not any(fnmatchcase(name, pattern) for name, _ in of_model):
             names = [name for name, _ in of_model]
-            known = f"; its parameters are {names[0]}, …, {names[-1]}" if names else ""
+            hint = "".join(f"; did you mean {name!r}?" for name in nearest(pattern, names))
+            known = f"; its parameters are {names[0]}, …, {names[-1]}" if names and not hint else hint
             raise LimbeckError(f"optimizer.no_weight_decay: no parameter of the model matches {pattern!r}{known}")
     base = 1.0 if options.layer_decay is None else options.layer_decay
     layers = layer_numbers([(name, parameter.dim()) for name, parameter in of_model])
@@ -50,11 +51,11 @@ def parameter_groups(
 
 
 def layer_numbers(parameters: Iterable[tuple[str, int]]) -> list[int]:
-    """The layer of each parameter, counted from the input, from names and numbers of dimensions in the model's order.
+    """The layer of each parameter, counted from the input. parameters: names and numbers of dimensions, in order.
 
-    Leading words that all names share are ignored. A layer is a run of parameters whose names agree up to and
-    including their first number (`layer2.0`, `blocks.3`), or in their first word where there is none (`head`). A layer
-    without any matrix, such as a norm, belongs to the layer before it.
+    Leading words common to all names are ignored. A layer is a run of parameters whose names agree up to and including
+    their first number (`layer2.0`, `blocks.3`), or in their first word if they have no number (`head`). A layer without
+    a matrix, such as a norm, belongs to the layer before it.
     """
     names, dims = zip(*parameters, strict=True) if (parameters := list(parameters)) else ((), ())
     paths = [name.split(".") for name in names]
@@ -86,7 +87,7 @@ def _run_has_matrix(keys: Sequence[tuple[str, ...]], dims: Sequence[int], start:
 
 
 def names_without_weight_decay(model: nn.Module) -> set[str]:
-    """What a model's or its parts' `no_weight_decay()` names, as timm's models do."""
+    """The parameters named by `no_weight_decay()` of a model or its submodules, as in timm's models."""
     return {
         f"{prefix}.{name}" if prefix else name
         for prefix, module in model.named_modules()

@@ -1,4 +1,4 @@
-"""A model as a function from images to logits: what evaluation takes."""
+"""A model as a function from images to logits, as evaluation takes it."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from torch import Tensor, nn
 from limbeck.types import Predict
 from limbeck.views.preprocess import InputFormat, prepare
 
-from .model_errors import naming_model
-from .out_of_memory import naming_memory
+from .model_errors import explain_model_errors, explain_out_of_memory
 from .precision import autocast
 from .teacher import as_outputs
 
 
 def predictor(
     model: nn.Module,
-    form: InputFormat,
+    input_format: InputFormat,
     *,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     name: str = "model",
 ) -> Predict:
-    """uint8 `[B, C, H, W]` to float32 logits `[B, K]` on `device`, normalised and resized as `form` says.
+    """uint8 `[B, C, H, W]` to float32 logits `[B, K]` on `device`, normalised and resized as `input_format` says.
 
-    The model is put into eval mode for each call and afterwards back into the mode it was in.
+    Each call runs the model in eval mode and restores its previous mode.
     """
 
     def predict(images: Tensor) -> Tensor:
         training = model.training
         model.eval()
         try:
-            with torch.inference_mode(), autocast(dtype, device), naming_memory(name, images.shape[0]):
-                pixels = prepare(images.to(device), form)
-                with naming_model(name, pixels.shape):
+            with torch.inference_mode(), autocast(dtype, device), explain_out_of_memory(name, images.shape[0]):
+                pixels = prepare(images.to(device), input_format)
+                with explain_model_errors(name, pixels.shape):
                     return as_outputs(model(pixels)).logits.float()
         finally:
             model.train(training)

@@ -1,4 +1,4 @@
-"""Learning rates as a pure function of the step: there is no state to save or restore."""
+"""Learning rates as a pure function of the step, without any state to save or restore."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from limbeck.recipes.optimization import Constant, Cosine, MultiStep, Schedule, 
 
 
 def rate_factor(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int) -> float:
-    """The factor of the base learning rate at `step` (from 0) of a training of `epochs`.
+    """The factor of the base learning rate at `step`, counted from 0, of a training of `epochs`.
 
-    Cosine: step s of a warm-up of w steps has the factor (s + 1) / w, then half a cosine (Loshchilov & Hutter 2017)
-    leads to `final_fraction`. With `per_epoch` the rate changes once an epoch, as in many published recipes:
-    (epoch + 1) / warm-up, then the cosine of the epochs that remain. One cycle: the triangle of Smith & Topin 2018,
-    "Super-Convergence", without the cycle of the momentum.
+    Cosine: step s of a warm-up of w steps has the factor (s + 1) / w; then half a cosine (Loshchilov & Hutter 2017)
+    falls to `final_fraction`. With `per_epoch` the rate changes once an epoch, as in many published recipes: first
+    (epoch + 1) / warm-up, then a cosine over the remaining epochs. One cycle: the triangle of Smith & Topin 2018,
+    "Super-Convergence", without its momentum cycle.
     """
     epoch = step // steps_per_epoch
     if isinstance(schedule, Constant):

@@ -42,7 +42,7 @@ def pack(name: str, state: object) -> dict[str, Content]:
 
 
 def unpack(name: str, folder: Path) -> Any:
-    """What `pack` was given, from the files in `folder`. Tensors are on the CPU, in the memory format they had."""
+    """Read a tree that `pack` wrote to `folder`. Tensors are on the CPU, in their original memory format."""
     with safe_open(folder / f"{name}.safetensors", framework="pt") as file:
         return _put_back(json.loads((folder / f"{name}.json").read_bytes()), file.get_tensor)
 
@@ -54,7 +54,7 @@ def _take_out(node: object, path: str, tensors: dict[str, Tensor]) -> object:
         if node.dtype not in SAFETENSORS_TYPES:
             raise TypeError(f"{path}: a tensor of {node.dtype} has no place in a checkpoint")
         tensors[path] = node
-        # A fused optimizer walks weights and momenta in memory order: both must come back in the same one.
+        # A fused optimizer reads weights and momenta in memory order, so both must keep the same memory format.
         last = node.dim() == 4 and not node.is_contiguous() and node.is_contiguous(memory_format=torch.channels_last)
         return {"tensor": path, "channels_last": last}
     if isinstance(node, Mapping):

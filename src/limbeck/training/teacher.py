@@ -1,4 +1,4 @@
-"""The frozen teacher: eval mode for good, batch norms folded, low precision, no gradient."""
+"""The frozen teacher: permanent eval mode, folded batch norms, low precision, no gradient."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from limbeck.losses.plain_tensors import described
 from limbeck.types import Outputs
 from limbeck.views.preprocess import InputFormat
 
-from .model_errors import naming_model
+from .model_errors import explain_model_errors
 from .precision import autocast
 
-Pixels = Callable[[InputFormat, torch.dtype], Tensor]
-"""The images of a view `[B, C, H, W]`, prepared for one model; made when first asked for, and once for all."""
+PreparePixels = Callable[[InputFormat, torch.dtype], Tensor]
+"""Prepares the images of a view, `[B, C, H, W]`, for an input format and dtype; each combination once per view."""
 
 
 class Teacher:
-    """A model that only answers.
+    """A model for inference only.
 
-    It is not a Module, so nobody's `.train()`, `.parameters()` or optimizer reaches what is inside.
+    It is not a Module, so no `.train()`, `.parameters()` or optimizer of its surroundings reaches the model inside.
 
-    name: how the recipe calls it. model: gives `Outputs` or bare logits; it is copied and only read, so that
-    whatever its owner does with it later does not reach the copy. fold: model to a copy of it with batch norms
-    folded into convolutions (None: leave them). dtype: what convolutions compute in.
+    name: as in the recipe. model: returns `Outputs` or bare logits; it is copied, so later changes to it have no effect
+    here. fold: returns a copy of a model with batch norms folded into convolutions (None: a plain copy). dtype: of
+    convolutions and linear layers.
     """
 
     def __init__(
         self,
         name: str,
         model: nn.Module,
-        form: InputFormat,
+        input_format: InputFormat,
         *,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
         fold: Callable[[nn.Module], nn.Module] | None = None,
     ) -> None:
         self.fingerprint = fingerprint(model)
-        with torch.no_grad():  # a copy of a scripted module would remember what it was computed from
+        with torch.no_grad():  # a copy of a scripted module would record how it was computed
             own = fold(model) if fold else copy.deepcopy(model)
-        self.name, self.form, self.device, self.dtype = name, form, device, dtype
+        self.name, self.input_format, self.device, self.dtype = name, input_format, device, dtype
         own = own.eval().requires_grad_(False)
         self.frozen = own.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         if dtype != torch.float32:
@@ -55,16 +55,16 @@ class Teacher:
                     layer.to(dtype)
 
     def __call__(self, pixels: Tensor) -> Outputs:
-        """Answers to prepared images `[B, C, H, W]`; logits are float32 `[B, K]`."""
-        # Not inference mode: a student's backward pass may keep what a loss compares with, features too, and
-        # inference tensors cannot be kept without a copy. What it would save is the Python of some twenty calls.
-        with torch.no_grad(), autocast(self.dtype, self.device), naming_model(self.name, pixels.shape):
+        """Outputs for prepared images `[B, C, H, W]`; logits are float32 `[B, K]`."""
+        # Not inference mode: the student's backward pass may save teacher outputs, which inference tensors do not
+        # allow without a copy. Inference mode would save little: the overhead of some twenty calls.
+        with torch.no_grad(), autocast(self.dtype, self.device), explain_model_errors(self.name, pixels.shape):
             outputs = as_outputs(self.frozen(pixels))
         return Outputs(outputs.logits.float(), outputs.features)
 
-    def answer(self, pixels: Pixels, *, epoch: int, step: int) -> Outputs:
-        """Answers to a view, from the model itself: which view it is does not matter."""
-        return self(pixels(self.form, self.dtype))
+    def outputs(self, pixels: PreparePixels, *, epoch: int, step: int) -> Outputs:
+        """Outputs for a view, computed by the model; epoch and step do not matter."""
+        return self(pixels(self.input_format, self.dtype))
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -80,11 +80,11 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def as_outputs(answer: object) -> Outputs:
-    """What a model answers as `Outputs`: bare logits, or where they lie in what foreign models give.
+    """The return value of any model as `Outputs`.
 
-    Logits are a tensor of its own, `.logits` of an object (Hugging Face, torchvision's Inception and GoogLeNet), the
-    entry `logits` or `out` of a mapping, or the first of a tuple. What stands beside them (auxiliary heads, hidden
-    states) is left alone. Raises LimbeckError for anything else.
+    Logits are a tensor, the attribute `.logits` (Hugging Face, torchvision's Inception and GoogLeNet), the entry
+    `logits` or `out` of a mapping, or the first element of a tuple. Anything else (auxiliary heads, hidden states) is
+    ignored. Raises LimbeckError where there are no floating-point logits.
     """
     if isinstance(answer, Outputs):
         logits = answer.logits
@@ -100,7 +100,7 @@ def as_outputs(answer: object) -> Outputs:
 
 
 def _logits(answer: object) -> object:
-    """Logits or, where there are none, what stands in their place."""
+    """The logits, or whatever is in their place."""
     if isinstance(answer, Tensor):
         return answer
     if (named := getattr(answer, "logits", None)) is not None:

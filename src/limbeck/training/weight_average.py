@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """Parameters and batch statistics, averaged; Polyak & Juditsky 1992 in its exponential form.
+    """The average of parameters and batch statistics: Polyak & Juditsky 1992 in its exponential form.
 
-    After update t (from 1) the decay in force is min(decay, t / (t + 9)): the average follows closely
-    while the weights still move far, and an average of few updates is not held by the first weights.
+    Update t, counted from 1, uses the decay min(decay, t / (t + 9)). Early in training, when the weights change fast,
+    the average therefore follows them closely and soon forgets the initial weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -23,7 +23,7 @@ class WeightAverage:
         self._source = model
 
     def update(self) -> None:
-        """Move the average towards the model's present weights."""
+        """Move the average towards the current weights of the model."""
         self.updates += 1
         decay = min(self.decay, self.updates / (self.updates + 9))
         averaged, current = self._floats()
@@ -31,7 +31,7 @@ class WeightAverage:
             torch._foreach_lerp_(averaged, current, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
 
     def copy_counters(self) -> None:
-        """Take over what is not a float (counts of batches)."""
+        """Copy the buffers that are not floating-point, such as counts of batches."""
         for mine, theirs in zip(self.model.buffers(), self._source.buffers(), strict=True):
             if not mine.is_floating_point():
                 mine.copy_(theirs)

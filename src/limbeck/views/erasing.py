@@ -1,8 +1,8 @@
-"""Random erasing: a rectangle of each image is filled with a colour or noise.
+"""Random erasing: fill a rectangle of an image with a colour or noise.
 
-Published recipes erase after normalising and fill with 0. On bytes, before normalising, that is the mean colour of the
-data set, rounded to a grey level. Noise has the mean and standard deviation of the data set, rounded and clipped to
-[0, 255].
+Published recipes erase after normalisation and fill with 0. Limbeck erases uint8 images before normalisation, where 0
+corresponds to the mean colour of the data set, rounded to a whole level. Noise has the data set's mean and standard
+deviation, rounded and clipped to [0, 255].
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ ATTEMPTS = 10
 
 
 class Boxes(NamedTuple):
-    """corners: `[B, 4]` int64: top, left, height, width; all 0 where nothing is erased.
+    """The rectangles to erase.
 
-    noise: `[P, 3]` float32 of mean 0 and deviation 1 where the fill is noise, else None. P counts the erased pixels of
-    all images, in their order, row by row.
+    corners: `[B, 4]` int64: top, left, height, width; all 0 where nothing is erased.
+    noise: `[P, 3]` float32, standard normal, if the fill is noise; else None. P is the number of erased pixels of all
+    images, in image order and row by row.
     """
 
     corners: Tensor
@@ -32,12 +33,12 @@ class Boxes(NamedTuple):
 
 
 def draw(erasing: Erasing, batch: int, height: int, width: int, generator: torch.Generator) -> Boxes:
-    """A rectangle for each image (Zhong et al. 2020, "Random Erasing Data Augmentation", algorithm 1).
+    """Draw a rectangle for each image (Zhong et al. 2020, "Random Erasing Data Augmentation", algorithm 1).
 
-    Of ten tries at area and log-uniform aspect the first that fits is taken; where none does, nothing is erased.
+    Uses the first of ten random rectangles that fits the image. If none fits, nothing is erased.
     """
     chosen = torch.rand(batch, generator=generator, dtype=torch.float64) < erasing.probability
-    uniform = draw_tries(batch, generator)[:, chosen]
+    uniform = draw_candidates(batch, generator)[:, chosen]
     fitting = first_fit(uniform, height, width, erasing.area, erasing.aspect, strict=True)
     corners = torch.zeros(batch, 4, dtype=torch.int64)
     corners[chosen] = fitting * fitting[:, 2:].all(dim=1, keepdim=True)
@@ -47,24 +48,24 @@ def draw(erasing: Erasing, batch: int, height: int, width: int, generator: torch
     return Boxes(corners, torch.randn(pixels, 3, generator=generator))
 
 
-def draw_tries(batch: int, generator: torch.Generator) -> Tensor:
-    """The uniform numbers of ten random rectangles for each image, `[4, B, 10]` in [0, 1)."""
+def draw_candidates(batch: int, generator: torch.Generator) -> Tensor:
+    """Uniform random numbers for ten candidate rectangles per image, `[4, B, 10]` in [0, 1)."""
     return torch.rand(4, batch, ATTEMPTS, generator=generator, dtype=torch.float64)
 
 
 def first_fit(
     uniform: Tensor, height: int, width: int, area: tuple[float, float], aspect: tuple[float, float], *, strict: bool
 ) -> Tensor:
-    """For each image the first of ten random rectangles that fits: `[B, 4]` top, left, height, width; zeros if none.
+    """The first candidate rectangle of each image that fits: `[B, 4]` top, left, height, width; zeros if none fits.
 
-    uniform: of `draw_tries`. area: share of the image's, uniform. aspect: height / width, log-uniform. strict: it must
-    be smaller than the image in both directions, and may have no pixel; otherwise it may be as large as the image, and
-    has one. So do the published loops, which draw one image's rectangle after the other.
+    uniform: from `draw_candidates`. area: fraction of the image's area, uniform. aspect: height / width, log-uniform.
+    strict: the rectangle must be smaller than the image in both directions and may be empty; otherwise it may be as
+    large as the image and has at least one pixel. Equivalent to the published loops, which draw image by image.
     """
     size = height * width * (area[0] + (area[1] - area[0]) * uniform[0])
     low, high = math.log(aspect[0]), math.log(aspect[1])
     ratio = (low + (high - low) * uniform[1]).exp()
-    # Half to even, as Python rounds.
+    # Rounds half to even, as Python's `round` does.
     sides = torch.stack([size * ratio, size / ratio]).sqrt_().round_()
     whole = torch.tensor((height, width), dtype=torch.float64).view(2, 1, 1)
     fits = (sides < whole if strict else (sides <= whole) & (sides > 0)).all(dim=0)
@@ -76,19 +77,20 @@ def first_fit(
 
 
 def erase(images: Tensor, boxes: Boxes, erasing: Erasing, mean: tuple[float, ...], sd: tuple[float, ...]) -> Tensor:
-    """Paint the boxes over.
+    """Fill the boxes.
 
-    images: `[B, H, W, C]` contiguous uint8, which stay as they are. mean, sd: the data's, of pixels scaled to [0, 1].
-    Returns the same shape, or `images` themselves where no box has a pixel.
+    images: `[B, H, W, C]` contiguous uint8, not modified. mean, sd: of the data set's pixels, scaled to [0, 1].
+    Returns a tensor of the same shape, or `images` itself if all boxes are empty.
 
-    Tried on 128 images of 32 px, one thread, a quarter of them erased: this 0.1 ms; places of all pixels and one copy
-    by index 0.25 ms; `masked_scatter` 0.6 ms; a mask of pixels, not of values, has an inner loop of three, 0.3 ms.
+    Measured on 128 images of 32 px, one thread, a quarter of them erased: 0.1 ms. Slower alternatives: one copy by
+    pixel index, 0.25 ms; a mask per pixel instead of per value, which has an inner loop of three, 0.3 ms;
+    `masked_scatter`, 0.6 ms.
     """
     which = boxes.corners[:, 2:].all(dim=1).nonzero().squeeze(1)
     if not len(which):
         return images
     device, (_, height, width, channels) = images.device, images.shape
-    inside = _inside(boxes.corners[which], height, width, channels).to(device)
+    inside = _box_mask(boxes.corners[which], height, width, channels).to(device)
     some = images.index_select(0, which.to(device))
     if erasing.fill == "black":
         colour = torch.zeros(channels, device=device)
@@ -96,19 +98,19 @@ def erase(images: Tensor, boxes: Boxes, erasing: Erasing, mean: tuple[float, ...
         colour = 255 * torch.tensor(mean, device=device)
     if boxes.noise is None:
         rows = some.view(len(which), height, width * channels)
-        painted = torch.where(inside, _levels(colour).repeat(width), rows).view_as(some)
+        painted = torch.where(inside, _to_levels(colour).repeat(width), rows).view_as(some)
     else:
-        noise = _levels(colour + 255 * torch.tensor(sd, device=device) * boxes.noise.to(device))
+        noise = _to_levels(colour + 255 * torch.tensor(sd, device=device) * boxes.noise.to(device))
         painted = some.masked_scatter(inside.view_as(some), noise)
     return replace_images(images, which, painted)
 
 
-def _levels(colour: Tensor) -> Tensor:
+def _to_levels(colour: Tensor) -> Tensor:
     return colour.round().clamp(0, 255).to(torch.uint8)
 
 
-def _inside(corners: Tensor, height: int, width: int, channels: int) -> Tensor:
-    """Which values the boxes cover, `[n, H, W·C]` bool, made where the corners are, on the CPU."""
+def _box_mask(corners: Tensor, height: int, width: int, channels: int) -> Tensor:
+    """Mask of the values that the boxes cover, `[n, H, W·C]` bool, on the CPU like the corners."""
     top, left, tall, wide = corners.unsqueeze(2).unbind(1)
     row = torch.arange(height)
     column = torch.arange(width).repeat_interleave(channels)

@@ -21,9 +21,9 @@ from . import erasing, mixing, policies, resized_crop
 
 
 def key_text(views: Views) -> str:
-    """View options as text for cache keys and checkpoint identities, without `seed`.
+    """The view options as text for cache keys and checkpoint identities, without `seed`.
 
-    The wording is part of these file formats and must never change.
+    The text is part of these file formats and must never change.
     """
     options = {
         "batch_size": views.batch_size,
@@ -40,12 +40,12 @@ def key_text(views: Views) -> str:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """The drawn parameters of one view; None where the view options leave an augmentation out.
+    """The drawn parameters of one view. An augmentation that the view options leave out is None.
 
     indices: `[B]` int64, positions in the data set. offsets: `[B, 2]` int64, top and left of the crop in the
-    padded image. flips: `[B]` bool. windows: `[B, 4]` int64, top, left, height and width of the part to resize.
+    padded image. flips: `[B]` bool. windows: `[B, 4]` int64, top, left, height and width of the resized crop.
     rounds: the operations of a policy, applied in this order. boxes: the rectangles to erase. mix: the partner and
-    the proportion of each image.
+    the share of each image.
     """
 
     epoch: int
@@ -60,7 +60,7 @@ class ViewPlan:
 
 
 def concatenate(plans: Sequence[ViewPlan]) -> ViewPlan:
-    """Several plans with the same view options as one plan of all their images, without mixing."""
+    """Join plans with the same view options into one plan of all their images, without mixing."""
     if len(plans) == 1:
         return plans[0]
     per_image = ("indices", "offsets", "flips", "windows", "rounds", "boxes")
@@ -69,7 +69,7 @@ def concatenate(plans: Sequence[ViewPlan]) -> ViewPlan:
 
 
 def _concatenate(parts: Sequence[Any]) -> Any:
-    """Tensors along their first dimension; tuples element by element."""
+    """Concatenate tensors along their first dimension, and tuples element by element."""
     first = parts[0]
     if first is None:
         return None
@@ -81,14 +81,14 @@ def _concatenate(parts: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True)
 class ViewPlanner:
-    """Plans of all views of one data set with the same view options and random seed.
+    """Plans all views of one data set for the given view options and random seed.
 
-    Each epoch draws `size` images without replacement. An incomplete last batch is dropped, as a batch of one image
-    breaks batch normalisation; which images are dropped differs between epochs. A data set smaller than the batch is
-    one batch.
+    Each epoch draws `size` images without replacement. An incomplete last batch is dropped, because a batch of one
+    image breaks batch normalisation; which images are dropped differs between epochs. A data set smaller than the batch
+    size is one batch.
 
-    fingerprint: of the images. seed: takes the place of `views.seed`. shape: height and width of the images.
-    normalisation: of the data set, whose colours erasing uses (None: grey).
+    fingerprint: of the images. seed: used instead of `views.seed`. shape: height and width of the images.
+    normalisation: statistics of the data set, from which erasing takes its fill colour (None: grey).
     """
 
     fingerprint: str
@@ -100,13 +100,13 @@ class ViewPlanner:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Views in an epoch, at least one."""
+        """Number of views in an epoch, at least one."""
         return max(1, self.size // self.views.batch_size)
 
     def drawn_epoch(self, epoch: int) -> int:
         """The epoch whose views `epoch` uses: itself, or one of the first `distinct_epochs`.
 
-        All random generators are keyed by it, so repeating views does not change the views themselves.
+        It keys all random generators, so repeating views does not change the views themselves.
         """
         distinct = self.views.distinct_epochs
         return epoch if distinct is None else epoch % distinct
@@ -117,7 +117,7 @@ class ViewPlanner:
         return torch.randperm(self.size, generator=generator(self.fingerprint, self.seed, drawn, "order"))
 
     def plan(self, epoch: int, step: int, order: Tensor | None = None) -> ViewPlan:
-        """The plan of one view. `order` is `self.order(epoch)`, where the caller already has it."""
+        """The plan of one view. order: `self.order(epoch)`, if the caller already has it."""
         order = self.order(epoch) if order is None else order
         indices = order[step * self.views.batch_size : (step + 1) * self.views.batch_size]
         views, count, drawn = self.views, indices.shape[0], self.drawn_epoch(epoch)

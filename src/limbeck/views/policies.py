@@ -1,4 +1,4 @@
-"""Augmentation policies: which operations an image gets, and how strong."""
+"""Augmentation policies: which operations each image gets, and their magnitudes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from limbeck.recipes.views import AutoAugment, Policy, TrivialAugment
 
 from .operations import KINDS, Operations
 
-# What a policy calls an operation, in one letter each, to keep the tables readable.
+# One letter per operation keeps the tables readable.
 LETTERS = {
     "H": "shear_x", "h": "shear_y", "X": "translate_x", "Y": "translate_y", "R": "rotate", "B": "brightness",
     "C": "saturation", "K": "contrast", "S": "sharpness", "P": "posterize", "Z": "solarize", "I": "invert",
     "A": "auto_contrast", "E": "equalize",
 }  # fmt: skip
-# Cubuk et al. 2019, "AutoAugment", appendix: 25 pairs each of operation, probability in tenths, magnitude of 0 to 9.
+# Cubuk et al. 2019, "AutoAugment", appendix: 25 pairs of operations each. An operation has a letter, a probability in
+# tenths (`*`: 1) and a magnitude from 0 to 9 (`-`: none).
 TABLES = {
     "cifar10": (
         "I1- K26, R72 X39, S81 S93, h58 Y79, A5- E9-, h27 P37, C43 B67, S39 B79, E6- E5-, K67 S65, C77 X58, E3- A4-, "
@@ -35,32 +36,32 @@ TABLES = {
         "H72 I1-"
     ),
 }
-SIGNED = frozenset(
+SIGNED_OPERATIONS = frozenset(
     ("shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast", "sharpness")
 )
-RANDOM = (
+RANDOM_OPERATIONS = (
     "identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate", "brightness", "saturation", "contrast",
     "sharpness", "posterize", "solarize", "auto_contrast", "equalize",
 )  # fmt: skip
-_SIGNED = torch.tensor([name in SIGNED for name in KINDS])
+_IS_SIGNED = torch.tensor([name in SIGNED_OPERATIONS for name in KINDS])
 
 
 def draw(policy: Policy, batch: int, height: int, width: int, generator: torch.Generator) -> tuple[Operations, ...]:
-    """What is done to each image of a view, round after round.
+    """Draw the operations of each image of a view, one `Operations` per round.
 
-    Magnitudes of operations that have a direction are negative half of the time.
+    Magnitudes of operations that have a direction are negative with probability 1/2.
     """
     if isinstance(policy, AutoAugment):
-        kinds, probabilities, bins = _pairs(policy.table)
-        strengths = _strengths(10, height, width, wide=False)
+        kinds, probabilities, bins = _policy_table(policy.table)
+        magnitude_table = _magnitude_table(10, height, width, wide=False)
         pair = torch.randint(len(kinds), (batch,), generator=generator)
         applied = torch.rand(batch, 2, generator=generator) < probabilities[pair]
         negative = torch.rand(batch, 2, generator=generator) < 0.5
         kinds, bins = kinds[pair] * applied, bins[pair]
     else:
         wide = isinstance(policy, TrivialAugment)
-        strengths = _strengths(31, height, width, wide=wide)
-        table = torch.tensor([KINDS[name] for name in RANDOM])
+        magnitude_table = _magnitude_table(31, height, width, wide=wide)
+        table = torch.tensor([KINDS[name] for name in RANDOM_OPERATIONS])
         drawn: list[tuple[Tensor, Tensor, Tensor]] = []
         for _ in range(1 if wide else policy.operations):
             kinds = table[torch.randint(len(table), (batch,), generator=generator)]
@@ -68,13 +69,13 @@ def draw(policy: Policy, batch: int, height: int, width: int, generator: torch.G
             bins = torch.randint(31, (batch,), generator=generator)
             drawn.append((kinds, bins if wide else torch.full((batch,), policy.magnitude), negative))
         kinds, bins, negative = (torch.stack(of_rounds, dim=1) for of_rounds in zip(*drawn, strict=True))
-    magnitudes = strengths[kinds, bins] * torch.where(_SIGNED[kinds] & negative, -1.0, 1.0)
+    magnitudes = magnitude_table[kinds, bins] * torch.where(_IS_SIGNED[kinds] & negative, -1.0, 1.0)
     return tuple(Operations(*of_round) for of_round in zip(kinds.unbind(1), magnitudes.unbind(1), strict=True))
 
 
 @functools.cache
-def _pairs(table: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Kinds, probabilities and magnitudes of a table, `[25, 2]` each."""
+def _policy_table(table: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Kinds, probabilities and magnitude bins of a table, `[25, 2]` each."""
     words = [pair.split() for pair in TABLES[table].split(",")]
     kinds = torch.tensor([[KINDS[LETTERS[word[0]]] for word in pair] for pair in words])
     chances = torch.tensor([[1.0 if word[1] == "*" else int(word[1]) / 10 for word in pair] for pair in words])
@@ -83,18 +84,24 @@ def _pairs(table: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @functools.cache
-def _strengths(bins: int, height: int, width: int, *, wide: bool) -> Tensor:
-    """The magnitude of every kind at every one of `bins` steps, `[kinds, bins]` float32.
+def _magnitude_table(bins: int, height: int, width: int, *, wide: bool) -> Tensor:
+    """The magnitude of every kind of operation for each of `bins` bins, `[kinds, bins]` float32.
 
-    wide: TrivialAugment's ranges. The others' are AutoAugment's, with translations as a part of the image's side.
+    wide: use the ranges of TrivialAugment (Wide). Otherwise use AutoAugment's, with translations scaled to the image.
     """
     slope, factor, degrees, bits = (0.99, 0.99, 135.0, 6) if wide else (0.3, 0.9, 30.0, 4)
     across, down = (32.0, 32.0) if wide else (150 / 331 * width, 150 / 331 * height)
-    most = {"shear_x": slope, "shear_y": slope, "translate_x": across, "translate_y": down, "rotate": degrees}
-    most |= dict.fromkeys(("brightness", "saturation", "contrast", "sharpness"), factor)
-    strengths = torch.zeros(len(KINDS), bins)
-    for name, largest in most.items():
-        strengths[KINDS[name]] = torch.linspace(0.0, largest, bins)
-    strengths[KINDS["posterize"]] = (8 - torch.arange(bins) / ((bins - 1) / bits)).round()
-    strengths[KINDS["solarize"]] = torch.linspace(1.0, 0.0, bins)
-    return strengths
+    maxima = {
+        "shear_x": slope,
+        "shear_y": slope,
+        "translate_x": across,
+        "translate_y": down,
+        "rotate": degrees,
+    }
+    maxima |= dict.fromkeys(("brightness", "saturation", "contrast", "sharpness"), factor)
+    magnitude_table = torch.zeros(len(KINDS), bins)
+    for name, maximum in maxima.items():
+        magnitude_table[KINDS[name]] = torch.linspace(0.0, maximum, bins)
+    magnitude_table[KINDS["posterize"]] = (8 - torch.arange(bins) / ((bins - 1) / bits)).round()
+    magnitude_table[KINDS["solarize"]] = torch.linspace(1.0, 0.0, bins)
+    return magnitude_table

@@ -1,4 +1,4 @@
-"""Random resized crop: a part of the image, brought to the size of the whole."""
+"""Random resized crop: cut a random part out of each image and resize it to the full size."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from torch.nn import functional
 
 from limbeck.recipes.views import ResizedCrop
 
-from .erasing import draw_tries, first_fit
+from .erasing import draw_candidates, first_fit
 from .pixels import truncate
 
-CUBIC = -0.5  # Keys' coefficient, as in Pillow, and in torch where it antialiases
+CUBIC = -0.5  # Keys' coefficient, as in Pillow and in torch with antialiasing
 
 
 def draw(crop: ResizedCrop, batch: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Windows `[B, 4]` int64: top, left, height, width (Szegedy et al. 2015, "Going Deeper with Convolutions").
+    """Draw windows `[B, 4]` int64: top, left, height, width (Szegedy et al. 2015, "Going Deeper with Convolutions").
 
-    Of ten tries at area and log-uniform aspect the first that fits is taken; where none does, the largest window in
-    the middle whose aspect is allowed.
+    Uses the first of ten random windows that fits the image. If none fits, uses the largest centred window with an
+    allowed aspect ratio.
     """
     low, high = crop.aspect
-    windows = first_fit(draw_tries(batch, generator), height, width, crop.area, (1 / high, 1 / low), strict=False)
+    windows = first_fit(draw_candidates(batch, generator), height, width, crop.area, (1 / high, 1 / low), strict=False)
     tall, wide = height, width
     if width / height < low:
         tall = max(1, round(width / low))
@@ -34,55 +34,55 @@ def draw(crop: ResizedCrop, batch: int, height: int, width: int, generator: torc
 def apply(images: Tensor, windows: Tensor, crop: ResizedCrop) -> Tensor:
     """Cut each window out of `[B, H, W, C]` contiguous uint8 images and resize it to H × W, antialiased.
 
-    Resizing is linear and separable: one matrix for the columns and one for the rows of each image, applied to the
-    whole batch at once. Between the two pixels are rounded to grey levels, as Pillow and torch do with bytes.
+    Resizing is linear and separable: each image has one matrix for its columns and one for its rows, and both apply to
+    the whole batch at once. Intermediate pixels are rounded to whole levels, as Pillow and torch do for uint8.
 
-    Tried on 128 images of 32 px, one thread: this 2.1 ms, and up to three times that where the allocator gives the
-    memory back to the system after each call. The two products are 0.6 ms of it; with all channels of a pixel in one
-    matrix (the columns' times the identity) they are 1.6 ms, on pixels of three channels 5.8 ms, by `einsum` 430 ms.
-    Weights for every image, not for every length: 1 ms more, bicubic 2 ms.
+    Measured on 128 images of 32 px, one thread: 2.1 ms, and up to three times that if the allocator returns its memory
+    to the system after each call. The two products take 0.6 ms of it. Slower alternatives: one matrix for all channels
+    of a pixel, 1.6 ms; products over three-channel pixels, 5.8 ms; `einsum`, 430 ms. Weights per image instead of per
+    length add 1 ms, with bicubic interpolation 2 ms.
     """
     batch, height, width, channels = images.shape
     top, left, tall, wide = windows.unbind(1)
-    columns = _matrices(left, wide, width, crop.interpolation, images.device)
-    rows = _matrices(top, tall, height, crop.interpolation, images.device)
-    # Channels between rows and columns: both products then run over plain matrices, with no copy between.
+    columns = _resize_matrices(left, wide, width, crop.interpolation, images.device)
+    rows = _resize_matrices(top, tall, height, crop.interpolation, images.device)
+    # With channels between rows and columns, both products run over plain matrices, with no copy between them.
     pixels = images.transpose(2, 3).contiguous().float().view(batch, height * channels, width)
-    pixels = _levels(torch.bmm(pixels, columns.transpose(1, 2))).view(batch, height, channels * width)
-    pixels = truncate(_levels(torch.bmm(rows, pixels)))
+    pixels = _round_to_levels(torch.bmm(pixels, columns.transpose(1, 2))).view(batch, height, channels * width)
+    pixels = truncate(_round_to_levels(torch.bmm(rows, pixels)))
     return pixels.view(batch, height, channels, width).transpose(2, 3).contiguous()
 
 
-def _levels(pixels: Tensor) -> Tensor:
-    """Whole grey levels, halves up, in place."""
+def _round_to_levels(pixels: Tensor) -> Tensor:
+    """Round to whole levels, halves up, in place."""
     return pixels.add_(0.5).floor_().clamp_(0, 255)
 
 
-def _matrices(start: Tensor, length: Tensor, size: int, interpolation: str, device: torch.device) -> Tensor:
-    """Weights `[B, size, size]` that make `size` pixels of the `length` pixels from `start` on.
+def _resize_matrices(start: Tensor, length: Tensor, size: int, interpolation: str, device: torch.device) -> Tensor:
+    """Weights `[B, size, size]` that resize the `length` pixels from `start` on to `size` pixels.
 
-    They are computed once for each length. With zeros on their left, an image's row of weights is the run of `size`
-    numbers that begins `start` before the window's own.
+    Weights are computed once for each length and padded with zeros on the left. A row of weights for one image is then
+    the run of `size` numbers that begins `start` places before the window's weights.
     """
-    lengths, which = length.cpu().unique(return_inverse=True)  # on the CPU, so that the count waits for no device
-    table = functional.pad(_weights(lengths.to(device), size, interpolation), (size, 0))
+    lengths, which = length.cpu().unique(return_inverse=True)  # on the CPU, to avoid a device synchronisation
+    table = functional.pad(_resize_weights(lengths.to(device), size, interpolation), (size, 0))
     runs = table.as_strided((table.numel() - size + 1, size), (1, 1))
     row = which[:, None] * size + torch.arange(size)
     begin = row * (2 * size) + size - start.cpu()[:, None]
     return runs.index_select(0, begin.view(-1).to(device)).view(-1, size, size)
 
 
-def _weights(length: Tensor, size: int, interpolation: str) -> Tensor:
+def _resize_weights(length: Tensor, size: int, interpolation: str) -> Tensor:
     """Weights `[L, size, size]` for windows that begin at 0; zero beyond each window's length.
 
-    They are rounded to 14 binary places, or 15 where all are below 1. Products with bytes and their sums are then
-    whole numbers of units below 2²⁴: exact in float32, the same in any order and on any device, and those of torch's
-    kernels for bytes.
+    Weights are rounded to 14 binary places, or to 15 if all are below 1. In these units, products with uint8 levels and
+    their sums are integers below 2²⁴. They are exact in float32, equal in any order and on any device, and equal to
+    those of torch's uint8 kernels.
     """
     scale = (length.double() / size).view(-1, 1, 1)
-    centres = (torch.arange(size, device=length.device) + 0.5).view(-1, 1) * scale  # of new pixels, in old ones
+    centres = (torch.arange(size, device=length.device) + 0.5).view(-1, 1) * scale  # of output pixels, in input pixels
     place = torch.arange(size, device=length.device)
-    # Antialiasing: a wider kernel where pixels are joined.
+    # Antialiasing: a wider kernel when downscaling.
     distance = ((place + 0.5 - centres) / scale.clamp_min(1.0)).abs()
     weights = _cubic(distance) if interpolation == "bicubic" else (1 - distance).clamp_min(0)
     weights *= place < length.view(-1, 1, 1)
@@ -93,7 +93,7 @@ def _weights(length: Tensor, size: int, interpolation: str) -> Tensor:
 
 
 def _cubic(x: Tensor) -> Tensor:
-    """Keys 1981, "Cubic Convolution Interpolation for Digital Image Processing", equation 4, of distances x ≥ 0."""
+    """Keys 1981, "Cubic Convolution Interpolation for Digital Image Processing", equation 4, for distances x ≥ 0."""
     near = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1
     far = ((CUBIC * x - 5 * CUBIC) * x + 8 * CUBIC) * x - 4 * CUBIC
     return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))

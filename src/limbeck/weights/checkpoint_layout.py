@@ -1,7 +1,7 @@
-"""Where in a checkpoint the weights are: one place that is surely meant, or a refusal that lists the places.
+"""Find the weights in a checkpoint: either one unambiguous location or an error that lists the candidates.
 
-Checkpoints are nested mappings: weights, their moving average, an optimizer's state, accuracies. Weights are a mapping
-from names like `layer1.0.conv1.weight` to tensors. A single tensor beside them is never taken for them.
+Checkpoints are nested mappings of weights, moving averages, optimizer state, accuracies and so on. Weights are a
+mapping from names such as `layer1.0.conv1.weight` to tensors. Other single tensors are never mistaken for weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PREFIXES = (
     *WRAPPERS, "model.", "net.", "network.", "backbone.", "encoder.", "student.", "teacher.", "ema.", "ema_model.",
     "model_ema.",
 )  # fmt: skip
-COUNTERS = ("n_averaged",)  # what torch's own averages of weights store beside the weights
+COUNTERS = ("n_averaged",)  # stored by torch's AveragedModel beside the weights
 AVERAGE = {"ema", "swa", "averaged", "average", "avg"}
 ROLES = {"student", "teacher", "online", "target", "momentum", "generator", "discriminator"} | AVERAGE
 MODELS = {"model", "net", "network", "encoder_q", "encoder_k", "model_s", "model_t", "net_s", "net_t"}
@@ -32,19 +32,19 @@ TRAINING = {
 }  # fmt: skip
 RECORDS = {"epoch", "step", "iter", "iteration", "acc", "acc1", "acc5", "accuracy", "loss", "best", "lr", "rng", "top1"}
 LAYER = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
-MOST_DEPTH, MOST_VALUES, MOST_LISTED = 6, 200_000, 12
+MAX_DEPTH, MAX_VALUES, MAX_LISTED = 6, 200_000, 12
 
 
-class UnfitError(Exception):
-    """The file is refused; the text is the reason."""
+class RejectedError(Exception):
+    """The file is rejected; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Where the weights are.
+    """The location of the weights in a checkpoint.
 
-    key: the place (dots lead inwards; "" is the top).
-    others: weights that were not taken, such as a moving average, each a key.
+    key: their location (dots separate levels; "" is the top level).
+    others: keys of other weights that were not chosen, such as a moving average.
     """
 
     key: str
@@ -61,7 +61,7 @@ class _Candidate:
         return any(_words(part) & AVERAGE for part in self.key.split("."))
 
     @property
-    def described(self) -> str:
+    def description(self) -> str:
         sizes = [value.numel() for value in self.weights.values() if isinstance(value, Tensor)]
         return f"{self.key or '.'} ({len(sizes)} tensors, {sum(sizes):,} parameters)"
 
@@ -79,51 +79,51 @@ def _same(one: Any, two: Any) -> bool:
 
 
 def choose(held: Any) -> Choice:
-    """The one place in a checkpoint that holds its weights.
+    """Find the weights in a checkpoint.
 
-    Of weights and their moving average, the weights are taken. Raises UnfitError where there are none, or several that
-    may be meant; it lists them.
+    Prefers weights to their moving average. Raises RejectedError if there are no weights, or several candidates, which
+    it lists.
     """
-    found = list(_candidates(held, "", set(), [MOST_VALUES])) or _plain_candidates(held)
-    kept: list[_Candidate] = []
-    for candidate in sorted(found, key=lambda c: c.average):  # stable: as in the file
-        if not any(candidate.same_as(other) for other in kept):
-            kept.append(candidate)
+    found = list(_candidates(held, "", set(), [MAX_VALUES])) or _plain_candidates(held)
+    distinct: list[_Candidate] = []
+    for candidate in sorted(found, key=lambda c: c.average):  # stable: otherwise in file order
+        if not any(candidate.same_as(other) for other in distinct):
+            distinct.append(candidate)
     whole = _whole_model(held)
-    if not kept:
+    if not distinct:
         if whole:
-            raise UnfitError(
+            raise RejectedError(
                 f"its {whole[0]!r} is a whole pickled model ({whole[1]}); save `model.state_dict()` instead"
             )
-        raise UnfitError(f"no weights found in it; {_holds(held)}")
-    weights = [candidate for candidate in kept if not candidate.average] or kept
-    listed = ", ".join(candidate.described for candidate in kept[:MOST_LISTED])
-    listed += ", …" if len(kept) > MOST_LISTED else ""
+        raise RejectedError(f"it contains no weights; {_contents(held)}")
+    weights = [candidate for candidate in distinct if not candidate.average] or distinct
+    listed = ", ".join(candidate.description for candidate in distinct[:MAX_LISTED])
+    listed += ", …" if len(distinct) > MAX_LISTED else ""
     if len(weights) > 1:
-        raise UnfitError(f"several weights are in it; name those you mean with `--key`: {listed}")
+        raise RejectedError(f"it contains several sets of weights; choose one with `--key`: {listed}")
     if whole and weights[0].key.partition(".")[0] not in PLACES[:5]:
-        raise UnfitError(
-            f"its {whole[0]!r} is a whole pickled model ({whole[1]}), which is not built; save `model.state_dict()` "
-            f"instead, or name other weights in it with `--key`: {listed}"
+        raise RejectedError(
+            f"its {whole[0]!r} is a whole pickled model ({whole[1]}), which cannot be read; save `model.state_dict()` "
+            f"instead, or choose other weights in it with `--key`: {listed}"
         )
-    return Choice(weights[0].key, tuple(candidate.key for candidate in kept if candidate is not weights[0]))
+    return Choice(weights[0].key, tuple(candidate.key for candidate in distinct if candidate is not weights[0]))
 
 
 def at(held: Any, key: str) -> Mapping[Any, Any]:
-    """The weights at a place: a key of the file, one within it after a dot, or the names that begin with it.
+    """The weights at a location: a key, a path of keys separated by dots, or a common prefix of names.
 
-    "" or "." is the top. Raises UnfitError where nothing is there.
+    "" or "." is the top level. Raises RejectedError if there are no weights.
     """
     here, rest = held, "" if key == "." else key
     while rest:
         step = _step(here, rest)
         if step is None:
-            raise UnfitError(f"it has no {key!r}; {_holds(held)}")
+            raise RejectedError(f"it has no {key!r}; {_contents(held)}")
         here, rest = step
     if not _has_tensors(here):
         if isinstance(here, Mapping) and here and not any(isinstance(v, Inert) for v in here.values()):
             return at(here, choose(here).key)
-        raise UnfitError(f"its {key!r} holds no tensors")
+        raise RejectedError(f"its {key!r} contains no tensors")
     return here
 
 
@@ -133,9 +133,9 @@ def _step(here: Any, rest: str) -> tuple[Any, str] | None:
         return (here[int(number)], after) if number.isdecimal() and int(number) < len(here) else None
     if not isinstance(here, Mapping):
         return None
-    fitting = [name for name in here if isinstance(name, str | int) and f"{rest}.".startswith(f"{name}.")]
-    if fitting:
-        name = max(fitting, key=lambda name: len(str(name)))
+    matching = [name for name in here if isinstance(name, str | int) and f"{rest}.".startswith(f"{name}.")]
+    if matching:
+        name = max(matching, key=lambda name: len(str(name)))
         if isinstance(here[name], Mapping | list | tuple) or str(name) == rest:
             return here[name], rest[len(str(name)) + 1 :]
     first, _, after = rest.partition(".")
@@ -146,13 +146,13 @@ def _step(here: Any, rest: str) -> tuple[Any, str] | None:
 
 
 def _candidates(held: Any, key: str, seen: set[int], left: list[int]) -> Iterator[_Candidate]:
-    """Every mapping that looks like weights, from the outside in."""
-    if key.count(".") >= MOST_DEPTH or id(held) in seen:
+    """Every mapping that looks like weights, from the top level down. left: number of values that may still be read."""
+    if key.count(".") >= MAX_DEPTH or id(held) in seen:
         return
     seen.add(id(held))
     if isinstance(held, list | tuple):
         items = [(str(number), value) for number, value in enumerate(held[:100])]
-    elif isinstance(held, Mapping) and "param_groups" not in held:  # an optimizer's state
+    elif isinstance(held, Mapping) and "param_groups" not in held:  # not the state of an optimizer
         items = [(str(name), value) for name, value in held.items()]
         if _looks_like_weights(held, one_layer=not key or key.rpartition(".")[2] in PLACES):
             yield from _by_role(_Candidate(key, held))
@@ -167,9 +167,9 @@ def _candidates(held: Any, key: str, seen: set[int], left: list[int]) -> Iterato
 
 
 def _looks_like_weights(held: Mapping[Any, Any], one_layer: bool) -> bool:
-    """Whether a mapping has layers' weights or, where that may be, the tensors of one layer and nothing else."""
+    """Whether a mapping contains the weights of layers. one_layer: also accept just the tensors of a single layer."""
     names = [name for name, value in held.items() if isinstance(name, str) and isinstance(value, Tensor)]
-    if any("." in name and held[name].ndim and _layer_like(name) and not _beside(name) for name in names):
+    if any("." in name and held[name].ndim and _layer_like(name) and not _is_training_state(name) for name in names):
         return True
     alone = one_layer and len(names) == len(held) and set(names) <= LAYER
     return alone and any(held[name].ndim > 1 for name in names)
@@ -180,8 +180,8 @@ def _layer_like(name: str) -> bool:
     return last in LAYER or "weight" in last or "bias" in last
 
 
-def _beside(name: str) -> bool:
-    """Whether a tensor belongs to the training: a loss, a measure, a count."""
+def _is_training_state(name: str) -> bool:
+    """Whether a tensor belongs to the training loop, such as a loss, a metric or a counter."""
     first, dot, _ = name.partition(".")
     words = _words(first)
     if not dot:
@@ -193,9 +193,10 @@ def _beside(name: str) -> bool:
 
 
 def _by_role(whole: _Candidate) -> Iterator[_Candidate]:
-    """The weights of one place, or of each model where its names begin with several models' (student, teacher)."""
+    """The weights of one location, or of each model if their names have prefixes such as student and teacher."""
     names = _unwrapped(whole.weights)
-    firsts = dict.fromkeys(str(name).partition(".")[0] for name in names if "." in str(name) and not _beside(str(name)))
+    weight_names = [str(name) for name in names if "." in str(name) and not _is_training_state(str(name))]
+    firsts = dict.fromkeys(name.partition(".")[0] for name in weight_names)
     models = [first for first in firsts if first in MODELS or _words(first) & ROLES]
     parts = [_Candidate(f"{whole.key}.{first}" if whole.key else first, _group(names, first)) for first in models]
     parts = [part for part in parts if _looks_like_weights(part.weights, one_layer=True)]
@@ -203,12 +204,12 @@ def _by_role(whole: _Candidate) -> Iterator[_Candidate]:
         yield whole
         return
     yield from parts
-    if len(firsts) > len(models):  # layers of no model in particular: all of it may be meant
+    if len(firsts) > len(models):  # some layers belong to none of these models, so the whole may be one model
         yield whole
 
 
 def _plain_candidates(held: Any) -> list[_Candidate]:
-    """Mappings of nothing but tensors, whatever their names: at the top and in the usual places alone."""
+    """Mappings that contain only tensors, with any names. Looks only at the top level and the usual keys."""
     places = {"": held}
     if isinstance(held, Mapping):
         places |= {name: held[name] for name in PLACES if name in held}
@@ -217,12 +218,14 @@ def _plain_candidates(held: Any) -> list[_Candidate]:
         for key, inner in places.items()
         if isinstance(inner, Mapping)
         and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in inner.items())
-        and any(value.is_floating_point() and value.ndim and not _beside(name) for name, value in inner.items())
+        and any(
+            value.is_floating_point() and value.ndim and not _is_training_state(name) for name, value in inner.items()
+        )
     ]
 
 
 def _whole_model(held: Any) -> tuple[str, str] | None:
-    """The usual place at which there is an object that is not known, and its class."""
+    """The usual key of weights whose value is an object of an unknown class, and the name of that class."""
     if isinstance(held, Mapping):
         for place in PLACES:
             if isinstance(held.get(place), Inert):
@@ -235,7 +238,7 @@ def _words(name: str) -> set[str]:
 
 
 def _group(names: Mapping[Any, Any], first: str) -> dict[str, Any]:
-    """The entries whose names begin with `first` and a dot, without it."""
+    """The entries whose names begin with `first` and a dot, without this prefix."""
     prefix = f"{first}."
     return {
         name.removeprefix(prefix): value
@@ -249,12 +252,12 @@ def _unwrapped(names: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def without_prefixes(names: Mapping[Any, Any], prefixes: tuple[str, ...] = PREFIXES) -> tuple[dict[Any, Any], str]:
-    """The same entries without the prefixes that all their names share, and what was taken off."""
-    plain, taken = dict(names), ""
+    """The same entries without the prefixes that all their names share, and the removed prefixes."""
+    plain, removed = dict(names), ""
     while prefix := next((p for p in prefixes if plain and all(_begins(name, p) for name in plain)), None):
         plain = {name.removeprefix(prefix): value for name, value in plain.items()}
-        taken += prefix
-    return plain, taken
+        removed += prefix
+    return plain, removed
 
 
 def _begins(name: Any, prefix: str) -> bool:
@@ -265,12 +268,12 @@ def _has_tensors(held: Any) -> bool:
     return isinstance(held, Mapping) and any(isinstance(value, Tensor) for value in held.values())
 
 
-def _holds(held: Any) -> str:
+def _contents(held: Any) -> str:
     if isinstance(held, Mapping):
-        return f"it holds {', '.join(str(name)[:40] for name in list(held)[:8]) or 'nothing'}"
-    return f"it holds a {type(held).__name__}"
+        return f"it contains {', '.join(str(name)[:40] for name in list(held)[:8]) or 'nothing'}"
+    return f"it contains a {type(held).__name__}"
 
 
-def beside_weights(name: str) -> bool:
-    """Whether a tensor of this name, among weights, is none of them: a loss's, a measure, a count."""
-    return name in COUNTERS or _beside(name)
+def is_not_weight(name: str) -> bool:
+    """Whether a tensor of this name is not a weight of the model, but a loss, a metric or a counter."""
+    return name in COUNTERS or _is_training_state(name)

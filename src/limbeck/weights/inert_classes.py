@@ -1,7 +1,8 @@
-"""What stands in a pickled checkpoint for classes that are not known: objects that hold nothing and do nothing.
+"""Inert stand-ins for unknown classes in a pickled checkpoint: objects that store nothing and do nothing.
 
-A checkpoint's weights often lie beside an `argparse.Namespace`, a NumPy scalar or a path. None of these is built: its
-name is given to an empty class, which takes any argument and any state and keeps none. No code of theirs is imported.
+Checkpoints often contain an `argparse.Namespace`, a NumPy scalar or a path beside the weights. These are never built.
+Instead, an empty class of the same name accepts any arguments and any state and discards them. None of their code is
+imported.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-MOST_UNKNOWN = 100
-RUN_CODE = {
+MAX_UNKNOWN = 100
+UNSAFE_MODULES = {
     "asyncio", "bdb", "cloudpickle", "code", "codeop", "commands", "concurrent", "ctypes", "cProfile", "dill",
     "doctest", "ftplib", "http", "imp", "importlib", "joblib", "linecache", "marshal", "multiprocessing", "nt",
     "nturl2path", "os", "pdb", "pickle", "_pickle", "pip", "pkgutil", "posix", "profile", "pty", "pydoc", "requests",
     "runpy", "shelve", "shutil", "site", "smtplib", "socket", "ssl", "subprocess", "sys", "sysconfig", "telnetlib",
     "threading", "_thread", "timeit", "trace", "urllib", "venv", "webbrowser", "xmlrpc", "zipimport",
 }  # fmt: skip
-"""Modules whose functions run code, or reach files and networks: a checkpoint that names one is no honest one."""
-RUN_CODE_TOO = (
+"""Modules whose functions run code or access files and networks. No legitimate checkpoint refers to them."""
+UNSAFE_NAMES = (
     "builtins.eval", "builtins.exec", "builtins.execfile", "builtins.compile", "builtins.open", "builtins.input",
     "builtins.__import__", "builtins.breakpoint", "builtins.globals", "builtins.locals", "builtins.vars",
     "builtins.setattr", "builtins.delattr", "types.CodeType", "types.FunctionType", "io.open", "_io.open", "io.FileIO",
@@ -30,26 +31,25 @@ RUN_CODE_TOO = (
 
 
 class Inert:
-    """An object of a class that is not known. Nothing can be stored on it."""
+    """An object of an unknown class. It stores nothing."""
 
     __slots__ = ()
 
     def __new__(cls, *_args: Any, **_options: Any) -> Any:
-        """Whatever it is made from is forgotten."""
+        """Discard all arguments."""
         return super().__new__(cls)
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
         """See `__new__`."""
 
     def __setstate__(self, _state: Any) -> None:
-        """Whatever it held is forgotten."""
+        """Discard the state."""
 
 
 def stand_in(name: str, like: type = Inert) -> type:
-    """The class to use for `name` (module and class).
+    """The class that replaces `name` (module and class).
 
-    like: what is made of it: an `Inert` object; or where the file then puts items into it, a plain `OrderedDict` or
-        `list`, so that nothing in it is lost.
+    like: the type of its instances. `OrderedDict` or `list` if the file adds items to them, so that no items are lost.
     """
     module, _, own = name.rpartition(".")
     members: dict[str, Any] = {"__slots__": (), "__module__": module, "__qualname__": own}
@@ -59,14 +59,14 @@ def stand_in(name: str, like: type = Inert) -> type:
 
 
 def full_name(kind: type) -> str:
-    """The name that a class stands for."""
+    """The full name of a class, including its module."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def runs_code(name: str) -> bool:
-    """Whether a name is one of those that weights never need and attacks do."""
-    return name.partition(".")[0] in RUN_CODE or name.startswith(RUN_CODE_TOO)
+    """Whether a name may run code. Attacks use such names; weights never do."""
+    return name.partition(".")[0] in UNSAFE_MODULES or name.startswith(UNSAFE_NAMES)
 
 
-LIKE = {"append": list, "extend": list, "SETITEM": OrderedDict, "SETITEMS": OrderedDict}
-"""By torch's word for what a file does to an object: what the object must be."""
+CONTAINERS = {"append": list, "extend": list, "SETITEM": OrderedDict, "SETITEMS": OrderedDict}
+"""The type of a stand-in's instances, by the operation that torch's error message names."""

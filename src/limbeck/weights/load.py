@@ -1,4 +1,4 @@
-"""Weights from a safetensors file into a model, with mismatches explained."""
+"""Load weights from a safetensors file into a model, and explain mismatches."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 
-from .parameter_names import fitting_names
+from .parameter_names import match_names
 
-COUNTER = "num_batches_tracked"  # a file may have it or lack it
-AVERAGED = "n_averaged"  # what torch's averages of weights count beside them: no part of a model
+COUNTER = "num_batches_tracked"  # optional in a file
+AVERAGED = "n_averaged"  # stored by torch's AveragedModel; not part of the model
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a header says of a tensor: its shape, and whether it holds floating-point numbers."""
+    """The shape of a tensor, and whether it is floating-point, as the file header says."""
 
     shape: tuple[int, ...]
     floating: bool
@@ -28,12 +28,12 @@ class Kind:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a file fits a model.
+    """How a file matches a model.
 
-    names: from the file's names to the model's.
-    problem: what does not fit, or None.
+    names: from names in the file to names in the model.
+    problem: what does not match, or None.
     new_head: tensors of a head that differs only in its number of classes.
-    classes: how many classes that head answers for.
+    classes: number of classes of the head in the file.
     """
 
     names: Mapping[str, str]
@@ -43,28 +43,28 @@ class Fit:
 
 
 def load_weights(model: nn.Module, path: str | Path, *, new_head: bool = False) -> tuple[str, ...]:
-    """Fill `model` from a safetensors file; says which tensors keep their fresh start (none, or the head's).
+    """Load a safetensors file into `model`. Returns the tensors that keep their initial values (none, or the head's).
 
-    Names may carry wrappers' prefixes (`module.`, `model.`, …), may lack the prefix of an adapter (a file saved by
-    timm itself fits `timm:…`), and may be those of public checkpoints (parameter_names.py). Numbers are converted to
-    the model's own precision.
+    Names may have the prefixes of wrappers (`module.`, `model.`, …), may lack the prefix of an adapter (a file saved by
+    timm itself fits `timm:…`), and may be those of public checkpoints (see `parameter_names`). Values are converted to
+    the precision of the model.
 
-    new_head: a head that differs only in its number of classes keeps its fresh start.
+    new_head: a head that differs only in its number of classes keeps its initial values.
 
-    Raises LimbeckError, with the model unchanged, for a file that cannot be read or does not fit.
+    Raises LimbeckError for a file that cannot be read or does not match, and leaves the model unchanged.
     """
     path = Path(path)
     fit = _fit(model, path, new_head)
     if fit.problem:
         raise LimbeckError(f"{path}: {fit.problem}")
     stored = read_tensors(path)
-    kept = {ours: stored[name] for name, ours in fit.names.items() if ours not in fit.new_head}
-    model.load_state_dict(kept, strict=False)  # a file without counts of batches leaves them as they are
+    loaded = {ours: stored[name] for name, ours in fit.names.items() if ours not in fit.new_head}
+    model.load_state_dict(loaded, strict=False)  # `num_batches_tracked` may be missing
     return fit.new_head
 
 
 def mismatch(model: nn.Module, path: str | Path, *, new_head: bool = False) -> str | None:
-    """Why `load_weights` would refuse a file for `model`, or None where it fits. Reads the file's header only.
+    """Why `load_weights` would reject a file for `model`, or None if it matches. Reads only the header of the file.
 
     Raises LimbeckError for a file that cannot be read.
     """
@@ -72,7 +72,7 @@ def mismatch(model: nn.Module, path: str | Path, *, new_head: bool = False) -> s
 
 
 def classes_of_head(model: nn.Module, path: str | Path) -> int | None:
-    """For how many classes a fitting file answers; None where it is as many as `model` does, or where it does not fit.
+    """The number of classes in a matching file, if it differs from the model's. None if it is equal or nothing matches.
 
     Raises LimbeckError for a file that cannot be read.
     """
@@ -80,7 +80,7 @@ def classes_of_head(model: nn.Module, path: str | Path) -> int | None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a safetensors file, on the CPU. Raises LimbeckError where it is not one."""
+    """All tensors of a safetensors file, on the CPU. Raises LimbeckError for any other file."""
     return _read(path, lambda file, name: file.get_tensor(name))
 
 
@@ -95,7 +95,7 @@ def _read(path: Path, get: Any) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise LimbeckError(
             f"{path}: not a readable safetensors file ({' '.join(str(error).split())[:120]}); "
-            "`limbeck import` turns a .pth file into one"
+            "convert a .pth file with `limbeck import`"
         ) from None
 
 
@@ -107,7 +107,7 @@ def _kind(file: Any, name: str) -> Kind:
 def _fit(model: nn.Module, path: Path, new_head: bool) -> Fit:
     found = {name: kind for name, kind in _read(path, _kind).items() if name != AVERAGED}
     own = {name: Kind(tuple(value.shape), value.is_floating_point()) for name, value in model.state_dict().items()}
-    names = fitting_names(found, own)
+    names = match_names(found, own)
     stored = {names[name]: kind for name, kind in found.items()}
     missing = [name for name in own if name not in stored and not name.endswith(COUNTER)]
     unexpected = [name for name in stored if name not in own and not name.endswith(COUNTER)]
@@ -121,16 +121,16 @@ def _fit(model: nn.Module, path: Path, new_head: bool) -> Fit:
             asked, classes = own[head].shape[0], stored[head].shape[0]
             if new_head:
                 return Fit(names, None, tuple(shapes), classes)
-            return Fit(names, f"its head ({head}) answers for {classes} classes, the model is asked for {asked}")
-    if new_head:  # a head of other classes may be: what does not fit is elsewhere
+            return Fit(names, f"its head ({head}) has {classes} classes, but the model needs {asked}")
+    if new_head:  # another number of classes is allowed, so the problem is elsewhere
         own_head = [name for name in shapes if name.rpartition(".")[0] == _last_layer(own)]
         if own_head and _head(own, stored, own_head):
             shapes = [name for name in shapes if name not in own_head]
-    return Fit(names, f"does not fit the model: {_explain(own, stored, missing, unexpected, shapes, numbers)}")
+    return Fit(names, f"does not match the model: {_explain(own, stored, missing, unexpected, shapes, numbers)}")
 
 
 def _head(own: Mapping[str, Kind], stored: Mapping[str, Kind], shapes: list[str]) -> str | None:
-    """The weight of the last layer, where only its number of classes differs."""
+    """The weight of the last layer, if only its number of classes differs."""
     module = _last_layer(own)
     same_layer = all(name.rpartition(".")[0] == module for name in shapes)
     same_inputs = all(own[name].shape[1:] == stored[name].shape[1:] for name in shapes)
@@ -156,8 +156,8 @@ def _explain(
         for what, names in (
             ("missing", missing),
             ("unexpected", unexpected),
-            ("of another shape", differing),
-            ("of whole numbers", numbers),
+            ("with another shape", differing),
+            ("not floating-point", numbers),
         )
         if names
     ]

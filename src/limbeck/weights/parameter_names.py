@@ -1,9 +1,9 @@
-"""Maps the tensor names of a weights file to a model's: wrappers' prefixes, adapters, and names of public checkpoints.
+"""Map the tensor names in a weights file to those of a model: wrapper prefixes, adapters and public checkpoints.
 
-Public checkpoints are covered where their layers correspond one to one to a model here: same shapes, same order of
-operations. These are the residual networks, wide residual networks and VGGs of the distillation literature's tables,
-and VGG, ShuffleNetV2, MobileNetV2 and MobileNetV3-small under torchvision's names, which public CIFAR checkpoints use.
-(The literature's own MobileNetV2 and ShuffleNetV2 are different networks: unrounded channels, a 1×1 stem.)
+Public checkpoints are supported if their layers correspond one to one to a model of Limbeck, with the same shapes and
+order of operations. These are the ResNets, wide ResNets and VGGs of the distillation literature, and VGG, ShuffleNetV2,
+MobileNetV2 and MobileNetV3-small with torchvision's names, which public CIFAR checkpoints use. The MobileNetV2 and
+ShuffleNetV2 of the distillation literature are different networks, with unrounded channels and a 1×1 stem.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 COUNTER = "num_batches_tracked"
 Names = dict[str, str]
-"""From a name in the file to the name in the model."""
+"""From names in the file to names in the model."""
 
 WRAPPERS = ("module.", "_orig_mod.")  # added by DataParallel and torch.compile
 BODIES = ("backbone.", "encoder.", "model.", "net.", "network.", "base.", "student.")
-"""Prefixes that frameworks add to all layers except the head."""
+"""Prefixes that frameworks add to all layers but the head."""
 
 RESNET = (
     (r"conv1\.", "stem.0."),
@@ -43,12 +43,12 @@ BRANCHES = {
 }
 
 
-def fitting_names(stored: Collection[str], own: Collection[str]) -> Names:
-    """From each name in the file to the model's: the first renaming that fits completely, or the best one.
+def match_names(stored: Collection[str], own: Collection[str]) -> Names:
+    """Map each name in the file to a name in the model, by the first renaming that matches completely, or the best one.
 
-    It tries to remove wrappers' prefixes and any other prefix that all names share, to add the adapter's own (a file
-    saved by timm fits `timm:…`), to remove `backbone.` from the body and `head.` from the head, and the names of
-    public checkpoints.
+    Renamings remove wrapper prefixes and other common prefixes, add the prefix of an adapter (a file saved by timm fits
+    `timm:…`), remove `backbone.` from the body and `head.` from the head, and translate the names of public
+    checkpoints.
     """
     best: Names = {}
     most = -1
@@ -56,7 +56,7 @@ def fitting_names(stored: Collection[str], own: Collection[str]) -> Names:
         if covers(names, own):
             return names
         shared = len(set(names.values()) & set(own))
-        if shared > most and len(set(names.values())) == len(names):  # no two tensors under one name
+        if shared > most and len(set(names.values())) == len(names):  # no two tensors share a name
             best, most = names, shared
     return best
 
@@ -99,7 +99,7 @@ def _without(names: Names, prefix: str) -> Names:
 
 
 def _public_names(stored: Collection[str], own: Collection[str]) -> Names | None:
-    """A renaming of public checkpoint names that gives exactly the model's names, or None.
+    """A renaming of public checkpoint names that yields exactly the model's names, or None.
 
     `num_batches_tracked` may be missing on either side.
     """
@@ -111,13 +111,13 @@ def _public_names(stored: Collection[str], own: Collection[str]) -> Names | None
 
 
 def covers(names: Names, own: Collection[str]) -> bool:
-    """Whether a renaming gives each of the model's names exactly once, `num_batches_tracked` aside."""
+    """Whether a renaming yields each name of the model exactly once, ignoring `num_batches_tracked`."""
     renamed = [name for name in names.values() if not name.endswith(COUNTER)]
     return len(set(renamed)) == len(renamed) and set(renamed) == {name for name in own if not name.endswith(COUNTER)}
 
 
 def _each(stored: Collection[str], rename: Callable[[str], str | None]) -> Names | None:
-    """All names renamed, or None if one cannot be."""
+    """Rename all names. Returns None if one cannot be renamed."""
     names: Names = {}
     for name in stored:
         renamed = rename(name)
@@ -128,7 +128,7 @@ def _each(stored: Collection[str], rename: Callable[[str], str | None]) -> Names
 
 
 def _by_rules(stored: Collection[str], rules: Sequence[tuple[str, str]]) -> Names | None:
-    """Rules whose groups are stage (counted from one), block and part."""
+    """Rename by rules. The groups of a pattern are stage (counted from one), block and part."""
 
     def rename(name: str) -> str | None:
         for pattern, ours in rules:
@@ -150,7 +150,7 @@ def _wide_resnet(stored: Collection[str], own: Collection[str]) -> Names | None:
 
 
 def _shufflenet(stored: Collection[str], own: Collection[str]) -> Names | None:
-    """torchvision's stages 2 to 4; our last stage also holds the last convolution."""
+    """torchvision's stages 2 to 4. Limbeck's last stage also contains the last convolution."""
 
     def rename(name: str) -> str | None:
         if found := re.match(r"stage([234])\.(\d+)\.branch([12])\.(\d+)\.", name):
@@ -167,7 +167,7 @@ def _shufflenet(stored: Collection[str], own: Collection[str]) -> Names | None:
 
 
 def _vgg_blocks(stored: Collection[str], own: Collection[str]) -> Names | None:
-    """The distillation tables' VGG: convolution, BatchNorm and ReLU in turn within `block0` to `block4`."""
+    """The VGG of the distillation literature: convolution, BatchNorm and ReLU in turn in `block0` to `block4`."""
 
     def rename(name: str) -> str | None:
         if found := re.match(r"block([0-4])\.(\d+)\.", name):
@@ -179,13 +179,13 @@ def _vgg_blocks(stored: Collection[str], own: Collection[str]) -> Names | None:
 
 
 def _features(stored: Collection[str], own: Collection[str]) -> Names | None:
-    """torchvision's networks, which number layers consecutively in `features`; ours are numbered within stages."""
+    """torchvision's networks number layers consecutively in `features`; Limbeck numbers them within stages."""
     places = sorted({(int(m[1]), int(m[2])) for name in own if (m := re.match(r"stages\.(\d+)\.(\d+)\.", name))})
     norms = {name.rpartition(".")[0] for name in stored if name.endswith(".running_mean")}
     numbers = sorted({int(m[1]) for name in stored if (m := re.match(r"features\.(\d+)\.", name))})
-    flat = any(re.fullmatch(r"features\.\d+\.weight", name) for name in stored)  # VGG: numbers name single layers
+    flat = any(re.fullmatch(r"features\.\d+\.weight", name) for name in stored)  # VGG numbers single layers
     starts = [number for number in numbers if f"features.{number}" not in norms] if flat else numbers
-    linear: dict[str, int] = {}  # of each inverted residual of MobileNetV2, the index of its last convolution
+    linear: dict[str, int] = {}  # for each inverted residual of MobileNetV2, the index of its last convolution
     for name in stored:
         if found := re.fullmatch(r"(features\.\d+)\.conv\.(\d+)\.weight", name):
             linear[found[1]] = min(int(found[2]), linear.get(found[1], 99))

@@ -1,8 +1,8 @@
-"""Everything that can be known of a recipe's arms before training, said before training and all at once.
+"""Checks of all arms of a recipe before training; all problems are reported at once.
 
-Models of timm and torchvision are built on the meta device, where neither memory nor arithmetic is spent. Limbeck's own
-are small: on the CPU they take less than the import of what the meta device needs (0.1 s against 2 s). Of weights files
-the header is read.
+Models of timm and torchvision are built on the meta device, which needs neither memory nor arithmetic. Limbeck's own
+models are small: building them on the CPU is faster than the imports that the meta device needs (0.1 s against 2 s).
+Of weights files, only the header is read.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from torch import nn
 
 from limbeck.building.data import Images, view_planner
 from limbeck.building.learners import make_training
-from limbeck.building.models import build_model, check_channels, check_logits, input_format
+from limbeck.building.models import build_model, check_channels, check_logits, make_input_format
 from limbeck.building.teachers import reorder_classes
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.test_time import check_shifts
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
-from limbeck.training.model_errors import does_not_take, naming_build
+from limbeck.training.model_errors import explain_build_errors, explain_out_of_memory, wrong_image_size
 from limbeck.training.optimizers import make_optimizer
-from limbeck.training.out_of_memory import naming_memory
 from limbeck.views.apply import make_view
 from limbeck.weights.load import mismatch
 
@@ -39,21 +38,21 @@ def check_before_training(
     losses: CustomFunctions = NO_FUNCTIONS,
     published: bool = True,
 ) -> dict[str, Mapping[str, int]]:
-    """Build every arm's model, send an image's shape through it, and see that its file, classes and optimizer fit.
+    """Build every arm's model, run it on an image's shape, and check that its file, classes and optimizer fit.
 
-    If all models work, also build the states of their losses. Returns their parameters: by arm, then by loss.
+    If all models work, also build the states of their losses. Returns the states' parameters: by arm, then by loss.
 
-    Arms that differ in nothing that matters here are looked at once. published: also see that the published weights
-    of `pretrained: true` can be had, which may download them.
-    Raises LimbeckError with a line for each thing that is wrong.
+    Arms that are equal in all that matters here are checked once. published: also check that the published weights of
+    `pretrained: true` are available, which may download them.
+    Raises LimbeckError with a line for each problem.
     """
     problems: list[str] = []
-    looked_at: set[str] = set()
+    checked_arms: set[str] = set()
     for name, arm in recipe.arms().items():
         about = arm.model_dump_json(include={"model", "weights", "classes", "normalise", "resolution"})
         about += f"{arm.trained} {(arm.optimizer.name, arm.optimizer.no_weight_decay) if arm.optimizer else None}"
-        if about not in looked_at:
-            looked_at.add(about)
+        if about not in checked_arms:
+            checked_arms.add(about)
             group = "teachers" if name in recipe.teachers else "students"
             problems += _problems_of(name, group, arm, images, models, published)
     problems += _problems_of_views(recipe, images)
@@ -66,12 +65,12 @@ def check_before_training(
 def _problems_of(
     name: str, group: str, arm: Arm, images: Images, models: CustomFunctions, published: bool
 ) -> list[str]:
-    """What is wrong with an arm, a line each. What cannot be looked at because of something before is left out."""
-    ready_classes = arm.classes if not arm.trained else None
-    count = len(ready_classes) if ready_classes else len(images.class_names)
+    """The problems of an arm, one per line. A check that depends on one that failed is left out."""
+    own_classes = arm.classes if not arm.trained else None
+    count = len(own_classes) if own_classes else len(images.class_names)
     found: list[str] = []
 
-    def noted(check: Callable[[], object]) -> bool:
+    def passes(check: Callable[[], object]) -> bool:
         try:
             check()
         except LimbeckError as error:
@@ -79,58 +78,58 @@ def _problems_of(
             return False
         return True
 
-    form = input_format(arm, images)
-    fits = noted(lambda: check_channels(name, images.shape[0], form))
+    input_format = make_input_format(arm, images)
+    fits = passes(lambda: check_channels(name, images.shape[0], input_format))
     try:
         model = _without_memory(name, arm, count, models)
     except LimbeckError as error:
         return [*found, str(error)]
-    noted(lambda: reorder_classes(nn.Identity(), f"{group}.{name}", ready_classes, images.class_names))
+    passes(lambda: reorder_classes(nn.Identity(), f"{group}.{name}", own_classes, images.class_names))
     channels, height, width = images.shape
-    shape = (channels, form.resolution or height, form.resolution or width)
+    shape = (channels, input_format.resolution or height, input_format.resolution or width)
     if fits:
-        noted(lambda: _check_answer(name, arm, model, shape, count, models))
+        passes(lambda: _check_answer(name, arm, model, shape, count, models))
     if arm.weights:
-        noted(lambda: _check_weights(name, arm, model))
+        passes(lambda: _check_weights(name, arm, model))
     if arm.trained:
-        noted(lambda: _check_optimizer(name, arm, model))
+        passes(lambda: _check_optimizer(name, arm, model))
     if published and arm.model.options.get("pretrained") and not arm.weights and not found:
-        noted(lambda: _on_cpu(name, arm, count, models, pretrained=True))
+        passes(lambda: _on_cpu(name, arm, count, models, pretrained=True))
     return found
 
 
 def _without_memory(name: str, arm: Arm, count: int, models: CustomFunctions) -> nn.Module:
-    """The arm's model, on the meta device if it is of a zoo and can be built so. Raises LimbeckError."""
+    """The arm's model, on the meta device if it is from timm or torchvision and can be built there."""
     if arm.model.name.startswith(ZOOS) and arm.model.name not in models:
         try:
             with torch.random.fork_rng(devices=[]), torch.device("meta"):
                 return build_model(arm.model, count, models, pretrained=False).eval()
         except Exception:
-            pass  # it may compute with its weights: the CPU knows whether the build fails
+            pass  # it may compute with its weights; building it on the CPU shows whether it fails
     return _on_cpu(name, arm, count, models)
 
 
 def _on_cpu(name: str, arm: Arm, count: int, models: CustomFunctions, *, pretrained: bool = False) -> nn.Module:
-    with torch.random.fork_rng(devices=[]), naming_build(name, arm.model.name):
+    with torch.random.fork_rng(devices=[]), explain_build_errors(name, arm.model.name):
         return build_model(arm.model, count, models, pretrained=pretrained).eval()
 
 
 def _check_answer(
     name: str, arm: Arm, model: nn.Module, shape: tuple[int, int, int], count: int, models: CustomFunctions
 ) -> None:
-    """Send an image's shape through. Where the meta device refuses, the CPU has the last word."""
+    """Run the model on an image's shape; if that fails on the meta device, on the CPU."""
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
     with torch.no_grad():
         try:
             answer = model(torch.empty(1, *shape, device=device).zero_())
         except Exception:
             try:
-                with naming_memory(name, 1):
+                with explain_out_of_memory(name, 1):
                     answer = _on_cpu(name, arm, count, models)(torch.zeros(1, *shape))
             except LimbeckError:
                 raise
             except Exception as error:
-                raise does_not_take(name, model, shape, error, arm.model.name) from error
+                raise wrong_image_size(name, model, shape, error, arm.model.name) from error
     check_logits(name, answer, count, arm.classes or ())
 
 
@@ -163,7 +162,7 @@ def _problems_of_test_time(recipe: Recipe, images: Images) -> Iterator[str]:
 
 
 def _problems_of_views(recipe: Recipe, images: Images) -> Iterator[str]:
-    """One view of each kind that arms see, made as training makes it."""
+    """Make one batch of each kind of views, as in training."""
     kinds = {arm.views or recipe.views: name for name, arm in recipe.arms().items() if arm.trained}
     for views, name in kinds.items():
         try:

@@ -1,4 +1,4 @@
-"""In which order does a model answer for the classes? What its confusion on labelled images says of it."""
+"""The class order of a model's outputs, as its confusion matrix on labelled images shows it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from limbeck.evaluation.metrics import NO_ANSWER, predictions
+from limbeck.evaluation.metrics import NO_PREDICTION, predictions
 
 
 def natural_order(names: Sequence[str]) -> list[str]:
@@ -33,8 +33,8 @@ def order_by_confusion(logits: Tensor, labels: Tensor) -> list[int] | None:
     """
     classes = logits.shape[1]
     answers = predictions(logits)
-    known = answers != NO_ANSWER
-    counts = torch.bincount(labels[known] * classes + answers[known], minlength=classes * classes)
+    valid = answers != NO_PREDICTION
+    counts = torch.bincount(labels[valid] * classes + answers[valid], minlength=classes * classes)
     matrix = counts.view(classes, classes)  # a row for each class, a column for each answer
     most = [column if int(matrix[:, column].max()) == int(matrix[column, column]) else int(matrix[:, column].argmax())
             for column in range(classes)]  # fmt: skip
@@ -50,11 +50,11 @@ def order_by_confusion(logits: Tensor, labels: Tensor) -> list[int] | None:
     return order
 
 
-def sure_swap(logits: Tensor, labels: Tensor, stands_for: Sequence[int]) -> bool:
-    """Whether an order is righter than the present one on so many of the images that it is no chance.
+def is_significant_swap(logits: Tensor, labels: Tensor, stands_for: Sequence[int]) -> bool:
+    """Whether another order is significantly more accurate than the present one.
 
-    A sign test over the images that only one of the two answers right: the chance of so many in favour, or more,
-    were both as good, is below 1 in 1,000.
+    A sign test over the images that only one of the two gets right: if both were equally good, so many or more in
+    favour of the other would have a probability below 1 in 1,000.
     """
     before = predictions(logits) == labels
     after = predictions(reordered(logits, stands_for)) == labels

@@ -1,4 +1,4 @@
-"""How large the states of a recipe's losses are, before anything is trained."""
+"""The sizes of the states of a recipe's losses, before training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from limbeck.building.data import Images
-from limbeck.building.loss_states import make_states, make_terms, output_shapes
-from limbeck.building.models import build_model, input_format
+from limbeck.building.loss_states import make_losses, make_states, output_shapes
+from limbeck.building.models import build_model, make_input_format
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import CustomFunctions, Recipe
-from limbeck.training.model_errors import naming_build
+from limbeck.training.model_errors import explain_build_errors
 from limbeck.types import Shapes
 
 
@@ -31,23 +31,23 @@ def state_parameters(
     arms = recipe.arms()
     problems: list[str] = []
     parameters: dict[str, Mapping[str, int]] = {}
-    known: dict[str, Shapes] = {}
+    shapes_by_model: dict[str, Shapes] = {}
 
     def shapes(name: str) -> Shapes:
         arm = arms[name]
         key = arm.model_dump_json(include={"model", "classes", "normalise", "resolution"})
-        if key not in known:
+        if key not in shapes_by_model:
             count = len(arm.classes) if arm.classes and not arm.trained else len(images.class_names)
-            with torch.random.fork_rng(devices=[]), naming_build(name, arm.model.name):
+            with torch.random.fork_rng(devices=[]), explain_build_errors(name, arm.model.name):
                 model = build_model(arm.model, count, models, pretrained=False)
-            known[key] = output_shapes(model, images, input_format(arm, images))
-        return known[key]
+            shapes_by_model[key] = output_shapes(model, images, make_input_format(arm, images))
+        return shapes_by_model[key]
 
     for name in arms if only is None else only:
         arm = arms[name]
         teachers = [teacher.name for teacher in arm.teacher]
         try:
-            terms = make_terms(arm.loss, losses)
+            terms = make_losses(arm.loss, losses)
             states = make_states(
                 terms, functools.partial(shapes, name), lambda teachers=teachers: [shapes(one) for one in teachers], 0
             )

@@ -1,4 +1,4 @@
-"""Where a model's numbers stop being finite."""
+"""Find the first layer of a model whose values are not finite."""
 
 from __future__ import annotations
 

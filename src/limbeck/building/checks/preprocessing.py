@@ -1,4 +1,4 @@
-"""What else a model from a file may have been trained with: the usual normalisations, sizes and channel orders."""
+"""Other input formats in which a model from a file may have been trained: normalisations, sizes, channel orders."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
 from limbeck.evaluation.metrics import accuracy
 from limbeck.evaluation.paired import paired_difference
-from limbeck.training.model_errors import side_of
+from limbeck.training.model_errors import expected_image_size
 from limbeck.types import Normalisation, Predict, Split
 from limbeck.views.preprocess import InputFormat
 
-from .class_order import natural_order, order_by_confusion, reordered, sure_swap
+from .class_order import is_significant_swap, natural_order, order_by_confusion, reordered
 
 NORMALISATIONS = {
     "ImageNet's": Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -29,135 +29,140 @@ NORMALISATIONS = {
 USUAL_SIDES = (32, 64)
 FEW_IMAGES = 100
 SECONDS_FOR_ALL = 3.0
-"""A model that takes longer for the whole sample is asked about a hundred images first."""
-SECONDS_IN_ALL = 30.0
-LEAST_GAIN = 0.02
-LEAST_SHARE = 0.2
-"""Of the way from chance to perfect: what a model near chance must reach in another way of asking."""
+"""If a model takes longer for the whole sample, it is first run on a hundred images."""
+MAX_SECONDS = 30.0
+"""No further input format is tried after this time."""
+MIN_GAIN = 0.02
+"""The least gain in accuracy for which another input format is reported."""
+MIN_SHARE = 0.2
+"""How far from chance to perfect accuracy a model near chance must get in another input format."""
 
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another way of asking the same model.
+    """Another way to use the same model.
 
-    form: normalisation and size. stands_for: the class of each of its outputs, where their order changes.
-    mirrored: channels in the order blue, green, red. logits: its answers to the sample, in the order of the classes.
+    input_format: normalisation and size. logits: for the sample, in the order of the classes.
+    stands_for: the class of each output, if the order of the outputs changes.
+    swapped_channels: whether the channels are in the order blue, green, red.
     """
 
-    form: InputFormat
+    input_format: InputFormat
     logits: Tensor
     stands_for: tuple[int, ...] | None = None
-    mirrored: bool = False
+    swapped_channels: bool = False
 
 
 def find_better(
-    ask: Callable[[InputFormat], Predict],
+    make_predict: Callable[[InputFormat], Predict],
     model: nn.Module,
-    form: InputFormat,
+    input_format: InputFormat,
     data: Normalisation,
     sample: Split,
     logits: Tensor,
     class_names: Sequence[str],
     *,
-    ordered: bool,
-    lost: bool,
+    order_is_known: bool,
+    near_chance: bool,
 ) -> Alternative | None:
-    """The usual way of asking in which a model is clearly better than in `form`, the best of them; None where none is.
+    """The best of the usual input formats in which a model is clearly better than in `input_format`, or None.
 
-    ask: gives the predictor of a format. data: the normalisation of the data. logits: the answers `[N, K]` to
-    `sample` in `form`. ordered: the recipe says the order of the classes. lost: the model is near chance, so that
-    more is tried.
-    Clearly: on the same images the 95 % interval of the difference is above 0 and the difference 2 points or more.
+    make_predict: makes the predictor for an input format. data: the normalisation of the data. logits: the model's
+    logits `[N, K]` for `sample` in `input_format`. order_is_known: the recipe gives the order of the classes.
+    near_chance: the model is hardly better than chance, so more formats are tried.
+    Clearly better: on the same images, the difference is at least 2 points and its 95 % interval is above 0.
     """
     labels = sample.labels.cpu().long()
-    orders = [] if ordered else _natural(class_names)
+    orders = [] if order_is_known else _natural_order(class_names)
     began = time.monotonic()
     few = sample if len(sample) <= FEW_IMAGES else sample.part(torch.arange(FEW_IMAGES))
-    whole: list[Alternative] = [Alternative(form, logits)]
+    tried: list[Alternative] = [Alternative(input_format, logits)]
     slow = False
-    for other_form, mirrored in _forms(model, form, data, sample, lost):
-        if time.monotonic() - began > SECONDS_IN_ALL:
+    for other_input_format, swap in _input_formats(model, input_format, data, sample, near_chance):
+        if time.monotonic() - began > MAX_SECONDS:
             break
-        predict = ask(other_form)
-        predict = _mirrored(predict) if mirrored else predict
+        predict = make_predict(other_input_format)
+        predict = _with_swapped_channels(predict) if swap else predict
         started = time.monotonic()
         try:
-            first = logits_of(predict, few)
+            first_logits = logits_of(predict, few)
             slow = slow or (time.monotonic() - started) * len(sample) / len(few) > SECONDS_FOR_ALL
-            if slow and not _promising(first, logits[: len(few)], labels[: len(few)], orders):
+            if slow and not _is_promising(first_logits, logits[: len(few)], labels[: len(few)], orders):
                 continue
-            answers = first if len(few) == len(sample) else logits_of(predict, sample)
-        except LimbeckError:  # it does not take this size
+            new_logits = first_logits if len(few) == len(sample) else logits_of(predict, sample)
+        except LimbeckError:  # the model does not take this size
             continue
-        whole.append(Alternative(other_form, answers, mirrored=mirrored))
-    candidates = [*whole[1:], *(other for one in whole for other in _with_orders(one, labels, orders))]
+        tried.append(Alternative(other_input_format, new_logits, swapped_channels=swap))
+    candidates = [*tried[1:], *(other for one in tried for other in _with_orders(one, labels, orders))]
     best = max(candidates, key=lambda one: accuracy(one.logits, labels), default=None)
-    if best is None or not _clearly(best, logits, labels):
+    if best is None or not _is_clearly_better(best, logits, labels):
         return None
     chance = 1 / len(class_names)
-    if lost and accuracy(best.logits, labels) < chance + LEAST_SHARE * (1 - chance):
-        return None  # the luckiest of many guessers
+    if near_chance and accuracy(best.logits, labels) < chance + MIN_SHARE * (1 - chance):
+        return None  # no more than the luckiest of many guesses
     return best
 
 
-def _forms(
-    model: nn.Module, form: InputFormat, data: Normalisation, sample: Split, lost: bool
+def _input_formats(
+    model: nn.Module, input_format: InputFormat, data: Normalisation, sample: Split, near_chance: bool
 ) -> Iterator[tuple[InputFormat, bool]]:
-    """Formats to try, each with whether the channels are mirrored."""
+    """The input formats to try, each with whether to swap the channels."""
     channels, side, _ = sample.image_shape
-    own = next((_of_config(module) for module in model.modules() if hasattr(module, "pretrained_cfg")), None)
-    normalisations = [form.normalisation, *([own] if own else []), data]
+    own = next((_timm_normalisation(module) for module in model.modules() if hasattr(module, "pretrained_cfg")), None)
+    normalisations = [input_format.normalisation, *([own] if own else []), data]
     normalisations += [norm for norm in NORMALISATIONS.values() if channels == 3]
-    present = form.resolution or side
-    native = side_of(model)
-    tries = [(present, norm) for norm in normalisations]
+    current = input_format.resolution or side
+    native = expected_image_size(model)
+    formats = [(current, norm) for norm in normalisations]
     if native is not None:
-        tries += [(native, norm) for norm in (normalisations if lost else [own or form.normalisation])]
-    if lost:
-        tries += [(usual, norm) for usual in USUAL_SIDES for norm in normalisations]
-    seen = {(present, form.normalisation)}
-    for resolution, norm in tries:
+        formats += [(native, norm) for norm in (normalisations if near_chance else [own or input_format.normalisation])]
+    if near_chance:
+        formats += [(usual, norm) for usual in USUAL_SIDES for norm in normalisations]
+    seen = {(current, input_format.normalisation)}
+    for resolution, norm in formats:
         if len(norm.mean) == channels and (resolution, norm) not in seen:
             seen.add((resolution, norm))
-            size = form.resolution if resolution == present else resolution
-            yield replace(form, normalisation=norm, resolution=size), False
+            size = input_format.resolution if resolution == current else resolution
+            yield replace(input_format, normalisation=norm, resolution=size), False
     if channels == 3:
-        yield form, True
+        yield input_format, True
 
 
-def _of_config(module: nn.Module) -> Normalisation | None:
+def _timm_normalisation(module: nn.Module) -> Normalisation | None:
+    """The normalisation in the configuration of a timm model."""
     config = getattr(module, "pretrained_cfg", None)
     if not isinstance(config, dict) or not config.get("mean") or not config.get("std"):
         return None
     return Normalisation(tuple(map(float, config["mean"])), tuple(map(float, config["std"])))
 
 
-def _natural(class_names: Sequence[str]) -> list[list[int]]:
+def _natural_order(class_names: Sequence[str]) -> list[list[int]]:
     natural = natural_order(class_names)
     return [] if natural == list(class_names) else [[list(class_names).index(name) for name in natural]]
 
 
 def _with_orders(one: Alternative, labels: Tensor, orders: Sequence[Sequence[int]]) -> Iterator[Alternative]:
-    """The same answers with their columns in other orders: usual ones, else what the confusion tells."""
-    usual = [Alternative(one.form, reordered(one.logits, order), tuple(order), one.mirrored) for order in orders]
-    yield from usual
-    order = order_by_confusion(one.logits, labels)
-    if order is not None and list(order) not in [list(other) for other in orders]:
-        yield Alternative(one.form, reordered(one.logits, order), tuple(order), one.mirrored)
+    """The same logits with their columns in other orders: the usual ones, and the one that the confusion suggests."""
+    confused = order_by_confusion(one.logits, labels)
+    if confused is not None and list(confused) not in [list(order) for order in orders]:
+        orders = [*orders, confused]
+    for order in orders:
+        yield Alternative(one.input_format, reordered(one.logits, order), tuple(order), one.swapped_channels)
 
 
-def _promising(first: Tensor, now: Tensor, labels: Tensor, orders: Sequence[Sequence[int]]) -> bool:
-    best = max(accuracy(logits, labels) for logits in (first, *(reordered(first, order) for order in orders)))
-    return best >= accuracy(now, labels) + LEAST_GAIN
+def _is_promising(new: Tensor, current: Tensor, labels: Tensor, orders: Sequence[Sequence[int]]) -> bool:
+    """Whether the new logits, in their best order, are more accurate than the current ones by `MIN_GAIN`."""
+    best = max(accuracy(logits, labels) for logits in (new, *(reordered(new, order) for order in orders)))
+    return best >= accuracy(current, labels) + MIN_GAIN
 
 
-def _clearly(other: Alternative, logits: Tensor, labels: Tensor) -> bool:
+def _is_clearly_better(other: Alternative, logits: Tensor, labels: Tensor) -> bool:
     found = paired_difference(other.logits, logits, labels)
-    swapped = other.stands_for is not None and sum(k != c for k, c in enumerate(other.stands_for)) == 2
-    if swapped and other.stands_for is not None and found.low > 0:
-        return sure_swap(logits, labels, other.stands_for)
-    return found.low > 0 and found.difference >= LEAST_GAIN
+    two_swapped = other.stands_for is not None and sum(k != c for k, c in enumerate(other.stands_for)) == 2
+    if two_swapped and other.stands_for is not None and found.low > 0:
+        return is_significant_swap(logits, labels, other.stands_for)
+    return found.low > 0 and found.difference >= MIN_GAIN
 
 
-def _mirrored(predict: Predict) -> Predict:
+def _with_swapped_channels(predict: Predict) -> Predict:
     return lambda images: predict(images.flip(1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from limbeck.building.data import Images
-from limbeck.building.models import input_format
+from limbeck.building.models import make_input_format
 from limbeck.building.teachers import load_teacher_from_file, make_teacher
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.evaluate import logits_of
@@ -34,10 +34,10 @@ MOST_NAMES = 40
 def check_arms_from_files(
     recipe: Recipe, images: Images, device: torch.device, models: CustomFunctions, say: Callable[[str], None]
 ) -> None:
-    """Measure every arm that comes from a file on up to 500 validation images, and say what it has.
+    """Evaluate every arm that comes from a file on up to 500 validation images, and report its accuracy.
 
-    Raises LimbeckError with a line for each whose answers are not finite, are probabilities, or are hardly better
-    than chance, unless its arm allows that (`allow_near_chance`).
+    Raises LimbeckError with a line for each arm whose logits are not finite, are probabilities, or are hardly better
+    than chance, unless the arm allows that (`allow_near_chance`).
     """
     problems: list[str] = []
     for name, arm in recipe.arms().items():
@@ -52,7 +52,7 @@ def check_arms_from_files(
 
 
 def sample_of(split: Split, count: int = IMAGES_TO_MEASURE) -> Split:
-    """Up to `count` images of a split, the first of each class, then the second of each: always the same ones."""
+    """Up to `count` images of a split: the first of each class, then the second of each; always the same images."""
     if len(split) <= count:
         return split
     labels = split.labels.cpu().long()
@@ -64,9 +64,9 @@ def sample_of(split: Split, count: int = IMAGES_TO_MEASURE) -> Split:
 
 
 def near_chance(right: float, images: int, classes: int) -> bool:
-    """Whether a share of right answers is what guessing among so many classes may give.
+    """Whether an accuracy can be explained by guessing among so many classes.
 
-    With few images only where it is not twice what guessing gives either.
+    With fewer than 50 images, an accuracy above twice that of guessing is never near chance.
     """
     if classes < 2:
         return False
@@ -87,54 +87,54 @@ def are_probabilities(answers: Tensor, tolerance: float = 1e-3) -> bool:
 
 
 def _measured(name: str, recipe: Recipe, images: Images, device: torch.device, models: CustomFunctions) -> list[str]:
-    """What is to be said of one arm. Raises LimbeckError where it cannot be used as it is."""
+    """The report on one arm, in lines. Raises LimbeckError if the arm cannot be used as it is."""
     arm = recipe.arms()[name]
     kind = "teachers" if name in recipe.teachers else "students"
     model = load_teacher_from_file(name, arm, images, models)
-    form, precision = input_format(arm, images), arm.precision or recipe.precision
-    teacher = make_teacher(name, model, form, device=device, precision=precision)
+    input_format, precision = make_input_format(arm, images), arm.precision or recipe.precision
+    teacher = make_teacher(name, model, input_format, device=device, precision=precision)
     sample = sample_of(images.validation)
     labels = sample.labels.cpu().long()
 
-    def ask(form: InputFormat) -> Predict:
-        return predictor(teacher.frozen, form, device=device, dtype=teacher.dtype, name=name)
+    def make_predict(input_format: InputFormat) -> Predict:
+        return predictor(teacher.frozen, input_format, device=device, dtype=teacher.dtype, name=name)
 
-    logits = logits_of(ask(form), sample)
-    must_be_finite(f"{kind}.{name}", teacher, sample, logits, model)
+    logits = logits_of(make_predict(input_format), sample)
+    check_finite(f"{kind}.{name}", teacher, sample, logits, model)
     _must_be_logits(f"{kind}.{name}", arm, logits, teacher.dtype)
     right, classes = accuracy(logits, labels), len(images.class_names)
-    lost = near_chance(balanced_accuracy(logits, labels), len(sample), classes)
+    is_near_chance = near_chance(balanced_accuracy(logits, labels), len(sample), classes)
     other = find_better(
-        ask, model, form, images.normalisation, sample, logits, images.class_names,
-        ordered=arm.classes is not None, lost=lost,
+        make_predict, model, input_format, images.normalisation, sample, logits, images.class_names,
+        order_is_known=arm.classes is not None, near_chance=is_near_chance,
     )  # fmt: skip
     advice = _advice(other, arm, images, labels) if other else ""
-    if lost and not arm.allow_near_chance:
-        told = advice or "check its normalisation (`normalise`), `classes` order, `resolution` and colour channels"
+    if is_near_chance and not arm.allow_near_chance:
+        hint = advice or "check its normalisation (`normalise`), `classes` order, `resolution` and colour channels"
         raise LimbeckError(
             f"{kind}.{name}: {arm.weights} is right on {right:.1%} of {len(sample)} validation images, and guessing "
-            f"gives {1 / classes:.1%}: {told}; `allow_near_chance: true` uses it as it is"
+            f"gives {1 / classes:.1%}: {hint}; `allow_near_chance: true` uses it as it is"
         )
     lines = [f"{kind[:-1]} {name} (from {arm.weights}): {right:.1%} on {len(sample)} validation images"]
     return [*lines, f"{kind}.{name}: {advice}"] if advice else lines
 
 
-def must_be_finite(where: str, teacher: Teacher, sample: Split, logits: Tensor, model: torch.nn.Module) -> None:
-    """Raises LimbeckError where answers are not, with the layer where it begins and whether float32 helps."""
+def check_finite(where: str, teacher: Teacher, sample: Split, logits: Tensor, model: torch.nn.Module) -> None:
+    """Raises LimbeckError if logits are not finite, with the first such layer and whether float32 helps."""
     broken = (~answered(logits)).nonzero()[:, 0]
     if not len(broken):
         return
     some = sample.take(broken[:8]).to(teacher.device)
-    layer = first_not_finite(teacher.frozen, prepare(some, teacher.form), teacher.dtype)
+    layer = first_not_finite(teacher.frozen, prepare(some, teacher.input_format), teacher.dtype)
     begins = f"; the first such numbers are in {layer}" if layer else ""
     helps = ""
     if teacher.dtype != torch.float32:
-        whole = make_teacher(teacher.name, model, teacher.form, device=teacher.device, precision="fp32")
-        if bool(whole(prepare(some, whole.form)).logits.isfinite().all()):
+        whole = make_teacher(teacher.name, model, teacher.input_format, device=teacher.device, precision="fp32")
+        if bool(whole(prepare(some, whole.input_format)).logits.isfinite().all()):
             helps = "; in float32 its answers are finite: give it `precision: fp32`"
-    said = str(teacher.dtype).removeprefix("torch.")
+    dtype = str(teacher.dtype).removeprefix("torch.")
     raise LimbeckError(
-        f"{where}: {len(broken)} of {len(sample)} answers are not finite numbers, computed in {said}{begins}{helps}"
+        f"{where}: {len(broken)} of {len(sample)} answers are not finite numbers, computed in {dtype}{begins}{helps}"
     )
 
 
@@ -150,14 +150,14 @@ def _must_be_logits(where: str, arm: Arm, logits: Tensor, dtype: torch.dtype) ->
 
 
 def _advice(other: Alternative, arm: Arm, images: Images, labels: Tensor) -> str:
-    """What to write into the recipe, and what the model has with it."""
-    now, names = input_format(arm, images), images.class_names
-    normalisation, keys = other.form.normalisation, []
+    """What to write into the recipe, and the accuracy that the model then has."""
+    now, names = make_input_format(arm, images), images.class_names
+    normalisation, keys = other.input_format.normalisation, []
     if normalisation not in (now.normalisation, images.normalisation):
         mean, sd = ([float(f"{value:.6g}") for value in values] for values in (normalisation.mean, normalisation.sd))
         keys.append(f"normalise: {{mean: {mean}, sd: {sd}}}")
-    if other.form.resolution != now.resolution:
-        keys.append(f"resolution: {other.form.resolution}")
+    if other.input_format.resolution != now.resolution:
+        keys.append(f"resolution: {other.input_format.resolution}")
     looks = ""
     if other.stands_for is not None:
         changed = [names[column] for column, stands_for in enumerate(other.stands_for) if column != stands_for]
@@ -167,7 +167,7 @@ def _advice(other: Alternative, arm: Arm, images: Images, labels: Tensor) -> str
     ways = [f"with `{', '.join(keys)}`"] if keys else []
     if normalisation == images.normalisation != now.normalisation:
         ways.append("without `normalise`")
-    if other.mirrored:
+    if other.swapped_channels:
         ways.append("on images with blue first (BGR), so with its first layer's input channels turned,")
     return f"{looks}{' and '.join(ways)} it has {accuracy(other.logits, labels):.1%}"
 

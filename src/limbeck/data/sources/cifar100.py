@@ -22,12 +22,12 @@ ARCHIVE = Archive(
 
 
 def build(*, path: str | None = None) -> Dataset:
-    """CIFAR-100: 60,000 photos, 32 x 32, 100 fine classes; fetched once, or read from `path`.
+    """CIFAR-100: 60,000 photos, 32 x 32, 100 fine classes; downloaded once, or read from `path`.
 
-    path: `cifar-100-binary.tar.gz` or its extracted folder; by default it is looked for in `$LIMBECK_DATA`,
-    then fetched.
-    50,000 images to train and 10,000 to test, in the archive's order; the literature's mean and sd.
+    path: `cifar-100-binary.tar.gz` or its extracted folder; by default the archive in `$LIMBECK_DATA`, which is
+    downloaded if it is missing.
+    50,000 training and 10,000 test images, in the archive's order. Mean and standard deviation are the usual ones.
     Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
-    Raises LimbeckError where the archive cannot be had or is not the official one.
+    Raises LimbeckError if the archive cannot be obtained or is not the official one.
     """
     return dataset(ARCHIVE, path)

@@ -21,11 +21,11 @@ RECORDS_PER_BLOCK = 1000
 
 @dataclass(frozen=True)
 class Archive(OfficialArchive):
-    """What is known of a tar.gz in advance.
+    """The known properties of a CIFAR archive.
 
     train, test: files of records, in order. names: the file of class names.
-    label_bytes: before the pixels of a record; the last of them is the label.
-    records: in each file of a split.
+    label_bytes: number of bytes before the pixels of a record; the last of them is the label.
+    records: number of records in each file of a split.
     """
 
     train: tuple[str, ...]
@@ -46,14 +46,14 @@ def dataset(archive: Archive, path: str | None) -> Dataset:
 
     Raises LimbeckError if they cannot be obtained or are not the official ones.
     """
-    return archive_dataset(archive, path, partial(_read, archive), first_file=archive.train[0])
+    return archive_dataset(archive, path, partial(_read, archive), marker_file=archive.train[0])
 
 
 def _read(archive: Archive, members: Members) -> tuple[Sequence[str], Contents]:
     files = {name: archive.file_size(split) for split in ("train", "test") for name in getattr(archive, split)}
     for name, expected in files.items():
         if (size := members.size(name)) != expected:
-            raise LimbeckError(f"{members.where(name)}: {size:,} bytes where {expected:,} are expected")
+            raise LimbeckError(f"{members.where(name)}: {size:,} bytes; expected {expected:,}")
     contents = Contents(
         class_names=_class_names(archive, members),
         sizes={split: len(getattr(archive, split)) * archive.records[split] for split in ("train", "test")},
@@ -69,7 +69,7 @@ def _class_names(archive: Archive, members: Members) -> tuple[str, ...]:
     names = tuple(members.read(archive.names, 100_000).decode("utf-8", "replace").split())
     if len(names) != archive.classes or len(set(names)) != len(names):
         where = members.where(archive.names)
-        raise LimbeckError(f"{where}: {len(names)} class names where {archive.classes} different ones are expected")
+        raise LimbeckError(f"{where}: {len(names)} class names; expected {archive.classes} distinct ones")
     return names
 
 

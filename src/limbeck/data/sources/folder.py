@@ -1,4 +1,4 @@
-"""A folder of images of one's own."""
+"""A folder of the user's own images."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from limbeck.data.unreadable import ReadOptions, advice, check_spoilt_option
 from limbeck.types import Dataset
 
 from . import class_folders
-from .class_folders import Classes, Found
+from .class_folders import Classes, FolderContents
 
 
 def build(path: str, *, image_size: int | None = None, test: float = 0.2, spoilt: str = "refuse") -> Dataset:
-    """Your own images in class folders, with or without train, val and test above them.
+    """Your own images in class folders, either directly or below train, val and test folders.
 
-    path: a folder of class folders, or one of train/, test/ and perhaps val/ (or valid, validation) that
-    hold them. Without a test folder, or where it has no class folders, the val folder is the test; without either,
-    `test` is split off, stratified, by a hash of each file's class and name, so that it depends on the data alone.
-    Files that are no images are passed over and counted.
-    image_size: pixels a side to store; small images of one size are kept as they are, photos become 224.
-    spoilt: refuse, or skip images that cannot be read; the report counts them.
-    Raises LimbeckError, with the path, for whatever is not as it should be; see `images.py` for what can be
-    read.
+    path: a folder of class folders, or a folder with train/, test/ and optionally val/ (or valid, validation), each
+    with class folders. Without labelled test images, val is the test split. Without either, a stratified fraction
+    `test` is held out, chosen by a hash of class and file name, so that it depends only on the data. Files that are
+    not images are ignored and counted.
+    image_size: stored side in pixels; by default small images of one size are unchanged and photos become 224.
+    spoilt: refuse or skip unreadable images; the report counts skipped ones.
+    Raises LimbeckError, with the path, for anything unexpected. `limbeck.data.decode` lists the accepted images.
     """
     root = Path(path).expanduser()
     check_image_size(image_size)
@@ -51,26 +50,26 @@ def build(path: str, *, image_size: int | None = None, test: float = 0.2, spoilt
 
 
 def inventory(path: str, *, test: float = 0.2) -> Inventory:
-    """What the folder holds. Raises LimbeckError where it holds no class folders, or others than splits and classes."""
+    """List the images of the folder. Raises LimbeckError unless it contains class folders, or splits with them."""
     root = Path(path).expanduser()
     check_fraction(test)
     found = _found(root)
-    listed = _inventory(root, found, test, ReadOptions())
-    return Inventory(**{**vars(listed), "notes": (*found.notes(), *listed.notes)})
+    listing = _inventory(root, found, test, ReadOptions())
+    return Inventory(**{**vars(listing), "notes": (*found.notes(), *listing.notes)})
 
 
-def _found(root: Path) -> Found:
-    found = class_folders.find(root)
+def _found(root: Path) -> FolderContents:
+    found = class_folders.find_images(root)
     if "test" not in found.splits and "validation" in found.splits:
         found.splits["test"] = found.splits.pop("validation")
     return found
 
 
-def _inventory(root: Path, found: Found, test: float, reading: ReadOptions) -> Inventory:
+def _inventory(root: Path, found: FolderContents, test: float, reading: ReadOptions) -> Inventory:
     class_names = tuple(next(iter(found.splits.values())))
     items = {split: _items(classes, class_names, reading) for split, classes in found.splits.items()}
     notes: list[str] = []
-    if "test" not in items:  # one whole, or train alone
+    if "test" not in items:  # class folders only, or only train
         (whole,) = items.values()
         items, notes = _split(whole, root, class_names, test)
     labels = {split: np.array([item.label for item in of_split], np.int64) for split, of_split in items.items()}
@@ -92,7 +91,7 @@ def _items(classes: Classes, class_names: tuple[str, ...], reading: ReadOptions)
         EncodedImage(file, str(file), labels[name])
         for name, files in classes.items()
         for file in files
-        if str(file) not in reading.left_out
+        if str(file) not in reading.skipped
     ]
 
 

@@ -1,7 +1,7 @@
-"""A data set published as one archive: found or fetched, checked by its SHA-256, read in place or as extracted.
+"""A data set published as one archive: found or downloaded, verified by its SHA-256, and read without extracting it.
 
-A member is named by its path below the archive's own folder, with `/` between the parts. Nothing is extracted to the
-disk. Names, kinds and sizes that a zip declares are checked before a member is read.
+An extracted folder is also accepted. Members are named by their path below the top folder of the archive, with `/` as
+separator. The declared names, types and sizes in a zip are checked before a member is read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 @dataclass(frozen=True)
 class OfficialArchive:
-    """What is known of an archive in advance. sha256: of the file. folder: the top folder inside it."""
+    """The known properties of an archive. sha256: of the file. folder: the top folder inside it."""
 
     name: str
     url: str
@@ -49,15 +49,15 @@ class OfficialArchive:
 
 
 class Members(ABC):
-    """Files of an archive by name, wherever they lie."""
+    """The files of an archive by name, in a zip, a tar or an extracted folder."""
 
     @abstractmethod
     def where(self, name: str) -> str:
-        """How errors name a file or folder."""
+        """The name of a file or folder in error messages."""
 
     @abstractmethod
     def listing(self, folder: str) -> set[str]:
-        """Names of files and folders directly below a folder, without junk; empty if there is no such folder."""
+        """Names of files and folders directly in a folder, without junk; empty if there is no such folder."""
 
     @abstractmethod
     def size(self, name: str) -> int:
@@ -67,26 +67,26 @@ class Members(ABC):
     def open(self, name: str) -> IO[bytes]:
         """Open a file whose `size` was checked."""
 
-    def read(self, name: str, at_most: int) -> bytes:
-        """Contents of a file. Raises LimbeckError if it is missing, damaged or larger than `at_most` bytes."""
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Contents of a file. Raises LimbeckError if it is missing, damaged or larger than `max_bytes`."""
         where, size = self.where(name), self.size(name)
-        if size > at_most:
-            raise LimbeckError(f"{where}: {size:,} bytes; at most {at_most:,} are read")
+        if size > max_bytes:
+            raise LimbeckError(f"{where}: {size:,} bytes; at most {max_bytes:,} are allowed")
         try:
             with self.open(name) as file:
-                # A plain read() would unpack all of a zip bomb, not just the size it declares.
+                # A plain read() would decompress all of a zip bomb, not just its declared size.
                 data = file.read(size + 1)
         except LimbeckError:
             raise
         except Exception as error:  # zipfile raises many kinds of errors on damaged bytes
             raise LimbeckError(f"{where}: cannot be read: {_reason(error)}") from error
         if len(data) != size:
-            raise LimbeckError(f"{where}: {len(data):,} bytes where the archive says {size:,}")
+            raise LimbeckError(f"{where}: {len(data):,} bytes; the archive declares {size:,}")
         return data
 
 
 class FolderMembers(Members):
-    """The extracted folder. Links are followed: the folder is the user's own."""
+    """The files of an extracted folder. Links are followed, because the folder belongs to the user."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -119,7 +119,7 @@ class FolderMembers(Members):
 
 
 class TarMembers(Members):
-    """Members of an open tar below the folder `root`."""
+    """The members of an open tar below the folder `root`."""
 
     def __init__(self, archive: tarfile.TarFile, path: Path, root: str) -> None:
         self.archive, self.path, self.root = archive, path, root
@@ -146,7 +146,7 @@ class TarMembers(Members):
 
 
 class ZipMembers(Members):
-    """Members of an open zip below the folder `root`.
+    """The members of an open zip below the folder `root`.
 
     Raises LimbeckError for names that lead out of `root`, duplicate names, and members that are not regular files.
     """
@@ -156,12 +156,12 @@ class ZipMembers(Members):
         self.infos: dict[str, zipfile.ZipInfo] = {}
         self.folders: dict[str, set[str]] = {}
         if len(archive.infolist()) > MAX_MEMBERS:
-            raise LimbeckError(f"{path}: {len(archive.infolist()):,} members; at most {MAX_MEMBERS:,} are read")
+            raise LimbeckError(f"{path}: {len(archive.infolist()):,} members; at most {MAX_MEMBERS:,} are allowed")
         for info in archive.infolist():
             self._add(info)
 
     def _add(self, info: zipfile.ZipInfo) -> None:
-        full = info.orig_filename  # zipfile cuts `filename` at a NUL
+        full = info.orig_filename  # zipfile truncates `filename` at a NUL
         parts = full.removesuffix("/").split("/")
         if any(part in ("", ".", "..") for part in parts) or any(odd in full for odd in "\\\0:"):
             raise LimbeckError(f"{self.path}: {printable(full)}: a name that leads out of the archive; refused")
@@ -195,7 +195,7 @@ class ZipMembers(Members):
         info = self.infos[name]
         if info.compress_type not in METHODS:
             raise LimbeckError(
-                f"{self.where(name)}: compressed by method {info.compress_type}; it takes stored or deflated"
+                f"{self.where(name)}: unsupported compression method {info.compress_type}; expected stored or deflated"
             )
         return self.archive.open(info)
 
@@ -205,20 +205,20 @@ def archive_dataset(
     path: str | None,
     read: Callable[[Members], tuple[Sequence[str], Contents]],
     *,
-    first_file: str,
+    marker_file: str,
 ) -> Dataset:
-    """The archive's images from its file, its extracted folder, `$LIMBECK_DATA` or the network.
+    """The data set of an archive, from its file, its extracted folder, `$LIMBECK_DATA` or the network.
 
-    path: the file, the extracted folder or the folder that holds it; None looks for the file and downloads it.
-    read: gives the names of all files it needs, and the contents; their blocks may read members.
-    first_file: a file by which the extracted folder is recognised.
+    path: the file, the extracted folder or its parent; None uses the file in `$LIMBECK_DATA` or downloads it.
+    read: returns the names of all required files, and the contents, whose blocks may read members lazily.
+    marker_file: a file that identifies the extracted folder.
     Raises LimbeckError if the images cannot be obtained or are not the official ones.
     """
     given = Path(path).expanduser() if path is not None else None
-    expected = f"path takes {archive.file_name} or its extracted folder"
+    expected = f"path must be {archive.file_name} or its extracted folder"
     if given is not None and given.is_dir():
         inside = given / archive.folder
-        return _from_folder(archive, inside if inside.is_dir() else given, read, first_file, expected)
+        return _from_folder(archive, inside if inside.is_dir() else given, read, marker_file, expected)
     if given is not None and not given.is_file():
         raise LimbeckError(f"{given}: no such file; {expected}")
 
@@ -235,7 +235,7 @@ def archive_dataset(
 
         return dataclasses.replace(contents, source=str(file), blocks=blocks())
 
-    # The checksum identifies the contents: once they are decoded, neither archive nor network is needed again.
+    # The checksum identifies the contents, so a cached data set needs neither the archive nor the network.
     return cache.dataset(archive.name, cache.key(archive.name, {"sha256": archive.sha256}), produce)
 
 
@@ -243,11 +243,11 @@ def _from_folder(
     archive: OfficialArchive,
     folder: Path,
     read: Callable[[Members], tuple[Sequence[str], Contents]],
-    first_file: str,
+    marker_file: str,
     expected: str,
 ) -> Dataset:
-    if not (folder / first_file).is_file():
-        raise LimbeckError(f"{folder / first_file}: missing; {expected}")
+    if not (folder / marker_file).is_file():
+        raise LimbeckError(f"{folder / marker_file}: missing; {expected}")
     names, contents = read(FolderMembers(folder))
     try:
         key = cache.key(archive.name, {}, [folder / name for name in names])
@@ -258,9 +258,9 @@ def _from_folder(
 
 @contextmanager
 def open_archive(archive: OfficialArchive, path: Path) -> Iterator[Members]:
-    """Members of the archive's file, read through the same handle whose bytes were hashed.
+    """Open the archive's file, and read its members through the same handle whose bytes were hashed.
 
-    Raises LimbeckError unless it has the official SHA-256 and can be read.
+    Raises LimbeckError if the file cannot be read or does not have the official SHA-256.
     """
     kind = "zip" if archive.file_name.endswith(".zip") else "tar.gz"
     try:

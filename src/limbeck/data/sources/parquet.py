@@ -1,4 +1,4 @@
-"""Images in parquet files as the Hugging Face hub serves them."""
+"""Images in Parquet files of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from limbeck.types import Dataset
 
 from .parquet_layout import Columns, choose_columns, find_files
 
-ROWS = 128  # read at a time
+ROWS_PER_BATCH = 128
 
 
 def build(
@@ -31,15 +31,15 @@ def build(
     test: float = 0.2,
     spoilt: str = "refuse",
 ) -> Dataset:
-    """Parquet files of the Hugging Face hub (image and label columns): one file or a folder.
+    """Parquet files of the Hugging Face Hub with image and label columns: one file or a folder.
 
-    path: a folder with train-….parquet, test-….parquet and perhaps validation-….parquet, or one file.
-    Without a test part, or where its labels are absent or all -1, the validation part is the test; without either,
-    `test` is split off, stratified, by the rows' places.
-    image, label: columns, where there are several (`label` and `fine_label` are taken first).
-    image_size: pixels a side to store; small images of one size are kept as they are, photos become 224.
-    spoilt: refuse, or skip images that cannot be read; the report counts them.
-    Raises LimbeckError for files, columns or images that cannot be read, naming file and row.
+    path: a folder with train-….parquet, test-….parquet and optionally validation-….parquet, or one file.
+    Without labelled test images (labels missing or all -1), validation is the test split. Without either, a stratified
+    fraction `test` is held out, chosen by row number.
+    image, label: columns, if several are possible (`label` and `fine_label` are preferred).
+    image_size: stored side in pixels; by default small images of one size are unchanged and photos become 224.
+    spoilt: refuse or skip unreadable images; the report counts skipped ones.
+    Raises LimbeckError, with file and row, for files, columns or images that cannot be read.
     """
     where = Path(path).expanduser()
     check_image_size(image_size)
@@ -60,7 +60,7 @@ def build(
 
 
 def inventory(path: str, *, image: str | None = None, label: str | None = None, test: float = 0.2) -> Inventory:
-    """What the files hold. Raises LimbeckError for files or columns that cannot be read."""
+    """List the images of the files. Raises LimbeckError for files or columns that cannot be read."""
     where = Path(path).expanduser()
     check_fraction(test)
     return _inventory(where, find_files(where), image, label, test, ReadOptions())
@@ -79,22 +79,22 @@ def _inventory(
     raw = {split: _labels(of_split, columns) for split, of_split in files.items()}
     class_names, classes = _classes(columns, raw)
     labels = {split: _numbers(of_split, classes, files[split][0]) for split, of_split in raw.items()}
-    kept = {split: _kept(files[split], len(of_split), reading) for split, of_split in labels.items()}
+    included = {split: _included_rows(files[split], len(of_split), reading) for split, of_split in labels.items()}
     source = {split: split for split in labels}
     if "all" in files:
-        places = np.flatnonzero(kept["all"])
+        places = np.flatnonzero(included["all"])
         held = stratified_mask(labels["all"][places], test, [str(row) for row in places])
         notes += untested_classes_notes(labels["all"][places], held, class_names)
-        kept = {"train": _mask(kept["all"], places[~held]), "test": _mask(kept["all"], places[held])}
+        included = {"train": _mask(included["all"], places[~held]), "test": _mask(included["all"], places[held])}
         source = {"train": "all", "test": "all"}
     else:
         notes += missing_classes_notes(labels, class_names)
     return Inventory(
         str(where),
         class_names,
-        {split: partial(_items, files[of], columns, labels[of], kept[split]) for split, of in source.items()},
-        {split: labels[of][kept[split]] for split, of in source.items()},
-        [str(row) for row in np.flatnonzero(kept["train"])],
+        {split: partial(_items, files[of], columns, labels[of], included[split]) for split, of in source.items()},
+        {split: labels[of][included[split]] for split, of in source.items()},
+        [str(row) for row in np.flatnonzero(included["train"])],
         notes=notes,
     )
 
@@ -105,11 +105,11 @@ def _mask(like: np.ndarray, places: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _kept(files: list[Path], count: int, reading: ReadOptions) -> np.ndarray:
-    """Which of a split's rows are read, `[N]` bool."""
-    if not reading.left_out:
+def _included_rows(files: list[Path], count: int, reading: ReadOptions) -> np.ndarray:
+    """The mask of the rows of a split that are not skipped, `[N]` bool."""
+    if not reading.skipped:
         return np.ones(count, bool)
-    return np.array([_where(file, row) not in reading.left_out for file in files for row in range(_rows(file))], bool)
+    return np.array([_where(file, row) not in reading.skipped for file in files for row in range(_rows(file))], bool)
 
 
 def _where(file: Path, row: int) -> str:
@@ -124,18 +124,17 @@ def _rows(file: Path) -> int:
 def _with_labels(
     files: Mapping[str, list[Path]], image: str | None, label: str | None
 ) -> tuple[Mapping[str, list[Path]], list[str]]:
-    """The parts without a test whose labels are secret, and what to say of it.
+    """The splits without an unlabelled test split, and a note about it.
 
-    The hub publishes such parts with -1, with nothing or without a column. Where there is a validation part, it is the
-    test.
+    On the Hub, secret labels are -1, null or a missing column. The validation split then becomes the test split.
     """
     if "test" not in files or "train" not in files or _has_labels(files["test"], files["train"][0], image, label):
         return files, []
     others = {split: of_split for split, of_split in files.items() if split != "test"}
     if "validation" in others:
         others["test"] = others.pop("validation")
-        return others, ["the test part has no labels: the validation part is the test"]
-    return {"all": others["train"]}, ["the test part has no labels: a test split is taken off the training part"]
+        return others, ["the test split has no labels; the validation split is used as test split"]
+    return {"all": others["train"]}, ["the test split has no labels; a test split is held out of train"]
 
 
 def _has_labels(files: list[Path], train: Path, image: str | None, label: str | None) -> bool:
@@ -156,11 +155,11 @@ def _open(file: Path) -> Any:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise LimbeckError(f"{file}: parquet needs pyarrow: pip install 'limbeck[parquet]'") from error
+        raise LimbeckError(f"{file}: Parquet files need pyarrow: pip install 'limbeck[parquet]'") from error
     try:
         return pyarrow.parquet.ParquetFile(file)
     except (pyarrow.ArrowException, OSError) as error:
-        raise LimbeckError(f"{file}: not a readable parquet file: {_first_line(error)}") from error
+        raise LimbeckError(f"{file}: not a readable Parquet file: {_first_line(error)}") from error
 
 
 def _columns(files: Mapping[str, list[Path]], image: str | None, label: str | None) -> Columns:
@@ -180,8 +179,10 @@ def _difference(ours: Columns, others: Columns) -> str:
     if (ours.image, ours.label) != (others.image, others.label):
         return f"columns {ours.image}, {ours.label} differ from {others.image}, {others.label} of"
     one, other = set(ours.class_names or ()), set(others.class_names or ())
-    only = ", ".join(sorted(one - other)) or "none", ", ".join(sorted(other - one)) or "none"
-    return f"classes (only here: {only[0]}; only there: {only[1]}, or another order) differ from"
+    only_here, only_there = ", ".join(sorted(one - other)), ", ".join(sorted(other - one))
+    if not only_here and not only_there:
+        return "the order of the classes differs from"
+    return f"classes (only here: {only_here or 'none'}; only there: {only_there or 'none'}) differ from"
 
 
 def _batches(file: Path, columns: list[str]) -> Iterator[Any]:
@@ -189,13 +190,13 @@ def _batches(file: Path, columns: list[str]) -> Iterator[Any]:
 
     with _open(file) as opened:
         try:
-            yield from opened.iter_batches(batch_size=ROWS, columns=columns, use_threads=False)
+            yield from opened.iter_batches(batch_size=ROWS_PER_BATCH, columns=columns, use_threads=False)
         except (pyarrow.ArrowException, OSError) as error:
             raise LimbeckError(f"{file}: damaged: {_first_line(error)}") from error
 
 
 def _labels(files: list[Path], columns: Columns) -> list[Any]:
-    """Labels as they stand in the files, numbers or names."""
+    """Labels as stored in the files, numbers or names."""
     found: list[Any] = []
     for file in files:
         start = len(found)
@@ -208,7 +209,7 @@ def _labels(files: list[Path], columns: Columns) -> list[Any]:
 
 
 def _classes(columns: Columns, labels: Mapping[str, list[Any]]) -> tuple[tuple[str, ...], Mapping[Any, int]]:
-    """Class names, and the number of each label as it stands in the files."""
+    """Class names, and the class index of each stored label."""
     present = {label for split in labels.values() for label in split}
     if columns.class_names is not None:
         names = columns.class_names
@@ -225,19 +226,19 @@ def _numbers(labels: list[Any], classes: Mapping[Any, int], file: Path) -> np.nd
     except KeyError as error:
         hint = "; -1 marks images whose labels are secret" if error.args[0] == -1 else ""
         raise LimbeckError(
-            f"{file}: label {error.args[0]!r}, but there are {len(classes)} classes in the metadata{hint}"
+            f"{file}: label {error.args[0]!r} is invalid; the metadata has {len(classes)} classes{hint}"
         ) from None
 
 
-def _items(files: list[Path], columns: Columns, labels: np.ndarray, keep: np.ndarray) -> Iterator[EncodedImage]:
-    """Rows in their order; those that `keep` `[N]` leaves out are passed over."""
+def _items(files: list[Path], columns: Columns, labels: np.ndarray, include: np.ndarray) -> Iterator[EncodedImage]:
+    """The rows selected by the mask `include` `[N]`, in order."""
     place = 0
     for file in files:
         row = 0
         for batch in _batches(file, [columns.image]):
             column = batch.column(0)
             for value in column.field("bytes") if hasattr(column, "field") else column:
-                if keep[place]:
+                if include[place]:
                     yield EncodedImage(value.as_py(), _where(file, row), int(labels[place]))
                 place, row = place + 1, row + 1
 

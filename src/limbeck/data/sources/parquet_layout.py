@@ -1,4 +1,4 @@
-"""Layout of a Hugging Face data set in parquet: files of each split, columns of images and labels, class names."""
+"""Layout of a Hugging Face data set in Parquet: files of each split, columns of images and labels, class names."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ SHARD = re.compile(r"(?P<stem>.*)-(?P<place>\d{5})-of-(?P<count>\d{5})$")
 
 
 def find_files(path: Path) -> Mapping[str, list[Path]]:
-    """Files by split, sorted by name; a single split `"all"` if no name says one.
+    """Files by split, sorted by name; a single split `"all"` if the names contain no split.
 
-    path: a parquet file, a folder of them, or a folder whose subfolder `data` holds them.
-    A validation split without a test split becomes the test split: data sets with secret test labels publish their
-    results on it (Tiny-ImageNet does). Choices are then made on images held out of train.
-    Raises LimbeckError for a missing shard, a name that says no split beside others that do, and a missing train split.
+    path: a Parquet file, a folder of them, or a folder whose subfolder `data` contains them.
+    A validation split without a test split becomes the test split: on data sets with secret test labels, such as
+    Tiny-ImageNet, results are published on it. Models are then selected on images held out of train.
+    Raises LimbeckError for a missing shard, a missing train split, and a name without a split among names with one.
     """
     if not path.exists():
-        raise LimbeckError(f"{path}: no such file or folder; it takes a parquet file or a folder of them")
+        raise LimbeckError(f"{path}: no such file or folder; expected a Parquet file or a folder of them")
     files = [path] if path.is_file() else _in_folder(path)
     if not files:
-        raise LimbeckError(f"{path}: holds no .parquet file")
+        raise LimbeckError(f"{path}: contains no .parquet files")
     _check_shards(files)
     by_split: dict[str, list[Path]] = {}
     for file in files:
@@ -36,12 +36,12 @@ def find_files(path: Path) -> Mapping[str, list[Path]]:
     if "all" in by_split:
         if len(by_split) > 1:
             raise LimbeckError(
-                f"{by_split['all'][0]}: its name says no split, unlike the others; "
-                "it takes train-…, validation-… or test-…"
+                f"{by_split['all'][0]}: the name contains no split, unlike the other files; "
+                "expected train-…, validation-… or test-…"
             )
         return by_split
     if len(by_split) == 1:
-        return {"all": files}  # a single named split is all there is
+        return {"all": files}  # the only split
     if "train" not in by_split:
         raise LimbeckError(f"{path}: no train-….parquet beside {', '.join(by_split)}")
     if "test" not in by_split and "validation" in by_split:
@@ -68,7 +68,10 @@ def _check_shards(files: list[Path]) -> None:
 
 @dataclass(frozen=True)
 class Columns:
-    """image, label: column names. class_names: from the metadata, or None."""
+    """The columns to read.
+
+    image, label: column names. class_names: from the metadata, or None.
+    """
 
     image: str
     label: str
@@ -76,7 +79,7 @@ class Columns:
 
 
 def choose_columns(schema: Any, where: str, image: str | None, label: str | None) -> Columns:
-    """The named columns, or the only possible ones.
+    """The columns that the user names, or the only possible ones.
 
     schema: a `pyarrow.Schema`. where: the file.
     Raises LimbeckError that lists the columns if the choice is ambiguous.
@@ -93,7 +96,7 @@ def choose_columns(schema: Any, where: str, image: str | None, label: str | None
     if isinstance(names, Mapping):  # {"0": "cat", …}
         names = [names[str(place)] for place in range(len(names)) if str(place) in names]
     if names is not None and len({str(name) for name in names}) != len(names):
-        raise LimbeckError(f"{where}: column {chosen_label!r} has two classes of the same name")
+        raise LimbeckError(f"{where}: column {chosen_label!r} has two classes with the same name")
     return Columns(chosen_image, chosen_label, tuple(str(name) for name in names) if names else None)
 
 
@@ -115,8 +118,10 @@ def _choose(
     if len(possible) == 1:
         return possible[0]
     if not possible:
-        raise LimbeckError(f"{where}: no column holds {kind}s; the columns are {', '.join(listed) or 'none'}")
-    raise LimbeckError(f"{where}: several columns may hold the {kind}s: {', '.join(possible)}; name one with {kind}: …")
+        raise LimbeckError(f"{where}: no column contains {kind}s; the columns are {', '.join(listed) or 'none'}")
+    raise LimbeckError(
+        f"{where}: several columns may contain {kind}s: {', '.join(possible)}; choose one with {kind}: …"
+    )
 
 
 def _features(schema: Any, where: str) -> Mapping[str, Any]:

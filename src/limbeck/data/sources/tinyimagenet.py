@@ -16,17 +16,17 @@ from limbeck.types import Dataset, Normalisation
 from .official_archive import Members, OfficialArchive, archive_dataset
 
 SIDE = 64
-MAX_IMAGE = 100_000  # bytes; the official images have some 3,000
-MAX_TABLE = 20_000_000  # bytes of a text file; words.txt has some 3,000,000
+MAX_IMAGE_BYTES = 100_000  # the official images have about 3,000
+MAX_TEXT_BYTES = 20_000_000  # words.txt has about 3,000,000
 WNID = re.compile(r"n[0-9]{8}")
 WNIDS, WORDS, ANNOTATIONS = "wnids.txt", "words.txt", "val/val_annotations.txt"
 
 
 @dataclass(frozen=True)
 class Archive(OfficialArchive):
-    """What is known of the zip beforehand.
+    """The known properties of the zip.
 
-    train, validation: images of each class.
+    train, validation: number of images of each class.
     """
 
     classes: int
@@ -36,7 +36,7 @@ class Archive(OfficialArchive):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Images of our splits: the official test has no labels, so the official validation part is our test."""
+        """Number of images of each split. The validation set is used for test, because the test set has no labels."""
         return {"train": self.classes * self.train, "test": self.classes * self.validation}
 
 
@@ -48,23 +48,23 @@ ARCHIVE = Archive(
     classes=200,
     train=500,
     validation=50,
-    # The literature's figures. In float64, 70 training images of each class give means of 0.4816, 0.4497, 0.3994
-    # (higher by 0.0014 to 0.0019: at most 1.5 standard errors) and sd of 0.2766, 0.2692, 0.2827 (within 0.0007).
+    # The usual values from the literature. In float64, 70 training images of each class give means of 0.4816, 0.4497,
+    # 0.3994 (0.0014 to 0.0019 higher, at most 1.5 standard errors) and sd of 0.2766, 0.2692, 0.2827 (within 0.0007).
     normalisation=Normalisation((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
 )
 
 
 def build(*, path: str | None = None) -> Dataset:
-    """Tiny-ImageNet-200: 110,000 photos, 64 x 64, 200 classes; fetched once, or read from `path`.
+    """Tiny-ImageNet-200: 110,000 photos, 64 x 64, 200 classes; downloaded once, or read from `path`.
 
-    path: `tiny-imagenet-200.zip`, its extracted folder or the folder that holds that; by default it is looked for
-    in `$LIMBECK_DATA`, then fetched.
-    100,000 images to train, class by class. The 10,000 official validation images are the test, since the official
-    test has no labels; choices are made on what is held out of train. Classes stand in the order of `wnids.txt`
-    and have the first name of `words.txt`, with the WordNet id where two would share it. Grey images become three
-    equal channels; the literature's mean and sd.
+    path: `tiny-imagenet-200.zip`, its extracted folder or the parent of that folder; by default the archive in
+    `$LIMBECK_DATA`, which is downloaded if it is missing.
+    100,000 training images, class by class. The 10,000 official validation images are the test split, because the
+    official test set has no labels; models are selected on images held out of train. Classes are in the order of
+    `wnids.txt` and have the first name in `words.txt`, followed by the WordNet id if two classes share that name. Grey
+    images become three equal channels. Mean and standard deviation are the usual ones.
     Source: Y. Le and X. Yang, Tiny ImageNet Visual Recognition Challenge, Stanford CS231N, 2015.
-    Raises LimbeckError, with path and member, where the archive cannot be had or is not as the official one.
+    Raises LimbeckError, with path and member, if the archive cannot be obtained or differs from the official one.
     """
     return dataset(ARCHIVE, path)
 
@@ -74,17 +74,17 @@ def dataset(archive: Archive, path: str | None) -> Dataset:
 
     Raises LimbeckError if they cannot be obtained or are not the official ones.
     """
-    return archive_dataset(archive, path, partial(_read, archive), first_file=WNIDS)
+    return archive_dataset(archive, path, partial(_read, archive), marker_file=WNIDS)
 
 
 def _read(archive: Archive, members: Members) -> tuple[Sequence[str], Contents]:
     class_names, images = _layout(archive, members)
-    items = (EncodedImage(members.read(name, MAX_IMAGE), members.where(name), label) for name, label in images)
+    items = (EncodedImage(members.read(name, MAX_IMAGE_BYTES), members.where(name), label) for name, label in images)
     contents = Contents(
         class_names=class_names,
         sizes=archive.sizes,
         shape=(SIDE, SIDE),
-        blocks=decode_blocks(items, (SIDE, SIDE), fitted=False),
+        blocks=decode_blocks(items, (SIDE, SIDE), resize=False),
         source=archive.file_name,
         normalisation=archive.normalisation,
     )
@@ -92,9 +92,9 @@ def _read(archive: Archive, members: Members) -> tuple[Sequence[str], Contents]:
 
 
 def _layout(archive: Archive, members: Members) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
-    """Class names, and name and label of every image in our order: train class by class, then validation.
+    """Class names, and (name, label) of every image: train class by class, then validation.
 
-    Raises LimbeckError for tables that do not fit, and for images that are missing or too many.
+    Raises LimbeckError for inconsistent text files and for missing or unexpected images.
     """
     wnids = _wnids(archive, members)
     class_names = _class_names(members, wnids)
@@ -110,14 +110,14 @@ def _layout(archive: Archive, members: Members) -> tuple[tuple[str, ...], list[t
     return class_names, images + [(f"val/images/{name}", labels[name]) for name in names]
 
 
-def _check_listing(members: Members, folder: str, due: Sequence[str]) -> None:
-    """Raises LimbeckError unless a folder holds these names alone."""
+def _check_listing(members: Members, folder: str, required: Sequence[str]) -> None:
+    """Raises LimbeckError unless a folder contains exactly these names."""
     found = members.listing(folder)
-    takes = f"{folder}/ takes {len(due):,}, {due[0]} to {due[-1]}"
-    if missing := [name for name in due if name not in found]:
-        raise LimbeckError(f"{members.where(f'{folder}/{missing[0]}')}: missing{_with_others(missing)}; {takes}")
-    if others := sorted(found.difference(due)):
-        raise LimbeckError(f"{members.where(f'{folder}/{others[0]}')}: unexpected{_with_others(others)}; {takes}")
+    expected = f"{folder}/ must contain {len(required):,} entries, {required[0]} to {required[-1]}"
+    if missing := [name for name in required if name not in found]:
+        raise LimbeckError(f"{members.where(f'{folder}/{missing[0]}')}: missing{_with_others(missing)}; {expected}")
+    if others := sorted(found.difference(required)):
+        raise LimbeckError(f"{members.where(f'{folder}/{others[0]}')}: unexpected{_with_others(others)}; {expected}")
 
 
 def _with_others(names: Sequence[str]) -> str:
@@ -125,48 +125,48 @@ def _with_others(names: Sequence[str]) -> str:
 
 
 def _lines(members: Members, name: str) -> Iterator[tuple[str, str]]:
-    """What an error calls each line that is not empty, and the line."""
-    text = members.read(name, MAX_TABLE).decode("utf-8", "replace")
+    """(name in error messages, line) of each line that is not empty."""
+    text = members.read(name, MAX_TEXT_BYTES).decode("utf-8", "replace")
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"{members.where(name)}: line {number}", line.rstrip("\r")
 
 
 def _wnids(archive: Archive, members: Members) -> tuple[str, ...]:
-    """The classes' WordNet ids; a line's place is the class's number."""
+    """The WordNet ids of the classes, in the order of their labels."""
     wnids: dict[str, None] = {}
     for where, line in _lines(members, WNIDS):
-        if not WNID.fullmatch(wnid := line.strip()):  # it becomes a part of paths
-            raise LimbeckError(f"{where}: not a WordNet id: {wnid[:40]!r}; it takes n and eight digits")
+        if not WNID.fullmatch(wnid := line.strip()):  # ids become parts of paths
+            raise LimbeckError(f"{where}: not a WordNet id: {wnid[:40]!r}; expected n and eight digits")
         if wnid in wnids:
-            raise LimbeckError(f"{where}: {wnid} a second time")
+            raise LimbeckError(f"{where}: duplicate {wnid}")
         wnids[wnid] = None
     if len(wnids) != archive.classes:
-        raise LimbeckError(f"{members.where(WNIDS)}: {len(wnids):,} classes where {archive.classes} are expected")
+        raise LimbeckError(f"{members.where(WNIDS)}: {len(wnids):,} classes; expected {archive.classes}")
     return tuple(wnids)
 
 
 def _class_names(members: Members, wnids: Sequence[str]) -> tuple[str, ...]:
-    """The first synonym of each class, with its WordNet id where another class has the same."""
+    """The first synonym of each class, followed by its WordNet id if another class has the same synonym."""
     of_class = dict.fromkeys(wnids, "")
     for where, line in _lines(members, WORDS):
         wnid, _, words = line.partition("\t")
         if wnid not in of_class:
-            continue  # all of WordNet stands there
+            continue  # the file lists all of WordNet
         if of_class[wnid]:
-            raise LimbeckError(f"{where}: {wnid} a second time")
+            raise LimbeckError(f"{where}: duplicate {wnid}")
         of_class[wnid] = words.partition(",")[0].strip()
         if not of_class[wnid]:
-            raise LimbeckError(f"{where}: no words; it takes {wnid}, a tab and its words")
+            raise LimbeckError(f"{where}: no words; expected {wnid}, a tab and its words")
     for wnid, word in of_class.items():
         if not word:
-            raise LimbeckError(f"{members.where(WORDS)}: no words for {wnid}, which {WNIDS} names")
+            raise LimbeckError(f"{members.where(WORDS)}: no words for {wnid}, which {WNIDS} lists")
     shared = Counter(of_class.values())
     return tuple(word if shared[word] == 1 else f"{word} ({wnid})" for wnid, word in of_class.items())
 
 
 def _labels(archive: Archive, members: Members, names: Sequence[str], wnids: Sequence[str]) -> dict[str, int]:
-    """The label of each validation image, by its name."""
+    """The label of each validation image, by file name."""
     classes = {wnid: label for label, wnid in enumerate(wnids)}
     labels: dict[str, int] = {}
     known = set(names)
@@ -174,14 +174,14 @@ def _labels(archive: Archive, members: Members, names: Sequence[str], wnids: Seq
         name, *rest = line.split("\t")
         if len(rest) != 5:
             raise LimbeckError(
-                f"{where}: {len(rest) + 1} columns; it takes six: image, wnid and box, with tabs between"
+                f"{where}: {len(rest) + 1} columns; expected six, separated by tabs: image, wnid and a box of four"
             )
         if name not in known:
-            raise LimbeckError(f"{where}: {name[:40]!r} is no image of val/images/")
+            raise LimbeckError(f"{where}: {name[:40]!r} is not an image of val/images/")
         if rest[0] not in classes:
-            raise LimbeckError(f"{where}: {rest[0][:40]!r} is no class of {WNIDS}")
+            raise LimbeckError(f"{where}: {rest[0][:40]!r} is not a class of {WNIDS}")
         if name in labels:
-            raise LimbeckError(f"{where}: {name} a second time")
+            raise LimbeckError(f"{where}: duplicate {name}")
         labels[name] = classes[rest[0]]
     if missing := [name for name in names if name not in labels]:
         raise LimbeckError(f"{members.where(ANNOTATIONS)}: no line for {missing[0]}{_with_others(missing)}")
@@ -189,6 +189,6 @@ def _labels(archive: Archive, members: Members, names: Sequence[str], wnids: Seq
     for wnid, label in classes.items():
         if counts[label] != archive.validation:
             raise LimbeckError(
-                f"{members.where(ANNOTATIONS)}: {counts[label]} images of {wnid}; {archive.validation} are expected"
+                f"{members.where(ANNOTATIONS)}: {counts[label]} images of {wnid}; expected {archive.validation}"
             )
     return labels

@@ -10,14 +10,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from limbeck.errors import nearest
-from limbeck.recipes.fields import GROUPS, KeyPath, Problem
-from limbeck.recipes.recipe import CustomFunctions, Recipe
+from limbeck.recipes.fields import GROUPS, KeyPath, Problem, RecipePart
+from limbeck.recipes.recipe import CustomFunctions
 
 from .consistency import check_consistency
 from .messages import Place, bare, intended, members, message_of, place_of
@@ -25,28 +25,30 @@ from .messages import Place, bare, intended, members, message_of, place_of
 NUMBERS = (1, 0, 0.5, 0.25)
 """Placeholders for numbers; one of them is in every range."""
 MAX_ROUNDS = 50
+Root = TypeVar("Root", bound=RecipePart)
 
 
 def validate(
-    tree: Mapping[str, Any], *, losses: CustomFunctions, models: CustomFunctions
-) -> tuple[Recipe | None, list[Problem]]:
-    """The recipe if it is valid; otherwise None, and every problem with its place."""
+    tree: Mapping[str, Any], root: type[Root], *, losses: CustomFunctions, models: CustomFunctions
+) -> tuple[Root | None, list[Problem]]:
+    """The recipe (or another root model) if it is valid; otherwise None, and every problem with its place."""
     try:
-        recipe = Recipe.model_validate(tree)
+        valid = root.model_validate(tree)
     except ValidationError:
-        repair = _Repair(copy.deepcopy(dict(tree)))
+        repair = _Repair(root, copy.deepcopy(dict(tree)))
         rest = repair.run()
         further = check_consistency(rest, losses=losses, models=models) if rest else []
         return None, repair.problems + [problem for problem in further if not repair.caused(*problem)]
-    problems = check_consistency(recipe, losses=losses, models=models)
-    return (None, problems) if problems else (recipe, [])
+    problems = check_consistency(valid, losses=losses, models=models)
+    return (None, problems) if problems else (valid, [])
 
 
 @dataclass
-class _Repair:
+class _Repair(Generic[Root]):
     """A recipe on the way to a valid one.
 
     Attributes:
+        root: the model that the tree must fit.
         tree: the recipe as plain data, repaired in place.
         problems: what the user got wrong.
         placeholders: places whose value is not the user's.
@@ -57,6 +59,7 @@ class _Repair:
         words: how many placeholder strings there are.
     """
 
+    root: type[Root]
     tree: dict[str, Any]
     problems: list[Problem] = field(default_factory=list)
     placeholders: set[KeyPath] = field(default_factory=set)
@@ -66,7 +69,7 @@ class _Repair:
     without_defaults: set[str] = field(default_factory=set)
     words: int = 0
 
-    def run(self) -> Recipe | None:
+    def run(self) -> Root | None:
         """Collect the problems and return a valid recipe, or None if it cannot be repaired."""
         for group in GROUPS:
             arms = self.tree.get(group)
@@ -74,9 +77,9 @@ class _Repair:
                 self.without_defaults.add(group)
         for _ in range(MAX_ROUNDS):
             try:
-                return Recipe.model_validate(self.tree, context={"invalid arm names": self.invalid_arm_names})
+                return self.root.model_validate(self.tree, context={"invalid arm names": self.invalid_arm_names})
             except ValidationError as error:
-                errors = [(item, place_of(item["loc"])) for item in error.errors(include_url=False)]
+                errors = [(item, place_of(item["loc"], self.root)) for item in error.errors(include_url=False)]
             new = [(item, place) for item, place in errors if self._is_users(item, place)]
             for item, place in new:
                 self.problems.append((place.path, message_of(item, place)))
@@ -135,7 +138,7 @@ class _Repair:
         if not path:
             return False
         self.placeholders.add(path)
-        place = place_of(path) if path != place.path or place.field is None else place
+        place = place_of(path, self.root) if path != place.path or place.field is None else place
         return self._put(path, self._placeholder(place.field or place.annotation))
 
     def _put(self, path: KeyPath, value: Any) -> bool:

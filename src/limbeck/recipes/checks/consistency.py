@@ -9,8 +9,9 @@ from graphlib import CycleError, TopologicalSorter
 
 from limbeck.errors import LimbeckError, did_you_mean
 from limbeck.recipes.budget import Budget
-from limbeck.recipes.fields import KeyPath, Problem, shortened
-from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm, Recipe
+from limbeck.recipes.calls import Distillation, NamedData
+from limbeck.recipes.fields import KeyPath, Problem, RecipePart, shortened
+from limbeck.recipes.recipe import Arm, CustomFunctions, Data, LossTerm, Recipe, TrainingOptions
 from limbeck.recipes.registry import Entry, Hint, check_options, check_options_of_unknown, find
 from limbeck.recipes.sweep import MAX_SETTINGS, Range, Sweep
 
@@ -28,9 +29,26 @@ RANGES = {
 }
 
 
-def check_consistency(recipe: Recipe, *, losses: CustomFunctions, models: CustomFunctions) -> list[Problem]:
+def check_consistency(root: RecipePart, *, losses: CustomFunctions, models: CustomFunctions) -> list[Problem]:
     """Every name that does not exist, every option that it does not take, and every section at odds with another."""
-    problems = list(_data(recipe))
+    if isinstance(root, Recipe):
+        return _recipe(root, losses, models)
+    if isinstance(root, Distillation):
+        return list(_distillation(root, losses))
+    return list(_data(root.data, type(root))) if isinstance(root, NamedData) else []
+
+
+def _distillation(call: Distillation, losses: CustomFunctions) -> Iterator[Problem]:
+    if call.data is not None:
+        yield from _data(call.data, Distillation)
+    yield from _missing(call)
+    yield from _losses(call, losses, (), Distillation)
+    if call.outputs_bank is not None:
+        yield from _outputs_bank(call, losses)
+
+
+def _recipe(recipe: Recipe, losses: CustomFunctions, models: CustomFunctions) -> list[Problem]:
+    problems = list(_data(recipe.data, Recipe))
     if not recipe.students:
         problems.append((("students",), "needs at least one arm besides `defaults`"))
     if recipe.sweep is not None:
@@ -49,9 +67,9 @@ def check_consistency(recipe: Recipe, *, losses: CustomFunctions, models: Custom
                 _model(arm, models, at),
                 _classes(arm),
                 _training(arm),
-                _losses(arm, losses, at),
+                _losses(arm, losses, at, Recipe),
                 _relations(recipe, name, arm, group),
-                _outputs_bank(recipe, arm, losses),
+                _outputs_bank(arm, losses) if recipe.outputs_bank is not None else (),
             )
             problems += _below(at, itertools.chain(*checks))
     return [*problems, *_cycles(recipe)]
@@ -61,21 +79,21 @@ def _below(at: KeyPath, problems: Iterable[Problem]) -> Iterator[Problem]:
     return (((*at, *path), message) for path, message in problems)
 
 
-def _data(recipe: Recipe) -> Iterator[Problem]:
-    own, hint = ("source", "validation", "train_images"), _hint(("data",))
+def _data(data: Data, root: type[RecipePart]) -> Iterator[Problem]:
+    own, hint = ("source", "validation", "train_images"), _hint(("data",), root)
     try:
-        entry = find("data", recipe.data.source)
+        entry = find("data", data.source)
     except LimbeckError as error:
         yield ("data", "source"), str(error)
-        wrong = check_options_of_unknown("data", recipe.data.options, also=own, hint=hint)
+        wrong = check_options_of_unknown("data", data.options, also=own, hint=hint)
     else:
-        wrong = check_options(entry, recipe.data.options, also=own, hint=hint)
+        wrong = check_options(entry, data.options, also=own, hint=hint)
     yield from ((("data", option), message) for option, message in wrong)
 
 
-def _hint(holder: KeyPath) -> Hint:
-    """What a message adds about an unknown option of `holder`."""
-    return lambda option, valid: key_hint((*holder, option), valid)
+def _hint(holder: KeyPath, root: type[RecipePart]) -> Hint:
+    """What a message adds about an unknown option of `holder`, a place below `root`."""
+    return lambda option, valid: key_hint((*holder, option), valid, root)
 
 
 def _classes(arm: Arm) -> Iterator[Problem]:
@@ -87,7 +105,7 @@ def _classes(arm: Arm) -> Iterator[Problem]:
 
 
 def _model(arm: Arm, models: CustomFunctions, arm_at: KeyPath) -> Iterator[Problem]:
-    hint = _hint((*arm_at, "model"))
+    hint = _hint((*arm_at, "model"), Recipe)
     wrong: list[tuple[str, str]] = []
     try:
         wrong = check_options(find("models", arm.model.name, models), arm.model.options, hint=hint)
@@ -103,21 +121,27 @@ def _training(arm: Arm) -> Iterator[Problem]:
         yield ("outputs",), "is for models loaded from a file; a model that is trained here must return logits"
     if arm.trained and arm.allow_near_chance:
         yield ("allow_near_chance",), "is for models loaded from a file; this one is trained here"
-    if not arm.trained:
-        if arm.weights is None:
-            yield ("loss",), "is missing; expected a list, such as [{name: cross_entropy}]"
+    if arm.trained or arm.weights is None:
+        yield from _missing(arm)
+
+
+def _missing(training: TrainingOptions) -> Iterator[Problem]:
+    if not training.loss:
+        yield ("loss",), "is missing; expected a list, such as [{name: cross_entropy}]"
         return
-    if arm.epochs is None:
+    if training.epochs is None:
         yield ("epochs",), "is missing; expected the number of epochs to train"
-    if arm.optimizer is None:
+    if training.optimizer is None:
         yield ("optimizer",), "is missing; expected a mapping, such as {name: sgd, lr: 0.1}"
 
 
-def _losses(arm: Arm, losses: CustomFunctions, arm_at: KeyPath) -> Iterator[Problem]:
+def _losses(
+    arm: TrainingOptions, losses: CustomFunctions, arm_at: KeyPath, root: type[RecipePart]
+) -> Iterator[Problem]:
     seen: set[str] = set()
     for index, term in enumerate(arm.loss):
         at = ("loss", index)
-        hint = _hint((*arm_at, *at))
+        hint = _hint((*arm_at, *at), root)
         entry = _find_loss(term, losses)
         if isinstance(entry, str):
             yield (*at, "name"), entry
@@ -134,14 +158,15 @@ def _losses(arm: Arm, losses: CustomFunctions, arm_at: KeyPath) -> Iterator[Prob
             if isinstance(value, int | float) and not fits(value):
                 yield (*at, option), f"expected a number {expected}; got {value}"
         if entry.needs_teacher and not arm.teacher:
-            yield ("teacher",), f"is missing; loss {term.name!r} needs the name of a teacher"
+            needed = "the name of a teacher" if root is Recipe else "a teacher"
+            yield ("teacher",), f"is missing; loss {term.name!r} needs {needed}"
     if arm.loss and not any(term.weight for term in arm.loss):
         yield ("loss",), "all weights are 0, so nothing would be learned"
 
 
-def _outputs_bank(recipe: Recipe, arm: Arm, losses: CustomFunctions) -> Iterator[Problem]:
+def _outputs_bank(arm: TrainingOptions, losses: CustomFunctions) -> Iterator[Problem]:
     """A bank stores only logits."""
-    for index, term in enumerate(arm.loss if recipe.outputs_bank is not None and arm.teacher else ()):
+    for index, term in enumerate(arm.loss if arm.teacher else ()):
         entry = _find_loss(term, losses)
         if not isinstance(entry, str) and entry.needs_features:
             yield (

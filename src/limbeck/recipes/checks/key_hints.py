@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel
 
 from limbeck.errors import did_you_mean
-from limbeck.recipes.fields import GROUPS, KeyPath, NameWithOptions
+from limbeck.recipes.fields import GROUPS, KeyPath, NameWithOptions, RecipePart
 from limbeck.recipes.recipe import Data, LossTerm, Recipe
 from limbeck.recipes.registry import entries
 from limbeck.synonyms import meanings, simplified
@@ -24,33 +24,33 @@ TYPO = 0.86
 """Similarity from which an unknown key is taken for a typo, and not for a key of another section."""
 
 
-def key_hint(path: KeyPath, valid: Iterable[str]) -> str:
-    """What to add about an unknown key: its section, the nearest valid key, or all valid keys."""
+def key_hint(path: KeyPath, valid: Iterable[str], root: type[RecipePart]) -> str:
+    """What to add about an unknown key: its section below `root`, the nearest valid key, or all valid keys."""
     word, valid = str(path[-1]), list(valid)
     near = did_you_mean(word, valid)
     is_typo = get_close_matches(word, valid, n=1, cutoff=TYPO) or simplified(word) in map(simplified, valid)
     if is_typo or any(f"{other!r}?" in near for other in meanings(word)):
         return near
-    section = _section_hint(path)
+    section = _section_hint(path, root)
     return f"; {section}" if section else near
 
 
-def _section_hint(path: KeyPath) -> str | None:
+def _section_hint(path: KeyPath, root: type[RecipePart]) -> str | None:
     """`` `lr` belongs to `optimizer`: students.a.optimizer.lr`` for a key that is valid elsewhere, or None."""
     other_group = next((group for group in GROUPS if path[0] in GROUPS and group != path[0]), None)
     for key in (str(path[-1]), *meanings(str(path[-1]))):
         if key not in AMBIGUOUS or key != path[-1]:
             places = [
                 place
-                for place in key_places().get(key, ())
+                for place in key_places(root).get(key, ())
                 if place[0] != other_group and not _is_at_or_above(place, path)
             ]
             if places:
-                return _describe(max(places, key=lambda place: (_shared_length(place, path), -len(place))), path)
+                return _describe(max(places, key=lambda place: (_shared_length(place, path), -len(place))), path, root)
     return None
 
 
-def _describe(place: KeyPath, path: KeyPath) -> str:
+def _describe(place: KeyPath, path: KeyPath, root: type[RecipePart]) -> str:
     shared = _shared_length(place, path)
     target = [*path[:shared], *place[shared:]]
     key, group = str(place[-1]), place[0]
@@ -60,7 +60,8 @@ def _describe(place: KeyPath, path: KeyPath) -> str:
         return f"`{key}` belongs to an arm: {group}.defaults.{key} for all, {group}.NAME.{key} for one"
     written = ".".join("defaults" if part == ARM else "N" if part == ITEM else str(part) for part in target)
     section = next((part for part in reversed(place[:-1]) if isinstance(part, str) and part != ARM), None)
-    return f"`{key}` belongs to {f'`{section}`' if section else 'the recipe itself'}: {written}"
+    whole = "the recipe" if root is Recipe else "the call"
+    return f"`{key}` belongs to {f'`{section}`' if section else f'{whole} itself'}: {written}"
 
 
 def _shared_length(place: KeyPath, path: KeyPath) -> int:
@@ -79,10 +80,10 @@ def _is_at_or_above(place: KeyPath, path: KeyPath) -> bool:
 
 
 @functools.cache
-def key_places() -> dict[str, list[KeyPath]]:
-    """Every key of a recipe, options of losses, models and data included, with its places; those of students first."""
+def key_places(root: type[RecipePart] = Recipe) -> dict[str, list[KeyPath]]:
+    """Every key below a root, options of losses, models and data included, with its places; those of students first."""
     places: dict[str, list[KeyPath]] = {}
-    for path in sorted(_paths_below(Recipe, ()), key=lambda path: path[0] == "teachers"):
+    for path in sorted(_paths_below(root, ()), key=lambda path: path[0] == "teachers"):
         places.setdefault(str(path[-1]), []).append(path)
     return places
 

@@ -9,16 +9,18 @@ from pydantic import BaseModel, Tag
 from pydantic.fields import FieldInfo
 
 from limbeck.errors import did_you_mean, nearest
-from limbeck.recipes.fields import GROUPS, KeyPath, NameWithOptions, shortened
-from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.fields import GROUPS, KeyPath, NameWithOptions, RecipePart, shortened
 from limbeck.recipes.registry import entries
 
 from .key_hints import key_hint
 
 
 class Place(NamedTuple):
-    """Where an error lies: its keys and indices, the model that holds the last key (if any), and that key's type."""
+    """Where an error lies: the model of the whole tree, the keys and indices that lead there, the model that holds the
+    last key (if any), and that key's type.
+    """
 
+    root: type[RecipePart]
     path: KeyPath
     holder: type[BaseModel] | None
     annotation: Any
@@ -29,11 +31,11 @@ class Place(NamedTuple):
         return self.holder.model_fields.get(str(self.path[-1])) if self.holder and self.path else None
 
 
-def place_of(loc: KeyPath) -> Place:
+def place_of(loc: KeyPath, root: type[RecipePart]) -> Place:
     """The place of one of pydantic's locations, without the tags that it adds for unions."""
     path: list[str | int] = []
-    here: Any = Recipe
-    holder: type[BaseModel] | None = Recipe
+    here: Any = root
+    holder: type[BaseModel] | None = root
     for part in loc:
         if part == "[key]":  # the error is about the key itself
             continue
@@ -51,7 +53,7 @@ def place_of(loc: KeyPath) -> Place:
             holder = None
             arguments = [a for a in get_args(here) if a is not Ellipsis]
             here = arguments[-1] if arguments else None
-    return Place(tuple(path), holder, here)
+    return Place(root, tuple(path), holder, here)
 
 
 def bare(annotation: Any) -> Any:
@@ -88,7 +90,7 @@ def message_of(error: Any, place: Place) -> str:
     kind, got, context = error["type"], error.get("input"), error.get("ctx") or {}
     path, holder = place.path, place.holder
     if kind == "extra_forbidden":
-        return f"unknown key{key_hint(path, holder.model_fields if holder else ())} (got {shortened(got)})"
+        return f"unknown key{key_hint(path, holder.model_fields if holder else (), place.root)} (got {shortened(got)})"
     if kind == "missing":
         return f"is missing; expected {_expected_at(place)}"
     if kind == "value_error":
@@ -112,6 +114,7 @@ def message_of(error: Any, place: Place) -> str:
 NAMED = "a mapping with a `name`, such as {{name: …}}"
 EXPECTED = {
     "string_type": "a string",
+    "string_too_short": "a string that is not empty",
     "bool_type": "true or false",
     "int_type": "an integer",
     "int_parsing_size": "a smaller integer",
@@ -135,6 +138,7 @@ NAME_OR_MAPPING = "a name, or a mapping with a `name` and options"
 EXPECTED_AT: dict[KeyPath, str] = {
     ("data",): "a mapping, such as {source: digits}",
     ("budget",): "a mapping, such as {megabytes: 0.5, multiply_adds: 10e6}",
+    ("seeds",): "a list, such as [0, 1, 2]",
     ("outputs_bank",): "a mapping, such as {limit_gb: 10.0}",
     ("evaluation", "test_time"): "a mapping, such as {flip: true, shifts: 2}",
     ("evaluation", "test_time", "scales"): "a list, such as [0.9, 1.1]",

@@ -36,15 +36,16 @@ def draw_curves(arms: Sequence[Arm], curves: Curves, title: str) -> dict[str, by
     """
     if not any(curves.get((arm.name, learner["seed"])) for arm in arms for learner in arm.learners):
         return {}
-    lengths = sorted(len(rows) for rows in curves.values() if rows)
-    shortest, last = lengths[0], lengths[-1]
+    failed = {(arm.name, learner["seed"]) for arm in arms for learner in arm.learners if learner.get("failure")}
+    last = max(len(rows) for rows in curves.values())
+    shortest = min((len(rows) for key, rows in curves.items() if rows and key not in failed), default=last)
     figures = {
         "accuracy": ("Accuracy by epoch", ("train_accuracy", "validation_accuracy"), 1),
         "loss": ("Loss by epoch", ("train_loss", "validation_loss"), 1),
     }
     if last >= MIN_EPOCHS_FOR_LATE:
         keys = ("validation_loss", "validation_accuracy")
-        first = 1 + math.floor(max(LATE * shortest, last / 2))  # a learner that failed early does not extend it
+        first = 1 + math.floor(max(LATE * shortest, last / 3))  # a learner that stopped early does not extend it
         figures["last-epochs"] = ("Last epochs", keys, first)
     files: dict[str, bytes] = {}
     for name, (what, keys, first) in figures.items():
@@ -61,6 +62,7 @@ def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: s
     figure = Figure(figsize=(9.6, 3.9), layout="constrained")
     panels: Sequence[Axes] = figure.subplots(1, 2, sharey=all(key.endswith("accuracy") for key in keys))
     ends: list[tuple[float, str, str]] = []
+    drawn: list[Arm] = []
     styles = arm_styles(arms)
     for arm in arms:
         style = styles[arm.name]
@@ -68,6 +70,7 @@ def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: s
         end = _line(panels[1], arm, curves, keys[1], style, first)
         if end is not None:
             ends.append((end, arm.name, style.colour))
+            drawn.append(arm)
     figure.suptitle(heading, x=0.01, ha="left", parse_math=False)
     margin = 0.02 * (last - first + 1)
     for panel, key in zip(panels, keys, strict=True):
@@ -80,7 +83,7 @@ def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: s
             _scale_losses(panel)
     figure.canvas.draw()
     _label_ends(panels[1], ends)
-    _legend(figure, arms)
+    _legend(figure, drawn or arms)
     return figure
 
 

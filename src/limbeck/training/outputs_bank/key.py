@@ -1,13 +1,18 @@
 """The key of an outputs bank: everything that determines a teacher's outputs for the views of an epoch, as plain data.
 
-When in doubt a fact is part of the key: a bank that is not found costs a pass of the teacher, a wrong one the result.
+When in doubt, a fact is part of the key: a bank that is not found costs one pass of the teacher, a wrong bank the
+result.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
+import os
 import re
+import time
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +26,10 @@ from limbeck.views.plan import ViewPlanner, key_text
 
 FORMAT = 1
 """The version of the files and of what a teacher computes besides the model; raise it when either changes."""
+STARTED = time.time()
+PROCESS = f"\n{uuid.uuid4()}\n"
+"""Part of the key where source code was edited after this process started: the code that runs may be older, so no other
+process may use the outputs."""
 
 
 def bank_key(
@@ -28,11 +37,11 @@ def bank_key(
 ) -> dict[str, Any]:
     """What must be equal for two runs to share a teacher's outputs, epoch by epoch.
 
-    built_from: what the caller knows of how the model was made: plain data, with a `model.name` to show.
-    split: the training images. classes: the number of logits.
+    built_from: how the caller made the model, as plain data with a `model.name` to show. split: the training images.
+    classes: the number of logits.
 
-    How often views are reused (`distinct_epochs`) is not part of it: it changes which epochs are seen, not what they
-    hold.
+    How often views are reused (`distinct_epochs`) is not part of the key: it changes which epochs are read, not their
+    content.
     """
     return {
         "format": FORMAT,
@@ -41,7 +50,7 @@ def bank_key(
         "weights": teacher.fingerprint,
         "frozen": fingerprint(teacher.frozen),  # as it computes: norms folded or not, cast to its precision
         "layout": layout(teacher.frozen),
-        "input": repr(teacher.form),
+        "input": repr(teacher.input_format),
         "dtype": str(teacher.dtype),
         "float32": [torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32],
         "device": teacher.device.type,
@@ -83,13 +92,26 @@ def layout(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
+@functools.lru_cache(maxsize=4096)
 def _source(kind: type) -> str:
-    if kind.__module__.partition(".")[0] == "torch":  # its version says it
+    """The source code of a class; "" for torch's classes, which its version covers, and for classes without a file.
+
+    Read once: if the file is edited later, this process still runs the code that it imported.
+    """
+    if kind.__module__.partition(".")[0] == "torch":
         return ""
     try:
-        return inspect.getsource(kind)
-    except (OSError, TypeError):  # typed into a console
+        text = inspect.getsource(kind)
+    except (OSError, TypeError):
         return ""
+    return f"{text}{PROCESS}" if _edited_since_start(kind) else text
+
+
+def _edited_since_start(kind: type) -> bool:
+    try:
+        return os.stat(inspect.getsourcefile(kind) or "").st_mtime > STARTED
+    except OSError:  # a notebook cell
+        return False
 
 
 def first_view(split: Split, planner: ViewPlanner) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import LimbeckError
-from limbeck.training.teacher import Pixels, Teacher
+from limbeck.training.teacher import PreparePixels, Teacher
 from limbeck.types import Outputs
 from limbeck.views.plan import ViewPlanner
 
@@ -42,7 +42,7 @@ class BankedTeacher:
         self._writer: EpochWriter | None = None
         self._storing = True
 
-    def answer(self, pixels: Pixels, *, epoch: int, step: int) -> Outputs:
+    def outputs(self, pixels: PreparePixels, *, epoch: int, step: int) -> Outputs:
         """Logits `[B, K]`: float16 values in float32. While an epoch is stored, each step waits for the device.
 
         Raises LimbeckError with the name of the teacher where logits are not finite, or too large for float16.
@@ -52,7 +52,7 @@ class BankedTeacher:
         if self._stored is not None:
             return Outputs(torch.from_numpy(np.array(self._stored[step])).to(self.device).float())
         teacher = self.load_teacher()
-        logits = to_float16(teacher(pixels(teacher.form, teacher.dtype)).logits, self.name, epoch, step)
+        logits = to_float16(teacher(pixels(teacher.input_format, teacher.dtype)).logits, self.name, epoch, step)
         if self._writer:
             self._store(self._writer, logits, step)
         return Outputs(logits.float())
