@@ -26,7 +26,7 @@ SLIPS = [
     ("name: pair", "nome: pair", "1: nome: unknown key; did you mean 'name'? (got 'pair')"),
     ("name: pair", "name: 12", "1: name: expected a string; got 12; put it in quotes"),
     ("name: pair", "name:", "1: name: expected a string; got nothing"),
-    ("seeds: [0, 1]", "seeds: 3", "2: seeds: expected a list, such as […]; got 3"),
+    ("seeds: [0, 1]", "seeds: 3", "2: seeds: expected a list, such as [0, 1, 2]; got 3"),
     ("seeds: [0, 1]", "seeds: []", "2: seeds: expected one or more different seeds, such as [0, 1, 2]; got []"),
     ("seeds: [0, 1]", "seeds: [1, 1]", "2: seeds: expected one or more different seeds, such as [0, 1, 2]; got [1, 1]"),
     ("seeds: [0, 1]", "seeds: [0, -1]", "2: seeds.1: expected a number of at least 0; got -1"),

@@ -114,7 +114,7 @@ def test_names_may_hold_dots(pair: str, tmp_path: Path) -> None:
         ("seeds=[1,", "seeds: invalid YAML"),
         ("seeds=!!int 1", "seeds: tags are not allowed in a recipe"),
         ("seeds=*x", "seeds: alias *x without a preceding &x"),
-        ("seeds=0,1", "seeds: expected a list, such as […]; got '0,1'"),
+        ("seeds=0,1", "seeds: expected a list, such as [0, 1, 2]; got '0,1'"),
     ],
 )  # fmt: skip
 def test_a_slip_on_the_command_line(pair: str, refused: Refused, override: str, told: str) -> None:
