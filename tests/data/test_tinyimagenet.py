@@ -479,7 +479,7 @@ def test_real_images_in_the_official_layout(real_images, path):
 
 def test_the_real_images_are_far_below_the_readers_limits(real_images):
     train, validation, wnids, words = real_images
-    assert max(len(data) for data, _ in train + validation) < tinyimagenet.MAX_IMAGE / 10
+    assert max(len(data) for data, _ in train + validation) < tinyimagenet.MAX_IMAGE_BYTES / 10
     assert all(tinyimagenet.WNID.fullmatch(wnid) for wnid in wnids)
     assert len(set(wnids)) == len({of.split(",")[0] for of in words}) == ARCHIVE.classes
 

@@ -56,7 +56,7 @@ def test_as_torchvision_paints_the_same_box(b: int, h: int, w: int, seed: int, f
 @pytest.mark.parametrize("fill", ["mean", "black"])
 @pytest.mark.parametrize("probability", [0.25, 1.0])
 def test_as_torchvision_paints_real_images(fill: str, probability: float) -> None:
-    check(cifar(64), drawn(Erasing(probability), 64, 32, 32, 0), fill)
+    check(cifar(64), drawn(Erasing(probability=probability), 64, 32, 32, 0), fill)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (12, 30), (5, 5)])
