@@ -96,6 +96,10 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                         "seed": st.none() | st.integers(0, 9),
                     },
                 ),
+                "budget": st.none()
+                | st.fixed_dictionaries(
+                    {"megabytes": positive}, optional={"milliseconds": positive, "multiply_adds": positive}
+                ),
                 "teacher_seed": st.none() | st.integers(0, 9),
                 "evaluation": st.fixed_dictionaries(
                     {}, optional={"test": st.booleans(), "batch_size": counts, "test_time": st.none() | averaged_views}
