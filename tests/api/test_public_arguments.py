@@ -118,7 +118,9 @@ def test_evaluate(predict: Any, data: Any, split: Any, batch_size: Any) -> None:
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, batch_size=batch_size))
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: predict, DATA))
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, test_time=predict))
-    one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), data, test_time={"flip": True}), lines=20)
+    one_line_or_taken(
+        lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), data, test_time={"flip": True}), lines=20
+    )
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, test_time={"shifts": data}))
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, test_time={"scales": split}))
 
