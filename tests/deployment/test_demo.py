@@ -22,7 +22,7 @@ from PIL import Image
 
 import limbeck
 from limbeck.commands.predict import predict_files
-from limbeck.data.decode import fit
+from limbeck.data.decode import resize_centre_crop
 from limbeck.deployment import demo as room
 from limbeck.errors import LimbeckError
 
@@ -134,7 +134,7 @@ def test_the_page_resizes_as_training_images_were(width: int, height: int, side:
     out = subprocess.run(["node", "-e", script], input=told, text=True, capture_output=True, check=True).stdout
     found = np.array(json.loads(out), np.uint8).reshape(side, side, 3)
     if width >= height:
-        expected = fit(pixels, side)
+        expected = resize_centre_crop(pixels, side)
     else:
         top = (height - width) / 2
         rows = Image.fromarray(pixels).resize((side, height), Image.Resampling.BICUBIC)

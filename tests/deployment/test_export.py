@@ -132,7 +132,9 @@ def test_wrong_words_are_named(trained: Path, tmp_path: Path, words: dict[str, A
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in FORMATS if kind.suffix.endswith(".onnx")], ids=lambda kind: kind.name
+)
 def test_foreign_and_damaged_files_get_one_line(kind: Any, exported: dict[str, Any], tmp_path: Path) -> None:
     whole = exported[kind.name].path.read_bytes()
     module = kind.load()
@@ -144,6 +146,25 @@ def test_foreign_and_damaged_files_get_one_line(kind: Any, exported: dict[str, A
         assert "\n" not in str(error.value) and str(path) in str(error.value)
     with pytest.raises(LimbeckError, match="cannot be read"):
         module.open_session(tmp_path / f"none{kind.suffix}", 1)
+
+
+def test_foreign_and_damaged_openvino_folders_get_one_line(trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from limbeck.deployment import openvino_file
+
+    (file,) = limbeck.export(trained, "openvino", out=tmp_path)
+    for name in ("model.xml", "model.bin"):
+        part = file.path / name
+        whole = part.read_bytes()
+        for content in (b"", b"not a model", whole[: len(whole) // 2]):
+            part.write_bytes(content)
+            with pytest.raises(LimbeckError) as error:
+                openvino_file.open_session(file.path, 1)
+            assert "\n" not in str(error.value) and str(file.path) in str(error.value)
+        part.write_bytes(whole)
+    openvino_file.open_session(file.path, 1)
+    with pytest.raises(LimbeckError, match="damaged, or not an OpenVINO file"):
+        openvino_file.open_session(tmp_path / "none.openvino", 1)
 
 
 def test_a_format_is_known_by_its_suffix() -> None:
