@@ -99,7 +99,8 @@ def _candidates(path: Path, threads: int, extras: Sequence[str]) -> list[Candida
 def _of_model(folder: Path, extras: Sequence[str]) -> list[Candidate]:
     model = load(folder)
     megabytes = (folder / "model.safetensors").stat().st_size / 1e6
-    found = [Candidate(f"{folder.name} (torch)", _torch_call(model), model.image_shape, megabytes)]
+    shape = _shape(model.image_shape)
+    found = [Candidate(f"{folder.name} (torch)", _torch_call(model), shape, megabytes)]
     if "compiled" in extras:
         try:
             compiled = torch.compile(model)
@@ -107,7 +108,7 @@ def _of_model(folder: Path, extras: Sequence[str]) -> list[Candidate]:
                 compiled(torch.zeros(2, *model.image_shape, dtype=torch.uint8))
         except Exception as error:  # the compiler needs a C++ compiler, and does not know every operation
             raise LimbeckError(f"--with compiled: torch cannot compile {folder}: {one_line(error)}") from error
-        found.append(Candidate(f"{folder.name} (torch, compiled)", _torch_call(compiled), model.image_shape, megabytes))
+        found.append(Candidate(f"{folder.name} (torch, compiled)", _torch_call(compiled), shape, megabytes))
     return found
 
 
