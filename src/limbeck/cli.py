@@ -343,6 +343,18 @@ def demo(
         serve_folder(written.folder, port)
 
 
+@app.command(epilog=examples("card runs/quickstart/models/distilled-seed0 --out my-student --license mit"))
+def card(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a saved model, such as runs/NAME/models/ARM-seed0.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write (default: card/ in the model's folder).")] = None,
+    license: Annotated[str | None, typer.Option(help="License identifier, such as mit.")] = None,
+) -> None:
+    """Write a model as the folder of a Hugging Face model repository, which `limbeck` commands read too."""
+    from limbeck.deployment.card import card as write_card
+
+    print(write_card(checkpoint, out, license=license))
+
+
 @app.command(epilog=examples("check folder:photos", "check folder:photos --out damaged.txt", "check parquet:pets"))
 def check(
     source: Annotated[str, typer.Argument(help="Data source, such as folder:photos.")],

@@ -206,23 +206,25 @@ def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedM
     if folder is None:
         raise LimbeckError("path takes the folder of a model; got None")
     folder = folder.parent if folder.name == "model.safetensors" else folder
-    if not (folder / "model.json").is_file():
+    described = folder / "model.json" if (folder / "model.json").is_file() else folder / "config.json"
+    if not described.is_file():
         raise LimbeckError(
             f"{printable(str(path))}: no model here; give a folder with model.json and model.safetensors"
             f"{_nearby(folder)}"
         )
-    about = read_json(folder / "model.json")
+    about = read_json(described)
     try:
+        about = about["limbeck"] if described.name == "config.json" else about  # a folder of `limbeck card`
         named = NameWithOptions(**about["model"])
         class_names = tuple(about["class_names"])
         norm = Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["sd"]))
         channels, height, width = about["image_shape"]
         resolution, expected = about["resolution"], about["sha256"]
     except (KeyError, TypeError, ValueError) as error:
-        raise LimbeckError(f"{folder / 'model.json'}: damaged ({error})") from error
+        raise LimbeckError(f"{described}: damaged, or not of Limbeck ({error})") from error
     weights = folder / "model.safetensors"
     if not weights.is_file() or file_digest(weights).sha256 != expected:
-        raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit model.json)")
+        raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit {described.name})")
     model = build_model(named, len(class_names), models, pretrained=False)
     load_weights(model, weights)
     # If nothing is resized, older files without `data` have the height as their resolution; newer ones have null.

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from limbeck.errors import LimbeckError, one_line
+from limbeck.models.torchvision_operators import declare_missing_operators
 
 from .formats import Job, Run
 from .packages import need
@@ -45,6 +46,7 @@ def write(path: Path, job: Job) -> None:
 
 
 def _exported(job: Job) -> Any:
+    declare_missing_operators()  # the exporter imports torchvision where it is installed
     images = torch.zeros(job.example_shape(), dtype=torch.uint8)
     try:
         with _quiet(), torch.no_grad():
