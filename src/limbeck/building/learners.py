@@ -22,8 +22,11 @@ from limbeck.weights.load import load_weights
 from .data import Images
 from .loss_states import make_states, make_terms, output_shapes, teacher_output_shapes
 from .models import build_model, check_output, input_format
+from .quantised_student import observe, quantised
 
 IMAGES_TO_INITIALISE = 2048
+IMAGES_TO_OBSERVE = 256
+"""From which a quantised student's first ranges are taken."""
 
 
 def make_learner(
@@ -56,6 +59,9 @@ def make_learner(
     elif hasattr(model, "initialise"):
         some = images.train.first(IMAGES_TO_INITIALISE)
         model.initialise(prepare(some, form))  # pyright: ignore[reportCallIssue]
+    if arm.quantise:
+        model = quantised(model, arm_name)
+        observe(model, prepare(images.train.spread(IMAGES_TO_OBSERVE), form))
     check_output(arm_name, model, images, form, arm.model.name)
     return Learner(
         name,
@@ -73,10 +79,15 @@ def make_learner(
         make_training(arm, tuple(teacher for teacher, _ in teachers)),
         form=form,
         device=device,
-        dtype=compute_dtype(arm.precision or precision, device),
+        dtype=compute_dtype(arm_precision(arm, precision), device),
         seed=seed,
         processes=processes,
     )
+
+
+def arm_precision(arm: Arm, precision: str) -> str:
+    """The precision of an arm, of a recipe with `precision`; quantised students compute in float32."""
+    return "fp32" if arm.quantise else arm.precision or precision
 
 
 def make_training(arm: Arm, teachers: tuple[str, ...]) -> Training:

@@ -189,8 +189,7 @@ def _export_one(
 
 def calibration_images(train: Split, count: int, layout: str) -> np.ndarray:
     """Training images spread evenly over the split, uint8, in the layout of the file."""
-    count = min(count, len(train))
-    taken = train.take(torch.arange(count) * len(train) // count)
+    taken = train.spread(count)
     return (taken.permute(0, 2, 3, 1) if layout == "nhwc" else taken).contiguous().numpy()
 
 

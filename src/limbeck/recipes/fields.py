@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    model_serializer,
+)
 
 from limbeck.errors import printable
 
@@ -76,6 +85,26 @@ class RecipePart(BaseModel):
     """A section of a recipe: immutable, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ExtendedPart(RecipePart):
+    """A section that may gain options.
+
+    Options in its own `added_later` do not appear in dumped recipes at their default. Checkpoints are identified by
+    such dumps: those from before an option existed stay valid.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_added_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        added_later = {key for part in type(self).__mro__ for key in vars(part).get("added_later", ())}
+        return {
+            key: value
+            for key, value in handler(self).items()
+            if key not in added_later or getattr(self, key) != fields[key].get_default(call_default_factory=True)
+        }
 
 
 class NameWithOptions(BaseModel):

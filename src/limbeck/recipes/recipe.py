@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ from .budget import Budget
 from .fields import (
     ArmName,
     Count,
+    ExtendedPart,
     Flag,
     FolderName,
     Model,
@@ -112,10 +113,12 @@ class WeightAverage(RecipePart):
     """Decay of the average per step, such as 0.999."""
 
 
-class Arm(RecipePart):
+class Arm(ExtendedPart):
     """One model and how it is trained. Training starts from `weights`, if given. A teacher with `weights` and without
     `loss` is not trained.
     """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"quantise"})
 
     model: Model
     """Name of the model, or a mapping with its `name` and options (see `limbeck list models`)."""
@@ -153,6 +156,9 @@ class Arm(RecipePart):
     """Whether to save the weights of the last epoch, or of the epoch with the lowest validation loss."""
     precision: Precision | None = None
     """Numerical precision of training (default: that of the recipe)."""
+    quantise: Literal["int8"] | None = None
+    """Train the student for int8: its weights and activations are rounded to 8 bits while it learns, in float32, and
+    `limbeck export --to onnx-int8` uses the scales that it learned (default: no rounding)."""
     views: Views | None = None
     """How this arm's views differ from the recipe's. Arms with different views are trained separately."""
     seed: Seed | None = None

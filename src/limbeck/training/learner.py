@@ -127,6 +127,8 @@ class Learner:
         training, optimizer, scaler = self.training, self.optimizer, self.scaler
         factor = rate_factor(training.schedule, epoch * steps + step, steps, training.epochs)
         self.rate = scale_rates(optimizer, factor)
+        if at_fraction := getattr(self.model, "at_fraction", None):
+            at_fraction((epoch * steps + step) / (steps * training.epochs))
         own = (self.processes.rank,) if self.processes.rank else ()  # the first draws what it would alone
         seed_device(self.device, "dropout", self.seed, epoch, step, *own)
         with autocast(self.dtype, self.device), naming_model(self.name, pixels.shape, "learning from"):

@@ -49,6 +49,7 @@ def check_consistency(recipe: Recipe, *, losses: CustomFunctions, models: Custom
                 _model(arm, models, at),
                 _classes(arm),
                 _training(arm),
+                _quantised(arm, group),
                 _losses(arm, losses, at),
                 _relations(recipe, name, arm, group),
                 _outputs_bank(recipe, arm, losses),
@@ -111,6 +112,15 @@ def _training(arm: Arm) -> Iterator[Problem]:
         yield ("epochs",), "is missing; expected the number of epochs to train"
     if arm.optimizer is None:
         yield ("optimizer",), "is missing; expected a mapping, such as {name: sgd, lr: 0.1}"
+
+
+def _quantised(arm: Arm, group: str) -> Iterator[Problem]:
+    if arm.quantise is None:
+        return
+    if group == "teachers" or not arm.trained:
+        yield ("quantise",), "is for students; a teacher answers in floating point"
+    if arm.precision in ("bf16", "fp16"):
+        yield ("precision",), f"{arm.precision} does not go with quantise: {arm.quantise}, which computes in fp32"
 
 
 def _losses(arm: Arm, losses: CustomFunctions, arm_at: KeyPath) -> Iterator[Problem]:
