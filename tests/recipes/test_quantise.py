@@ -17,7 +17,12 @@ def tree(**student: Any) -> dict[str, Any]:
         "optimizer": {"name": "adam", "lr": 0.001},
         "loss": [{"name": "cross_entropy"}],
     }
-    return {"name": "n", "data": {"source": "digits"}, "teachers": {"big": dict(arm)}, "students": {"net": arm | student}}
+    return {
+        "name": "n",
+        "data": {"source": "digits"},
+        "teachers": {"big": dict(arm)},
+        "students": {"net": arm | student},
+    }
 
 
 def test_a_recipe_without_it_is_dumped_as_before_there_was_one() -> None:

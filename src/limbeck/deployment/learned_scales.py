@@ -105,9 +105,7 @@ class _Graph:
         own = f"{layer.output[0]}_bias"
         self.add_constant(f"{own}_int32", bias.astype(np.int32))
         self.add_constant(f"{own}_scale", np.broadcast_to(scale, bias.shape).astype(np.float32))
-        node = self.helper.make_node(
-            "DequantizeLinear", [f"{own}_int32", f"{own}_scale"], [own], name=own, axis=0
-        )
+        node = self.helper.make_node("DequantizeLinear", [f"{own}_int32", f"{own}_scale"], [own], name=own, axis=0)
         self.graph.node.insert(list(self.graph.node).index(layer), node)
         layer.input[2] = own
 
