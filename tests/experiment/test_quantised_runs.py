@@ -62,7 +62,7 @@ def test_killed_it_ends_in_the_same_bits(whole: Path, start, tmp_path: Path) -> 
 def test_each_ends_as_it_does_alone(whole: Path, limbeck, tmp_path: Path) -> None:
     together = weights(whole)
     lines = RECIPE.splitlines(keepends=True)
-    (tmp_path / "recipe.yaml").write_text("".join(lines[:-3] + [lines[-2]]))
+    (tmp_path / "recipe.yaml").write_text("".join([*lines[:-3], lines[-2]]))
     done = limbeck("run", "recipe.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     alone = weights(tmp_path / "runs" / "quantised")

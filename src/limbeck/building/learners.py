@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm
+from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm, Precision
 from limbeck.seeding import seed_everything
 from limbeck.training.distributed import ALONE, Processes
 from limbeck.training.learner import Learner, Training
@@ -38,7 +38,7 @@ def make_learner(
     seed: int,
     teachers: Sequence[tuple[str, float]] = (),
     device: torch.device,
-    precision: str,
+    precision: Precision,
     losses: CustomFunctions,
     models: CustomFunctions,
     load_teacher: Callable[[str], Teacher] | None = None,
@@ -85,7 +85,7 @@ def make_learner(
     )
 
 
-def arm_precision(arm: Arm, precision: str) -> str:
+def arm_precision(arm: Arm, precision: Precision) -> Precision:
     """The precision of an arm, of a recipe with `precision`; quantised students compute in float32."""
     return "fp32" if arm.quantise else arm.precision or precision
 

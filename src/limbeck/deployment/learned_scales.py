@@ -94,9 +94,9 @@ class _Graph:
         """Put int32 numbers and a DequantizeLinear in the place of the float bias of a layer of quantised inputs."""
         image, weight = (self.made_by.get(name) for name in layer.input[:2])
         name = layer.input[2]
-        if name not in self.constants or any(
-            node is None or node.op_type != "DequantizeLinear" for node in (image, weight)
-        ):
+        if image is None or weight is None or name not in self.constants:
+            return
+        if not image.op_type == weight.op_type == "DequantizeLinear":
             return
         scale = self.value(image.input[1]).astype(np.float64) * self.value(weight.input[1]).astype(np.float64)
         bias = np.rint(self.value(name).astype(np.float64) / scale)
