@@ -52,7 +52,8 @@ def check_before_training(
     looked_at: set[str] = set()
     for name, arm in recipe.arms().items():
         about = arm.model_dump_json(include={"model", "weights", "classes", "normalise", "resolution"})
-        about += f"{arm.quantise} {arm.trained} {(arm.optimizer.name, arm.optimizer.no_weight_decay) if arm.optimizer else None}"
+        about += f"{arm.quantise} {arm.trained} "
+        about += f"{(arm.optimizer.name, arm.optimizer.no_weight_decay) if arm.optimizer else None}"
         if about not in looked_at:
             looked_at.add(about)
             group = "teachers" if name in recipe.teachers else "students"
