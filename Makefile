@@ -17,7 +17,7 @@ LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(BACKEND) -c constraints.txt
 
-.PHONY: quickstart test test-middle test-slow faults chaos check docs format bench wheel lock clean help
+.PHONY: quickstart test test-middle test-slow faults chaos check docs format bench web wheel lock clean help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,7 +58,16 @@ bench: $(VENV)/.test ## what a step, views and a sweep cost, beside floor and us
 	$(BIN)/python benchmarks/views.py
 	$(BIN)/python benchmarks/sweep.py
 
-wheel: $(VENV)/.uv ## build dist/limbeck-VERSION-py3-none-any.whl
+WEB := src/limbeck/deployment/page
+web: $(WEB)/ort.wasm.bundle.min.mjs ## the browser runtime of the demo page, from its npm package
+
+$(WEB)/ort.wasm.bundle.min.mjs: web/package-lock.json
+	@echo "setting up: browser runtime (onnxruntime-web)"
+	cd web && npm ci --ignore-scripts --no-audit --no-fund --silent
+	cp web/node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(WEB)
+	cp web/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs $@
+
+wheel: $(VENV)/.uv web ## build dist/limbeck-VERSION-py3-none-any.whl
 	$(BIN)/uv build --quiet --wheel --out-dir dist
 	@ls dist/*.whl
 
@@ -83,6 +92,7 @@ $(VENV)/.run: $(VENV)/.uv pyproject.toml
 $(VENV)/.test: $(VENV)/.run
 	@echo "setting up: what tests need"
 	$(INSTALL) -e '.[test]'
+	@command -v npm > /dev/null && $(MAKE) web || echo "no npm here: tests of the demo page will be skipped"
 	touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -111,6 +111,25 @@ def test_evaluate_compares_two_models_image_by_image(home: Path) -> None:
     assert shown[1] < shown[0] < shown[2]
 
 
+@pytest.mark.middle
+def test_evaluate_shows_test_time_augmentation_beside_the_model(home: Path) -> None:
+    model = "runs/quickstart/models/baseline-seed0"
+    alone, done = (
+        limbeck(home, "evaluate", model, *words) for words in ([], ["--test-time", "shifts=1", "--test-time", "flip"])
+    )
+    assert done.returncode == 0, done.stderr
+    above, beside = done.stdout.split("test-time augmentation")
+    shown = [re.search(r"\ntop-1 +(\d+\.\d+)%", text)[1] for text in (alone.stdout, above)]  # pyright: ignore
+    assert shown[0] == shown[1], "the model's accuracy is its own"
+    assert "flip, shifts of 1 px: 10 views" in beside
+    augmented = re.search(r"top-1 with it +(\d+\.\d+)%", beside)[1]  # pyright: ignore
+    gain = re.search(r"gain +([+−]?\d+\.\d+) points \(95 % confidence", beside)[1]  # pyright: ignore
+    assert float(gain.replace("−", "-")) == pytest.approx(float(augmented) - float(shown[0]), abs=0.011)
+    one, ten = re.search(r"multiply-adds +(\S+) M -> (\S+) M", beside).groups()  # pyright: ignore
+    assert float(ten) == pytest.approx(10 * float(one), abs=0.6)
+    assert "ms ->" in beside
+
+
 @pytest.mark.parametrize("room", ["losses", "models", "data", "recipes"])
 def test_lists(home: Path, room: str) -> None:
     done = limbeck(home, "list", room)
@@ -148,6 +167,15 @@ def test_every_example_is_a_valid_command_line(words: list[str]) -> None:
     assert context.args == []
     if words[0] in ("run", "sweep", "views") and words[1] != "my.yaml":
         load_recipe(words[1], context.params["overrides"] or ())
+
+
+def test_fit_prints_lines_for_a_recipe(home: Path) -> None:
+    done = limbeck(home, "fit", "speed_cnn", "--megabytes", "1", "--multiply-adds", "40e6", "--top", "2")
+    assert done.returncode == 0, done.stderr
+    *_, first, second = done.stdout.splitlines()
+    assert first.startswith("  model: {name: speed_cnn, widths: [")
+    assert second.startswith("  model: {name: speed_cnn, widths: [")
+    assert done.stderr == "", "nothing is timed"
 
 
 def test_doctor(home: Path) -> None:
@@ -191,11 +219,12 @@ def test_cache(home: Path) -> None:
         (["predict", "runs/quickstart", "x.png"], "below it there is runs/quickstart/models/"),
         (["predict", "runs/quickstart/models/distilled-seed0", "x.png"], "x.png"),
         (["predict", "runs/quickstart/models/distilled-seed0", "runs/quickstart/report.md"], "report.md"),
+        (["evaluate", "runs/quickstart/models/distilled-seed0", "--test-time", "flp"], "did you mean 'flip'?"),
         (["evaluate", "runs/quickstart/models/distilled-seed0", "digit"], "did you mean 'digits'?"),
         (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' is not a valid folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
         (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
-        (["frob", "--fresh"], "expected one of cache, check, doctor, evaluate"),
+        (["frob", "--fresh"], "expected one of bench, cache, check, demo, doctor, evaluate"),
         (["list", "model"], "expected losses, models, data or recipes; got 'model'; did you mean 'models'?"),
         (["list"], "Missing argument 'category'; see `limbeck list --help`"),
         (["evaluate", "--splt", "test"], "No such option: --splt (Possible options: --split)"),
@@ -204,6 +233,10 @@ def test_cache(home: Path) -> None:
         (["views", "quickstart", "--arm", "resnt"], "did you mean 'resnet'?"),
         (["views", "quickstart", "--out", "nowhere/sheet.png"], "nowhere/sheet.png"),
         (["import", "nothing.pth"], "nothing.pth"),
+        (["fit", "resnett", "--megabytes", "1"], "did you mean 'resnet'?"),
+        (["fit", "speed_cnn", "--megabytes", "-1"], "fit: megabytes: expected a number greater than 0; got -1"),
+        (["fit", "speed_cnn"], "fit: no limit given"),
+        (["fit", "vgg", "--megabytes", "1"], "none of 5 sizes of vgg costs at most 1 MB; the smallest (depth 8"),
     ],
 )
 def test_wrong_words_get_one_line(home: Path, words: list[str], answer: str) -> None:

@@ -8,8 +8,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from limbeck.api.distill import Distilled, distill, evaluate
+    from limbeck.building.fit import Proposal, fit
     from limbeck.building.saved_model import LoadedModel, load
     from limbeck.data.in_memory import Dataset
+    from limbeck.deployment.export import export
     from limbeck.errors import LimbeckError
     from limbeck.evaluation.evaluate import Evaluation
     from limbeck.experiment.run import Run, run
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from . import losses
 
 __all__ = [
-    "Dataset", "Distilled", "Evaluation", "LimbeckError", "LoadedModel", "Normalisation", "Outputs", "Run", "Split",
-    "Swept", "Targets", "Watcher",
-    "distill", "evaluate", "load", "losses", "run", "sweep",
+    "Dataset", "Distilled", "Evaluation", "LimbeckError", "LoadedModel", "Normalisation", "Outputs", "Proposal", "Run",
+    "Split", "Swept", "Targets", "Watcher",
+    "distill", "evaluate", "export", "fit", "load", "losses", "run", "sweep",
 ]  # fmt: skip
 
 _HOME = {
@@ -33,6 +35,7 @@ _HOME = {
     "LoadedModel": "limbeck.building.saved_model",
     "Normalisation": "limbeck.types",
     "Outputs": "limbeck.types",
+    "Proposal": "limbeck.building.fit",
     "Run": "limbeck.experiment.run",
     "Split": "limbeck.types",
     "Swept": "limbeck.sweeps.sweep",
@@ -40,6 +43,8 @@ _HOME = {
     "Watcher": "limbeck.experiment.train_cohort",
     "distill": "limbeck.api.distill",
     "evaluate": "limbeck.api.distill",
+    "export": "limbeck.deployment.export",
+    "fit": "limbeck.building.fit",
     "load": "limbeck.building.saved_model",
     "run": "limbeck.experiment.run",
     "sweep": "limbeck.sweeps.sweep",

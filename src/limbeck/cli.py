@@ -31,6 +31,17 @@ Overrides = Annotated[
 ]
 
 
+TestTime = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--test-time",
+        metavar="WORD",
+        help="Average probabilities over views of each image: flip, shifts=PIXELS, scales=0.9,1.1; repeat the option "
+        "to combine them.",
+    ),
+]
+
+
 def examples(*lines: str) -> str:
     """Example commands for the end of a command's help, one paragraph each."""
     return "".join(f"Example: limbeck {line}\n\n" for line in lines)
@@ -62,7 +73,7 @@ def run(
     folder: Annotated[Path, typer.Option(help="Folder that holds the run directories.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete this run's results and start over.")] = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Keep the existing results and add new seeds, arms and epochs.")
+        bool, typer.Option("--extend", help="Keep what is there; add seeds, arms, epochs or test-time augmentation.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost without training.")
@@ -195,6 +206,7 @@ def _print_how_to_continue(stopped: Any) -> int:
         "evaluate runs/quickstart/models/distilled-seed0 --split validation",
         "evaluate runs/quickstart/models/distilled-seed0 folder:photos",
         "evaluate runs/quickstart/models/distilled-seed0 --against runs/quickstart/models/baseline-seed0",
+        "evaluate runs/quickstart/models/distilled-seed0 --test-time shifts=1 --test-time scales=1.1",
         "evaluate my.yaml --arm teacher",
         "evaluate teacher.safetensors folder:photos --model timm:resnet18 image_size=224",
     )
@@ -214,6 +226,7 @@ def evaluate(
     arm: Annotated[str | None, typer.Option(help="Arm of the recipe to evaluate; it must have `weights`.")] = None,
     model: Annotated[str | None, typer.Option(help="Model of the safetensors file, such as resnet20.")] = None,
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+    test_time: TestTime = None,
 ) -> None:
     """Evaluate a saved model or a weights file, alone or against another saved model.
 
@@ -225,8 +238,121 @@ def evaluate(
     """
     from limbeck.commands.evaluate import measure_saved
 
-    found = measure_saved(checkpoint, data, options or (), split, against=against, arm=arm, model=model, device=device)
+    found = measure_saved(
+        checkpoint, data, options or (), split, against=against, arm=arm, model=model, device=device,
+        test_time=test_time or (),
+    )  # fmt: skip
     print("\n".join(f"{what:<28}{value}" for what, value in found))
+
+
+@app.command(
+    name="export",
+    epilog=examples(
+        "export runs/quickstart/models/distilled-seed0 --to onnx",
+        "export runs/quickstart/models/distilled-seed0 --to onnx --to onnx-int8 --out device",
+        "export runs/NAME/models/distilled-seed0 --to onnx-int8 --calibration percentile",
+    ),
+)
+def export_(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a saved model, such as runs/NAME/models/ARM-seed0.")],
+    data: Annotated[
+        str | None, typer.Argument(help="Data source of the proof (default: the data on which the model was trained).")
+    ] = None,
+    options: Annotated[
+        list[str] | None, typer.Argument(metavar="key=value …", help="Options of the data source.")
+    ] = None,
+    to: Annotated[list[str] | None, typer.Option(help="Format: onnx, onnx-int8, openvino; repeat for several.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the files (default: export/ in the model's).")] = None,
+    layout: Annotated[str, typer.Option(help="Layout of the images: nhwc or nchw.")] = "nhwc",
+    calibration: Annotated[
+        str, typer.Option(help="Range of int8 activations: minmax, entropy, percentile.")
+    ] = "minmax",
+    calibration_images: Annotated[int, typer.Option(help="Training images that int8 is calibrated on.")] = 512,
+    largest_drop: Annotated[float, typer.Option(help="Largest loss of top-1 by int8, a fraction.")] = 0.01,
+    threads: Annotated[int, typer.Option(help="Threads of the timings.")] = 1,
+    force: Annotated[bool, typer.Option("--force", help="Write a file even if it fails its proof.")] = False,
+) -> None:
+    """Write a model as files for devices, and prove that each answers as the model does.
+
+    A file takes uint8 RGB images and returns probabilities and logits: resizing and normalisation are part of it.
+
+    It is run by its own runtime on the whole test split, compared with the model and timed; FILE.json holds the proof.
+    """
+    from limbeck.commands.export_model import export_model
+
+    for line in export_model(
+        checkpoint, to or ["onnx"], data, options or (), out, layout=layout, calibration=calibration,
+        calibration_images=calibration_images, largest_drop=largest_drop, threads=threads, force=force,
+    ):  # fmt: skip
+        print(line)
+
+
+@app.command(
+    epilog=examples(
+        "bench runs/quickstart/models/distilled-seed0 runs/quickstart/models/distilled-seed0/export/student.onnx",
+        "bench runs/quickstart/models/resnet-seed0 runs/quickstart/models/distilled-seed0 --batch 1 --batch 32",
+    )
+)
+def bench(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Folders of saved models and exported files; the first is the reference.")
+    ],
+    batch: Annotated[
+        list[int] | None, typer.Option(help="Images at a time: 1 and 128 by default; repeat for more.")
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads, and cores, of each.")] = 1,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="compiled: models compiled by torch too; openvino: ONNX files too."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds for each batch size.")] = 5.0,
+) -> None:
+    """Compare the speed of models and exported files, in turns, in one process with a fixed number of threads."""
+    from limbeck.deployment.bench import BATCHES, table
+    from limbeck.deployment.bench import bench as measure_all
+
+    rows = measure_all(paths, batches=batch or BATCHES, threads=threads, extras=with_ or (), seconds=seconds)
+    print("\n".join(table(rows)))
+
+
+@app.command(
+    epilog=examples(
+        "demo runs/quickstart/models/distilled-seed0",
+        "demo runs/quickstart/models/distilled-seed0/export/student.onnx --out page --serve",
+    )
+)
+def demo(
+    exported: Annotated[
+        Path, typer.Argument(help="ONNX file of `limbeck export`, or the folder of the exported model.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write (default: demo/ beside the file).")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the folder on this machine until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of --serve; 0: any free one.")] = 8000,
+) -> None:
+    """Write a page in which the exported student runs in the browser, and nothing is sent anywhere.
+
+    index.html needs a web server (--serve, or any host of static files); standalone.html is one file and needs none.
+    """
+    from limbeck.deployment.demo import demo as write_demo
+
+    written = write_demo(exported, out)
+    print(f"open in a browser: {written.standalone} ({written.standalone.stat().st_size / 1e6:.1f} MB, one file)")
+    if serve:
+        from limbeck.commands.serve import serve as serve_folder
+
+        serve_folder(written.folder, port)
+
+
+@app.command(epilog=examples("card runs/quickstart/models/distilled-seed0 --out my-student --license mit"))
+def card(
+    checkpoint: Annotated[Path, typer.Argument(help="Folder of a saved model, such as runs/NAME/models/ARM-seed0.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write (default: card/ in the model's folder).")] = None,
+    license: Annotated[str | None, typer.Option(help="License identifier, such as mit.")] = None,
+) -> None:
+    """Write a model as the folder of a Hugging Face model repository, which `limbeck` commands read too."""
+    from limbeck.deployment.card import card as write_card
+
+    print(write_card(checkpoint, out, license=license))
 
 
 @app.command(epilog=examples("check folder:photos", "check folder:photos --out damaged.txt", "check parquet:pets"))
@@ -265,6 +391,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: file, rank, class, probability.")] = False,
     device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+    test_time: TestTime = None,
 ) -> None:
     """Print the most likely classes of images, with probabilities.
 
@@ -274,7 +401,54 @@ def predict(
     """
     from limbeck.commands.predict import print_predictions
 
-    raise typer.Exit(print_predictions(checkpoint, images, top=top, as_json=as_json, as_csv=as_csv, device=device))
+    code = print_predictions(
+        checkpoint, images, top=top, as_json=as_json, as_csv=as_csv, device=device, test_time=test_time or ()
+    )
+    raise typer.Exit(code)
+
+
+@app.command(
+    epilog=examples(
+        "fit resnet --megabytes 0.5",
+        "fit wide_resnet --multiply-adds 40e6 --milliseconds 2 --image-size 64 --classes 100",
+    )
+)
+def fit(
+    family: Annotated[str, typer.Argument(help="Model family, such as resnet (see `limbeck list models`).")],
+    megabytes: Annotated[float | None, typer.Option(help="Maximum size of parameters and buffers in MB.")] = None,
+    milliseconds: Annotated[
+        float | None, typer.Option(help="Maximum latency of one image on this machine (median).")
+    ] = None,
+    multiply_adds: Annotated[
+        float | None, typer.Option(help="Maximum multiply-adds of one image, such as 40e6.")
+    ] = None,
+    image_size: Annotated[int, typer.Option(help="Side length of the images in pixels.")] = 32,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 10,
+    channels: Annotated[int, typer.Option(help="Number of channels of the images.")] = 3,
+    top: Annotated[int, typer.Option(help="Number of models to propose.")] = 5,
+    device: Annotated[str, typer.Option(help="Device on which to measure: auto, cpu, cuda, cuda:0 or mps.")] = "auto",
+) -> None:
+    """Propose the largest models of a family that meet a budget; nothing is trained.
+
+    Sizes and multiply-adds are counted. Latency is measured, from the largest model down, only if it is limited.
+    """
+    from limbeck.building.fit import fit as fit_family
+    from limbeck.commands.fit import fit_lines
+    from limbeck.console.terminal import width_of
+
+    found = fit_family(
+        family,
+        megabytes=megabytes,
+        milliseconds=milliseconds,
+        multiply_adds=multiply_adds,
+        image_size=image_size,
+        classes=classes,
+        channels=channels,
+        top=top,
+        device=device,
+        say=lambda line: print(line, file=sys.stderr),
+    )
+    print("\n".join(fit_lines(found, device, width_of(sys.stdout))))
 
 
 @app.command(epilog=examples("views quickstart", "views my.yaml views.policy.name=randaugment --epoch 3"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,27 @@ def told(student: Any, teacher: Any = None, **words: Any) -> str:
         distill(student, teacher, **words)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def test_evaluate_measures_with_test_time_augmentation_beside_the_function() -> None:
+    module, split = net().eval(), limbeck.Split(IMAGES, LABELS)
+
+    def predict(images: Tensor) -> Tensor:
+        return module(images / 255)
+
+    alone = limbeck.evaluate(predict, split)
+    found = limbeck.evaluate(predict, split, test_time={"flip": True, "shifts": 1})
+    assert alone.test_time is None and replace(found, test_time=None) == alone
+    assert found.test_time is not None and found.test_time.views == 10
+    assert found.test_time.gain.difference == pytest.approx(found.test_time.evaluation.top1 - alone.top1, abs=1e-12)
+    for test_time, said in (
+        ({"flop": True}, "test_time: flop: unknown key; did you mean 'flip'? (got true)"),
+        ({"shifts": 8}, "test_time.shifts: a shift of 8 px leaves nothing of images of 8 x 8 px; takes at most 7"),
+        (True, "test_time takes a mapping, such as {'flip': True, 'shifts': 2}; got True"),
+    ):
+        with pytest.raises(LimbeckError) as caught:
+            limbeck.evaluate(predict, split, test_time=test_time)  # type: ignore[arg-type]
+        assert str(caught.value) == said
 
 
 @dataclass

@@ -117,6 +117,12 @@ def test_evaluate(predict: Any, data: Any, split: Any, batch_size: Any) -> None:
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, split=split))
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, batch_size=batch_size))
     one_line_or_taken(lambda: limbeck.evaluate(lambda x: predict, DATA))
+    one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, test_time=predict))
+    one_line_or_taken(
+        lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), data, test_time={"flip": True}), lines=20
+    )
+    one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, test_time={"shifts": data}))
+    one_line_or_taken(lambda: limbeck.evaluate(lambda x: torch.zeros(len(x), 3), DATA, test_time={"scales": split}))
 
 
 @given(train=strange, test=strange, labels=strange, names=strange)
@@ -164,6 +170,9 @@ def test_a_loaded_model(images: Any) -> None:
 
     loaded = limbeck.LoadedModel(net(), ["a", "b", "c"], InputFormat(DATA.normalisation), (3, 4, 4), {})
     one_line_or_taken(lambda: loaded(images))
+    one_line_or_taken(lambda: loaded.with_test_time(flip=True)(images))
+    one_line_or_taken(lambda: loaded.with_test_time(flip=images))
+    one_line_or_taken(lambda: loaded.with_test_time(shifts=1, scales=images))
 
 
 @pytest.mark.parametrize("loss", limbeck.losses.__all__)

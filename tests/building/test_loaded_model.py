@@ -12,6 +12,7 @@ import torch
 
 import limbeck
 from limbeck.building.saved_model import LoadedModel, save_model
+from limbeck.errors import LimbeckError
 from limbeck.models.lightweight_cnn import build
 from limbeck.training.predictor import predictor
 from limbeck.types import Normalisation
@@ -48,6 +49,23 @@ def model(tmp_path: Path) -> LoadedModel:
 @pytest.fixture
 def images() -> torch.Tensor:
     return torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_it_averages_over_views_of_its_images(model: LoadedModel, images: torch.Tensor) -> None:
+    averaged = model.with_test_time(flip=True)
+    wanted = (model(images).double().softmax(1) + model(images.flip(3)).double().softmax(1)) / 2
+    torch.testing.assert_close(averaged(images).double().exp(), wanted, rtol=1e-6, atol=1e-9)
+    assert model.with_test_time(scales=[0.9], shifts=1)(images[:2]).shape == (2, 4)
+    for options, said in (
+        ({"flop": True}, "with_test_time: flop: unknown key; did you mean 'flip'?"),
+        ({"shifts": 8}, "with_test_time: shifts: a shift of 8 px leaves nothing of images of 8 x 8 px"),
+        ({}, "expected `flip`, `shifts` or `scales`"),
+    ):
+        with pytest.raises(LimbeckError) as caught:
+            model.with_test_time(**options)
+        assert said in str(caught.value)
+    with pytest.raises(LimbeckError, match="takes uint8 images"):
+        averaged(images.float())
 
 
 @pytest.mark.parametrize("resolution", [None, 8, 12])

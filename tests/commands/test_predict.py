@@ -19,8 +19,11 @@ from test_loaded_model import saved
 
 import limbeck
 from folder_of_colours import write_folder
+from limbeck import load
 from limbeck.commands.predict import BATCH, predict_files
+from limbeck.commands.test_time import views_of_words
 from limbeck.data.decode import read
+from limbeck.errors import LimbeckError
 
 Limbeck = Callable[..., CompletedProcess[str]]
 
@@ -89,6 +92,42 @@ def test_files_are_answered_in_batches_as_they_are_one_by_one(home: Path, tmp_pa
         pixels = torch.from_numpy(read(one.file, size=8)).permute(2, 0, 1)[None]
         wanted = model(pixels).softmax(dim=1)[0]
         assert dict(one.classes) == pytest.approx(dict(zip("abcd", wanted.tolist(), strict=True)), abs=1e-6)
+
+
+def test_probabilities_are_averaged_over_views(home: Path, limbeck: Limbeck) -> None:
+    words = ["--test-time", "flip", "--test-time", "shifts=1", "--test-time", "scales=0.9,1.1"]
+    done = limbeck("predict", "model", "photos/green", "--json", *words, cwd=home)
+    assert done.returncode == 0, done.stderr
+    averaged = load(home / "model").with_test_time(flip=True, shifts=1, scales=[0.9, 1.1])
+    for entry in json.loads(done.stdout):
+        pixels = torch.from_numpy(read(home / entry["file"], size=8)).permute(2, 0, 1)[None]
+        wanted = dict(zip("abcd", averaged(pixels).exp()[0].tolist(), strict=True))
+        found = {one["class"]: one["probability"] for one in entry["predictions"]}
+        assert found == pytest.approx(wanted, abs=1e-6)
+        assert sum(found.values()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["flp"], "--test-time: there is no 'flp'; did you mean 'flip'?"),
+        (["translate=2"], "did you mean 'shifts'?"),
+        (["noise"], "there is no 'noise'; takes flip, shifts=PIXELS and scales=0.9,1.1"),
+        (["shifts"], "--test-time: shifts needs a value"),
+        (["shifts=1.5"], "--test-time: shifts: expected an integer; got 1.5"),
+        (["shifts=8"], "--test-time: shifts: a shift of 8 px leaves nothing of images of 8 x 8 px; takes at most 7"),
+        (["scales=3"], "--test-time: scales.0: expected a number of at most 2; got 3"),
+        (["scales=["], "--test-time: scales"),
+        (["flip", "flip=false"], "--test-time: flip is given twice"),
+        (["flip=false"], "--test-time: expected `flip`, `shifts` or `scales`"),
+        (["\x1b[2J"], "--test-time: there is no"),
+    ],
+)
+def test_a_wrong_word_about_views_is_one_line(words: list[str], said: str) -> None:
+    with pytest.raises(LimbeckError) as caught:
+        views_of_words(words, (3, 8, 8))
+    assert said in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_a_bomb_is_refused(home: Path, tmp_path: Path) -> None:

@@ -13,6 +13,9 @@ from documentation import Block, blocks
 
 from limbeck.cli import app, commands
 from limbeck.commands.catalogue import CATEGORIES, copy_shipped
+from limbeck.deployment.bench import EXTRAS
+from limbeck.deployment.formats import find_format
+from limbeck.deployment.onnx_int8 import check_calibration
 from limbeck.recipes.load import load_recipe
 from limbeck.recipes.registry import find
 
@@ -46,6 +49,13 @@ def test_a_command_is_one(block: Block, line: str, place: Path, monkeypatch: pyt
         assert given["category"] in CATEGORIES
     elif words[0] == "check":
         find("data", given["source"])
+    elif words[0] == "export":
+        assert {find_format(name).name for name in given["to"]} == {*given["to"]}
+        check_calibration(given["calibration"])
+        if given["data"]:
+            find("data", given["data"])
+    elif words[0] == "bench":
+        assert {*(given["with_"] or ())} <= {*EXTRAS}
     elif words[0] in ("evaluate", "import"):
         if given["model"]:
             find("models", given["model"])

@@ -113,7 +113,7 @@ VALID: dict[str, Any] = {
     "data": {"source": "folder:x", "validation": 0.2, "image_size": 32},
     "views": {"batch_size": 8, "erasing": {"area": [0.1, 0.2]}, "mixing": {"mixup": 1},
               "policy": {"name": "randaugment"}},
-    "evaluation": {"batch_size": 3},
+    "evaluation": {"batch_size": 3, "test_time": {"flip": True, "shifts": 2, "scales": [0.9, 1.1]}},
     "teachers": {
         "t": {
             "model": {"name": "resnet20", "stem": 8},

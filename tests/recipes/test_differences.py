@@ -57,7 +57,13 @@ def recipe(**changes: Any) -> Recipe:
     [
         ({"seeds": [0, 1, 5, 6]}, ["seeds: 5, 6 added"], []),
         ({"students__new": KD}, ["students.new: added"], []),
+        ({"budget": {"megabytes": 2}}, ["budget.megabytes: (absent) -> 2.0"], []),
         ({"teachers__new": ARM}, ["teachers.new: added"], []),
+        (
+            {"evaluation": {"test_time": {"flip": True}}},
+            ['evaluation.test_time: (absent) -> {"flip": true, "shifts": 0, "scales": []}'],
+            [],
+        ),
         ({"students__a__epochs": 6}, ["students.a.epochs: 4 -> 6"], ["a"]),
         (
             {"students__slow__epochs": 6, "students__slow__schedule": STEP},
@@ -94,6 +100,7 @@ def test_what_may_be_added(changes: dict[str, Any], lines: list[str], longer: li
         ({"views": {"batch_size": 7}}, "views.batch_size: 128 -> 7"),
         ({"data": {"source": "digits", "validation": 0.2}}, "data.validation: 0.1 -> 0.2"),
         ({"precision": "fp32"}, "precision: auto -> fp32"),
+        ({"evaluation": {"batch_size": 9, "test_time": {"flip": True}}}, "evaluation.batch_size: 250 -> 9"),
         ({"teachers__t__epochs": 5}, "teachers.t.epochs: kd was already trained with t as its teacher"),
     ],
 )
@@ -101,6 +108,13 @@ def test_what_is_refused(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(LimbeckError, match=told) as caught:
         extension(recipe(), recipe(**changes), EVERYTHING)
     assert "\n" not in str(caught.value)
+
+
+def test_test_time_augmentation_may_change_and_go() -> None:
+    flips, moves = (recipe(evaluation={"test_time": views}) for views in ({"flip": True}, {"flip": True, "shifts": 1}))
+    assert extension(flips, moves, EVERYTHING).lines == ("evaluation.test_time.shifts: 0 -> 1",)
+    (line,) = extension(moves, recipe(), EVERYTHING).lines
+    assert line.endswith("-> (absent)")
 
 
 def test_what_was_not_trained_may_change() -> None:

@@ -335,6 +335,40 @@ def test_the_published_system_is_as_published() -> None:
     assert (recipe.views.batch_size, crop.padding, recipe.views.flip) == (128, 4, True)
 
 
+def test_without_test_time_augmentation_a_recipe_is_dumped_as_before_there_was_any() -> None:
+    plain = load_recipe("quickstart", ["evaluation.test_time=null"])
+    assert plain == load_recipe("quickstart")
+    before = {"test": True, "batch_size": 250, "latency_batch": 128}
+    assert plain.to_dict()["evaluation"] == plain.model_dump()["evaluation"] == before
+    given = load_recipe("quickstart", ["evaluation.test_time={shifts: 2, scales: [0.9]}"])
+    assert given.to_dict()["evaluation"] == before | {"test_time": {"flip": False, "shifts": 2, "scales": [0.9]}}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("evaluation.test_time={hflip: true}", "evaluation.test_time.hflip: unknown key; did you mean 'flip'?"),
+        ("evaluation.test_time={shift: 2}", "evaluation.test_time.shift: unknown key; did you mean 'shifts'?"),
+        ("evaluation.tta={flip: true}", "evaluation.tta: unknown key; did you mean 'test_time'?"),
+        ("evaluate={test_time: {flip: true}}", "evaluate: unknown key; did you mean 'evaluation'?"),
+        ("test_time={flip: true}", "`test_time` belongs to `evaluation`: evaluation.test_time"),
+        ("evaluation.test_time=flip", "expected a mapping, such as {flip: true, shifts: 2}; got 'flip'"),
+        ("evaluation.test_time={}", "expected `flip`, `shifts` or `scales`, such as {flip: true, shifts: 2}"),
+        ("evaluation.test_time={scales: 0.9}", "evaluation.test_time.scales: expected a list, such as [0.9, 1.1]"),
+        ("evaluation.test_time={scales: [0.9, 0.9]}", "expected different scales other than 1"),
+        ("evaluation.test_time={scales: [1, 0.9]}", "expected different scales other than 1"),
+        ("evaluation.test_time={scales: [0.4]}", "evaluation.test_time.scales.0: expected a number of at least 0.5"),
+        ("evaluation.test_time={shifts: -1}", "evaluation.test_time.shifts: expected a number of at least 0; got -1"),
+        ("evaluation.test_time={flip: 'yes'}", "evaluation.test_time.flip: expected true or false; got 'yes'"),
+    ],
+)
+def test_test_time_augmentation_says_what_it_takes(override: str, said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe("quickstart", [override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_recipe_cannot_be_changed() -> None:
     recipe = load_recipe("quickstart")
     with pytest.raises(ValueError, match="frozen"):

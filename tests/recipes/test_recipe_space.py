@@ -60,6 +60,16 @@ common = {
 needed = {"model": models, "epochs": counts, "optimizer": optimizers}
 
 
+averaged_views = st.fixed_dictionaries(
+    {},
+    optional={
+        "flip": st.booleans(),
+        "shifts": st.integers(0, 8),
+        "scales": st.lists(st.floats(0.5, 0.99) | st.floats(1.01, 2), max_size=4, unique=True),
+    },
+).filter(lambda views: any(views.values()))
+
+
 @st.composite
 def recipes(draw: st.DrawFn) -> dict[str, Any]:
     arms = draw(st.lists(names, min_size=2, max_size=5, unique_by=str.casefold))
@@ -86,7 +96,14 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                         "seed": st.none() | st.integers(0, 9),
                     },
                 ),
+                "budget": st.none()
+                | st.fixed_dictionaries(
+                    {"megabytes": positive}, optional={"milliseconds": positive, "multiply_adds": positive}
+                ),
                 "teacher_seed": st.none() | st.integers(0, 9),
+                "evaluation": st.fixed_dictionaries(
+                    {}, optional={"test": st.booleans(), "batch_size": counts, "test_time": st.none() | averaged_views}
+                ),
                 "outputs_bank": st.none() | st.fixed_dictionaries({}, optional={"limit_gb": st.floats(1e-3, 1e3)}),
             },
         )

@@ -19,6 +19,13 @@ def test_it_is_said_whose_latencies_are_too_long() -> None:
     assert "31%" in said
 
 
+def test_it_is_said_of_latencies_with_test_time_augmentation_too() -> None:
+    arms = three_arms()
+    arms[4]["test_time"] = {"efficiency": arms[4]["efficiency"] | {"disturbed": True, "cpu_share": 0.5}}
+    result = result_of(arms)
+    assert ": baseline (seed 1) with test-time augmentation." in notes(result, arms_of(result))
+
+
 def test_nothing_is_said_of_a_quiet_machine() -> None:
     result = result_of(three_arms())
     assert "busy" not in notes(result, arms_of(result))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.building.arguments import check_callback, check_folder, check_functions
+from limbeck.building.arguments import check_callback, check_folder, check_functions, checked_test_time
 from limbeck.building.channels import channels_taken, grey_where_wanted, normalisation_for
 from limbeck.building.data import Images, view_planner
 from limbeck.building.evaluation_data import evaluation_images
@@ -25,6 +25,7 @@ from limbeck.building.teachers import make_teacher
 from limbeck.errors import LimbeckError, short_repr
 from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
+from limbeck.evaluation.test_time import evaluate_with_test_time
 from limbeck.experiment.cohorts import check_teachers_differ
 from limbeck.experiment.environment import computed_with
 from limbeck.experiment.outputs_banks import BankPlan, check_limit, distinct
@@ -267,12 +268,22 @@ def distill(
 ARGUMENTS = tuple(inspect.signature(distill).parameters)[:-1]
 
 
-def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_size: int = 250) -> Evaluation:
+def evaluate(
+    predict: Predict,
+    data: Any = None,
+    *,
+    split: str = "test",
+    batch_size: int = 250,
+    test_time: Mapping[str, Any] | None = None,
+) -> Evaluation:
     """Evaluate any function from uint8 images `[B, C, H, W]` to logits `[B, K]`: a model, an ensemble, a session.
 
     data: as in `distill`, or a `Split` (the logits then give the number of classes). A model from `limbeck.load` is
     evaluated on images of its own size, and on its training data only with the splits of training; None takes that
     data. split: `test`, `validation` or `train`.
+    test_time: test-time augmentation, as under `evaluation.test_time` in a recipe: `{"flip": True, "shifts": 2,
+    "scales": [0.9, 1.1]}`. `.test_time` of the result then holds the accuracy of the averaged probabilities, its gain
+    and the number of forward passes. All other fields describe the function without augmentation.
 
     Raises LimbeckError if the data do not fit, if they were split differently in training, and for every exception
     of the function.
@@ -283,6 +294,7 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
         raise LimbeckError(f"split takes train, validation or test; got {short_repr(split)}")
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or not 1 <= batch_size < 2**31:
         raise LimbeckError(f"batch_size takes a whole number from 1; got {short_repr(batch_size)}")
+    views = None if test_time is None else checked_test_time(test_time)
 
     def answer(images: Tensor) -> Tensor:
         with explain_model_errors("evaluate", images.shape):
@@ -290,7 +302,7 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
 
     if isinstance(data, Split):
         first = logits_of(answer, Split(data.first(1), data.labels[:1]))
-        return evaluate_split(answer, data, num_classes=first.shape[-1], batch_size=batch_size)
+        return evaluate_with_test_time(answer, data, views, num_classes=first.shape[-1], batch_size=batch_size)
     if isinstance(predict, LoadedModel):
         images = evaluation_images(
             predict, None if data is None else data_or_dataset(data, "evaluate"), split, "the model"
@@ -302,7 +314,8 @@ def evaluate(predict: Predict, data: Any = None, *, split: str = "test", batch_s
         )
     else:
         images = images_of(data_or_dataset(data, "evaluate"))
-    return evaluate_split(answer, getattr(images, split), num_classes=len(images.class_names), batch_size=batch_size)
+    part, classes = getattr(images, split), len(images.class_names)
+    return evaluate_with_test_time(answer, part, views, num_classes=classes, batch_size=batch_size)
 
 
 def _reference(

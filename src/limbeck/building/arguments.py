@@ -1,4 +1,5 @@
-"""Checks of arguments that several public functions take: functions by name, callbacks, folders, overrides."""
+"""Checks of arguments that several public functions take: functions by name, callbacks, folders, overrides, views of
+test-time augmentation."""
 
 from __future__ import annotations
 
@@ -6,9 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from limbeck.errors import LimbeckError, short_repr
+from pydantic import ValidationError
+
+from limbeck.errors import LimbeckError, printable, short_repr
+from limbeck.recipes.checks.messages import message_of, place_of
 from limbeck.recipes.load import ParsedRecipe
 from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.test_time import AveragedViews
 
 
 def check_run(
@@ -56,3 +61,21 @@ def check_folder(name: str, folder: Any) -> Path | None:
     except OSError as error:
         raise LimbeckError(f"{name}: {short_repr(str(folder))}: {error.strerror}") from error
     return Path(folder)
+
+
+def checked_test_time(given: Any, where: str = "test_time") -> AveragedViews:
+    """Options of test-time augmentation, as a recipe takes them below `evaluation.test_time`.
+
+    where: what errors call them. Raises LimbeckError that names the option.
+    """
+    if isinstance(given, AveragedViews):
+        return given
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise LimbeckError(f"{where} takes a mapping, such as {{'flip': True, 'shifts': 2}}; got {short_repr(given)}")
+    try:
+        return AveragedViews.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        message = message_of(first, place_of(("evaluation", "test_time", *first["loc"]), Recipe))
+        option = ".".join(map(str, first["loc"]))
+        raise LimbeckError(printable(": ".join(filter(None, (where, option, message))))) from error

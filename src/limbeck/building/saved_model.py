@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.building.arguments import check_folder, check_functions
+from limbeck.building.arguments import check_folder, check_functions, checked_test_time
 from limbeck.errors import LimbeckError, printable
+from limbeck.evaluation.test_time import averaged, check_shifts
 from limbeck.recipes import registry
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Data, NameWithOptions
@@ -20,7 +21,7 @@ from limbeck.storage.atomic import file_digest, files_below, make_folder, read_j
 from limbeck.training.model_errors import explain_out_of_memory
 from limbeck.training.snapshot import save_tensors
 from limbeck.training.teacher import as_outputs
-from limbeck.types import Normalisation
+from limbeck.types import Normalisation, Predict
 from limbeck.views.preprocess import InputFormat
 from limbeck.weights.load import load_weights
 
@@ -121,6 +122,19 @@ class LoadedModel(nn.Module):
             hint = "; images.permute(0, 3, 1, 2) puts the channels first" if swapped else ""
             raise LimbeckError(f"{takes}; got {list(images.shape)}{hint}")
 
+    def with_test_time(self, **options: Any) -> Predict:
+        """A function of the same images that averages this model's probabilities over several views of each.
+
+        options: `flip=True`, `shifts=2` (pixels), `scales=[0.9, 1.1]`, as below `evaluation.test_time` in a recipe.
+        Every combination of them is a view, and a forward pass. The function returns the logarithm of the averaged
+        probabilities, `[B, K]`.
+
+        Raises LimbeckError for other options, and for shifts that move the whole image out of sight.
+        """
+        views = checked_test_time(options, "with_test_time")
+        check_shifts(views, self.image_shape, where="with_test_time: shifts")
+        return averaged(self, views)
+
     def in_order_of(self, class_names: Sequence[str], where: str) -> LoadedModel:
         """The same model with its logits in the order of `class_names`.
 
@@ -192,23 +206,25 @@ def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedM
     if folder is None:
         raise LimbeckError("path takes the folder of a model; got None")
     folder = folder.parent if folder.name == "model.safetensors" else folder
-    if not (folder / "model.json").is_file():
+    described = folder / "model.json" if (folder / "model.json").is_file() else folder / "config.json"
+    if not described.is_file():
         raise LimbeckError(
             f"{printable(str(path))}: no model here; give a folder with model.json and model.safetensors"
             f"{_nearby(folder)}"
         )
-    about = read_json(folder / "model.json")
+    about = read_json(described)
     try:
+        about = about["limbeck"] if described.name == "config.json" else about  # a folder of `limbeck card`
         named = NameWithOptions(**about["model"])
         class_names = tuple(about["class_names"])
         norm = Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["sd"]))
         channels, height, width = about["image_shape"]
         resolution, expected = about["resolution"], about["sha256"]
     except (KeyError, TypeError, ValueError) as error:
-        raise LimbeckError(f"{folder / 'model.json'}: damaged ({error})") from error
+        raise LimbeckError(f"{described}: damaged, or not of Limbeck ({error})") from error
     weights = folder / "model.safetensors"
     if not weights.is_file() or file_digest(weights).sha256 != expected:
-        raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit model.json)")
+        raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit {described.name})")
     model = build_model(named, len(class_names), models, pretrained=False)
     load_weights(model, weights)
     # If nothing is resized, older files without `data` have the height as their resolution; newer ones have null.

@@ -30,6 +30,8 @@ from limbeck.report.formatting import format_signed
 from limbeck.training.device import choose_device
 from limbeck.types import Split
 
+from .test_time import gain_and_cost, views_of_words
+
 
 def measure_saved(
     checkpoint: str | Path,
@@ -41,13 +43,15 @@ def measure_saved(
     arm: str | None = None,
     model: str | None = None,
     device: str = "auto",
+    test_time: Sequence[str] = (),
 ) -> list[tuple[str, str]]:
     """Measure a model; returns pairs of a name and a value, both text.
 
     checkpoint: the folder of a saved model; with `arm`, a recipe; with `model`, a safetensors file for that model.
     source: the data source; None for the data on which the model was trained, or the data of the recipe.
     options: key=value for the source, or for the recipe if `arm` is given. against: the folder of another saved model,
-    to compare with on the same images. device: as in a recipe.
+    to compare with on the same images. device: as in a recipe. test_time: options of `--test-time`, such as
+    `shifts=2`.
 
     Raises LimbeckError if the data does not fit the model: other classes, another image size or another split.
     """
@@ -60,6 +64,7 @@ def measure_saved(
         else _pretrained(checkpoint, source, options, arm, model)
     )
     images, chosen_device = target.images, choose_device(device)
+    views = views_of_words(test_time, images.shape)
     other = None
     if against is not None:
         other = load(against)
@@ -68,7 +73,10 @@ def measure_saved(
     measured = target.model.in_order_of(images.class_names, target.where).to(chosen_device)
     split_images = getattr(images, split)
     logits = logits_of(measured, split_images)
-    lines = _measures(measured, logits, images, split_images, split, target.seen)
+    cost = measure(measured.model, measured.input_shape)
+    lines = _measures(cost, logits, images, split_images, split, target.seen)
+    if views:
+        lines += gain_and_cost(measured, logits, cost, split_images, views)
     lines += [("remark", remark) for remark in target.remarks]
     return lines + (_compared(logits, other, str(against), split_images) if other is not None else [])
 
@@ -137,10 +145,9 @@ def _load(checkpoint: str | Path) -> LoadedModel:
 
 
 def _measures(
-    saved: LoadedModel, logits: Tensor, images: Images, part: Split, split: str, seen: str
+    cost: Efficiency, logits: Tensor, images: Images, part: Split, split: str, seen: str
 ) -> list[tuple[str, str]]:
     evaluation = evaluate_logits(logits, part, num_classes=len(images.class_names))
-    cost = measure(saved.model, saved.input_shape)
     return [
         ("images", f"{evaluation.n:,} ({split} split of {images.name})"),
         ("seen in training", seen),

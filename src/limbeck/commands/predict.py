@@ -18,7 +18,12 @@ from limbeck.building.saved_model import LoadedModel, load
 from limbeck.data.decode import SUFFIXES, read
 from limbeck.data.sources.class_folders import is_junk
 from limbeck.errors import LimbeckError, printable
+from limbeck.evaluation.test_time import averaged
+from limbeck.recipes.test_time import AveragedViews
 from limbeck.training.device import choose_device
+from limbeck.types import Predict
+
+from .test_time import views_of_words
 
 BATCH = 64
 """Images per forward pass."""
@@ -39,12 +44,15 @@ class Prediction:
     error: str | None = None
 
 
-def predict_files(model: LoadedModel, paths: Iterable[Path], *, top: int = 5) -> Iterator[Prediction]:
+def predict_files(
+    model: LoadedModel, paths: Iterable[Path], *, top: int = 5, test_time: AveragedViews | None = None
+) -> Iterator[Prediction]:
     """Predict the `top` most probable classes of each image file, and of each image in a folder.
 
     Files are decoded and resized exactly as the training images were. A file that does not exist or cannot be read
-    yields a prediction with an error.
+    yields a prediction with an error. test_time: views of each image over which probabilities are averaged.
     """
+    logits_of = model if test_time is None else averaged(model, test_time)
     waiting: list[Prediction] = []
     pixels: list[np.ndarray] = []
     for path, error in _files(paths):
@@ -55,9 +63,9 @@ def predict_files(model: LoadedModel, paths: Iterable[Path], *, top: int = 5) ->
                 error = printable(str(unreadable))
         waiting.append(Prediction(path, error=error))
         if len(pixels) == BATCH:
-            yield from _predict(model, waiting, pixels, top)
+            yield from _predict(logits_of, model.class_names, waiting, pixels, top)
             waiting, pixels = [], []
-    yield from _predict(model, waiting, pixels, top)
+    yield from _predict(logits_of, model.class_names, waiting, pixels, top)
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[Path, str | None]]:
@@ -96,38 +104,51 @@ def _read(path: Path, model: LoadedModel) -> np.ndarray:
 
 
 def _predict(
-    model: LoadedModel, waiting: Sequence[Prediction], pixels: Sequence[np.ndarray], top: int
+    logits_of: Predict,
+    class_names: tuple[str, ...],
+    waiting: Sequence[Prediction],
+    pixels: Sequence[np.ndarray],
+    top: int,
 ) -> Iterator[Prediction]:
     """Add the classes to the predictions for files that could be read."""
     rows = iter(())
     if pixels:
         images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-        most_probable = model(images).softmax(dim=-1).topk(min(top, len(model.class_names)))
+        most_probable = logits_of(images).softmax(dim=-1).topk(min(top, len(class_names)))
         rows = iter(zip(most_probable.indices.tolist(), most_probable.values.tolist(), strict=True))
     for prediction in waiting:
         if prediction.error is not None:
             yield prediction
             continue
         indices, values = next(rows)
-        names = (model.class_names[index] for index in indices)
+        names = (class_names[index] for index in indices)
         yield Prediction(prediction.file, tuple(zip(names, values, strict=True)))
 
 
 def print_predictions(
-    folder: Path, paths: Iterable[Path], *, top: int, as_json: bool, as_csv: bool, device: str = "auto"
+    folder: Path,
+    paths: Iterable[Path],
+    *,
+    top: int,
+    as_json: bool,
+    as_csv: bool,
+    device: str = "auto",
+    test_time: Sequence[str] = (),
 ) -> int:
     """Print the predictions of a saved model as text, JSON or CSV, and on stderr the files that could not be read.
 
+    test_time: words of `--test-time`, such as `shifts=2`.
     Returns the exit code: 0, `SOME_UNREADABLE` or `NONE_READ`. Raises LimbeckError if the model cannot be loaded.
     """
     if as_json and as_csv:
         raise LimbeckError("--json and --csv: exclude each other; give one of them")
     model = load(folder).to(choose_device(device))
+    views = views_of_words(test_time, model.image_shape)
     read_count, unreadable = 0, 0
 
     def counted() -> Iterator[Prediction]:
         nonlocal read_count, unreadable
-        for prediction in predict_files(model, paths, top=top):
+        for prediction in predict_files(model, paths, top=top, test_time=views):
             if prediction.error is None:
                 read_count += 1
             else:

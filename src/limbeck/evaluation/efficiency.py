@@ -129,6 +129,15 @@ def latency(
     return Latency(median, p95, len(times), min(times), min(1.0, share))
 
 
+def image_latency(
+    model: nn.Module, image_shape: tuple[int, int, int], *, repeats: int = 50, seconds: float = 3.0
+) -> Latency:
+    """Latency of one image `[C, H, W]`, measured as `measure` does: where the model lies, in evaluation mode."""
+    image = _images(model, image_shape, 1)
+    with _Evaluating(model), torch.inference_mode():
+        return latency(model, image, repeats=repeats, seconds=seconds)
+
+
 def is_disturbed(found: Latency, device: str) -> bool:
     """Whether other processes disturbed the measurement.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from limbeck.errors import LimbeckError
 from limbeck.types import Predict, Split
 
 from . import metrics
+
+if TYPE_CHECKING:
+    from .test_time import AveragedEvaluation
 
 MAX_MATRIX_CLASSES = 200
 
@@ -30,6 +33,8 @@ class Evaluation:
     agreement, kl_to_reference: fraction of images with the same top class as the reference, and mean
         KL(reference || predictor) in nats; None without a reference.
     confusion: (class, predicted class, images) of every pair that occurs, in order.
+    test_time: the evaluation with test-time augmentation, if requested: its own `evaluation`, its `gain` over this one,
+        and its number of `views`. All other fields describe the predictor without augmentation.
     """
 
     n: int
@@ -43,18 +48,21 @@ class Evaluation:
     agreement: float | None = None
     kl_to_reference: float | None = None
     confusion: tuple[tuple[int, int, int], ...] = field(default=(), repr=False)
+    test_time: AveragedEvaluation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; a number that is not finite becomes None.
 
         `confusion` becomes a matrix with a row for each class and a column for each predicted class. With more than 200
-        classes it stays a list of the pairs that occur.
+        classes it stays a list of the pairs that occur. `test_time` is left out unless it was requested.
         """
         plain = {
             name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in dataclasses.asdict(self).items()
+            for name, value in dataclasses.asdict(dataclasses.replace(self, test_time=None)).items()
+            if name != "test_time"
         }
-        return plain | {"per_class": list(self.per_class), "confusion": self._confusion()}
+        plain |= {"per_class": list(self.per_class), "confusion": self._confusion()}
+        return plain | ({"test_time": self.test_time.to_dict()} if self.test_time else {})
 
     def _confusion(self) -> list[list[int]]:
         classes = len(self.per_class)
@@ -82,7 +90,7 @@ def evaluate(
 
     Raises LimbeckError for an empty split, labels outside the classes, and logits of the wrong shape.
     """
-    _check_labels(split, num_classes)
+    check_labels(split, num_classes)
     logits = logits_of(predict, split, batch_size)
     if reference is not None and not isinstance(reference, Tensor):
         reference = logits_of(reference, split, batch_size)
@@ -91,7 +99,7 @@ def evaluate(
 
 def evaluate_logits(logits: Tensor, split: Split, *, num_classes: int, reference: Tensor | None = None) -> Evaluation:
     """Compute every metric from existing logits. logits, reference: `[N, num_classes]`, in the order of the split."""
-    _check_labels(split, num_classes)
+    check_labels(split, num_classes)
     _check_logits(logits, split, num_classes, "the predictor")
     told = None if reference is None else reference.detach().cpu()
     if told is not None:
@@ -126,19 +134,24 @@ def logits_of(predict: Predict, split: Split, batch_size: int = 250) -> Tensor:
         raise LimbeckError(f"a split has {count} images but {len(split)} labels")
     answers: list[Tensor] = []
     for images in split.batches(batch_size):
-        answer = predict(images)
-        if not isinstance(answer, Tensor):
-            kind = type(answer).__name__
-            raise LimbeckError(f"a predictor must return a tensor of logits [B, K]; it returned {kind}")
-        if answer.ndim != 2 or len(answer) != len(images) or not answer.is_floating_point():
-            raise LimbeckError(
-                f"a predictor must return floating-point logits [B, K]; for {len(images)} images it returned "
-                f"{list(answer.shape)} of {str(answer.dtype).removeprefix('torch.')}"
-            )
+        answer = checked_answer(predict(images), images)
         answers.append(answer.to("cpu", answer.dtype if answer.dtype == torch.float64 else torch.float32))
     if len({answer.shape[1] for answer in answers}) > 1:
         raise LimbeckError("a predictor must return the same number of logits for every batch")
     return torch.cat(answers)
+
+
+def checked_answer(answer: Any, images: Tensor) -> Tensor:
+    """What a predictor answered to some images, if these are logits `[B, K]`. Raises LimbeckError otherwise."""
+    if not isinstance(answer, Tensor):
+        kind = type(answer).__name__
+        raise LimbeckError(f"a predictor must return a tensor of logits [B, K]; it returned {kind}")
+    if answer.ndim != 2 or len(answer) != len(images) or not answer.is_floating_point():
+        raise LimbeckError(
+            f"a predictor must return floating-point logits [B, K]; for {len(images)} images it returned "
+            f"{list(answer.shape)} of {str(answer.dtype).removeprefix('torch.')}"
+        )
+    return answer
 
 
 def _check_not_empty(split: Split) -> None:
@@ -146,7 +159,8 @@ def _check_not_empty(split: Split) -> None:
         raise LimbeckError("there are no images to evaluate on: the split is empty")
 
 
-def _check_labels(split: Split, num_classes: int) -> None:
+def check_labels(split: Split, num_classes: int) -> None:
+    """Raises LimbeckError for an empty split, and for labels outside the classes."""
     _check_not_empty(split)
     low, high = int(split.labels.min()), int(split.labels.max())
     if low < 0 or high >= num_classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images
 from limbeck.building.models import build_model, check_output, make_input_format
-from limbeck.evaluation.efficiency import count_parameters, multiply_adds
+from limbeck.evaluation.budget import judge
+from limbeck.evaluation.efficiency import count_parameters, megabytes, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
+from limbeck.report.budget import allowed_in_words, in_words
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.training.model_errors import explain_build_errors, explain_model_errors, explain_out_of_memory
 from limbeck.training.precision import autocast, compute_dtype
@@ -35,6 +38,7 @@ class ArmCost:
     """The cost of one arm. Seconds are per image; memory is in bytes: fixed, and per image of a batch."""
 
     parameters: int
+    megabytes: float
     multiply_adds: int
     train_seconds: float
     inference_seconds: float
@@ -51,6 +55,20 @@ def _starting_points(recipe: Recipe) -> list[str]:
                 untrained = f"; {group}.{name}.loss=[] uses it untrained" if group == "teachers" else ""
                 lines.append(f"{name} starts from {arm.weights} and is trained further{untrained}")
     return ["", *lines] if lines else []
+
+
+def _within_budget(recipe: Recipe, costs: Mapping[str, ArmCost]) -> list[str]:
+    """What each student costs in megabytes and multiply-adds, and whether it meets the limits that there are."""
+    if recipe.budget is None:
+        return []
+    later = "; milliseconds are measured after training" if recipe.budget.milliseconds is not None else ""
+    lines = ["", f"budget: {allowed_in_words(recipe.budget.limits())} for one image{later}"]
+    for name in recipe.students:
+        cost = {"megabytes": costs[name].megabytes, "multiply_adds": costs[name].multiply_adds}
+        limits = judge(recipe.budget, cost)["limits"]
+        free = {limit: {"measured": value, "allowed": None, "met": None} for limit, value in cost.items()}
+        lines.append(f"  {name}: {in_words({limit: [limits.get(limit, free[limit])] for limit in cost})}")
+    return lines
 
 
 def describe_plan(
@@ -92,12 +110,16 @@ def describe_plan(
     for name, of_losses in states.items():
         own = ", ".join(f"{loss} {parameters:,}" for loss, parameters in of_losses.items())
         lines.append(f"{name} also trains parameters of its losses, not part of the model: {own}")
+    lines += _within_budget(recipe, costs)
     lines += _starting_points(recipe)
     measured: list[str] = []
     check_arms_from_files(recipe, images, device, models, measured.append)
     lines += ["", *measured] if measured else []
     if large := batches_larger_than_data([cohort.views for cohort in plan.cohorts], len(images.train)):
         lines += ["", *large]
+    if test_time := recipe.evaluation.test_time:
+        passes = f"{test_time.count} forward passes for each validation and test image"
+        lines += ["", f"test-time augmentation ({test_time.describe()}): {passes}, in every arm"]
     lines += ["", f"{'cohort':<32}{'learners':<34}{'steps':>8}{'time':>12}{'memory':>10}"]
     total, most = 0.0, 0
     for cohort in plan.cohorts:
@@ -151,7 +173,7 @@ def arm_cost(
     with explain_model_errors(name, pixels.shape, "timing"), explain_out_of_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, inference, saved = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)
-    return ArmCost(parameters, macs, train / count, inference / count, fixed, saved // count)
+    return ArmCost(parameters, megabytes(model), macs, train / count, inference / count, fixed, saved // count)
 
 
 def _timed(model: nn.Module, pixels: torch.Tensor, dtype: torch.dtype, trained: bool) -> tuple[float, float, int]:

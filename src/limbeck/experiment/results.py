@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from limbeck.building.checks.pretrained import sample_of
 from limbeck.building.models import make_input_format
-from limbeck.building.saved_model import describe, save_model
+from limbeck.building.saved_model import describe, load_trained, save_model
 from limbeck.building.teachers import load_teacher_from_file
 from limbeck.evaluation import metrics
+from limbeck.evaluation.budget import judge
 from limbeck.evaluation.correctness import packed, paired_difference_of
-from limbeck.evaluation.efficiency import measure
+from limbeck.evaluation.efficiency import Efficiency, measure, megabytes, multiply_adds
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
+from limbeck.evaluation.test_time import averaged, measure_averaged
 from limbeck.recipes.recipe import Recipe
+from limbeck.recipes.test_time import AveragedViews
 from limbeck.storage.run_directory import LearnerId
 from limbeck.training.learner import Learner
 from limbeck.training.model_errors import explain_model_errors, explain_out_of_memory
 from limbeck.training.predictor import predictor
+from limbeck.training.teacher import as_outputs
 
 from .context import RunContext
 from .environment import environment
 from .plan import CohortPlan, LearnerPlan, Plan, WeightedTeachers, baseline_of
-from .reference_outputs import ReferenceOutputs
+from .reference_outputs import ReferenceOutputs, splits_of
 from .signals import GracefulShutdown
 from .timing import Span, summed, times
 from .train_cohort import Cohort, Watcher
@@ -44,7 +49,9 @@ def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[st
     arms = [
         arm | {"baseline": baseline_of(context.recipe, arm["arm"])} for cohort in in_order for arm in cohort["arms"]
     ]
-    pretrained = [measure_pretrained(context, name) for name in plan.pretrained]
+    arms = [*(measure_pretrained(context, name) for name in plan.pretrained), *arms]
+    if not context.recipe.evaluation.test_time:  # `--extend` may have taken it out
+        arms = [{key: value for key, value in arm.items() if key != "test_time"} for arm in arms]
     return {
         "recipe": context.recipe.to_dict(),
         "environment": environment(context.device, context.processes.world_size),
@@ -52,7 +59,7 @@ def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[st
         "class_names": list(context.images.class_names),
         "images": {split: len(getattr(context.images, split)) for split in ("train", "validation", "test")},
         "data_notes": list(context.images.notes),
-        "arms": with_baselines(in_recipe_order(context.recipe, [*pretrained, *arms])),
+        "arms": with_baselines(in_recipe_order(context.recipe, with_budget(context.recipe, arms))),
     }
 
 
@@ -117,13 +124,106 @@ def _measured(
         classes = len(images.class_names)
         measured[name] = evaluate_logits(logits, split, num_classes=classes, reference=reference).to_dict()
         measured["correct"][name] = packed(metrics.correct(logits, split.labels.cpu().long()))
-    if recipe.evaluation.latency_batch:
-        channels, height, width = images.shape
-        shape = (channels, input_format.resolution or height, input_format.resolution or width)
-        batch = recipe.evaluation.latency_batch
-        with explain_out_of_memory(arm_name, batch), explain_model_errors(arm_name, (batch, *shape), "timing"):
-            measured["efficiency"] = measure(model, shape, batch_size=batch).to_dict()
+    measured |= _timed(context, arm_name, partial(measure, model))
+    if recipe.budget is not None and "efficiency" not in measured:
+        measured["counted"] = _counted(context, arm_name, model)
+    if recipe.evaluation.test_time:
+        measured["test_time"] = _test_time(context, arm_name, model, measured["correct"], recipe.evaluation.test_time)
     return measured
+
+
+def _timed(context: RunContext, arm_name: str, measure_cost: Callable[..., Efficiency]) -> dict[str, Any]:
+    """`efficiency` of an arm's model, unless the recipe leaves it unmeasured."""
+    batch = context.recipe.evaluation.latency_batch
+    if not batch:
+        return {}
+    shape = _image_shape(context, arm_name)
+    with explain_out_of_memory(arm_name, batch), explain_model_errors(arm_name, (batch, *shape), "timing"):
+        return {"efficiency": measure_cost(shape, batch_size=batch).to_dict()}
+
+
+def _counted(context: RunContext, arm_name: str, model: nn.Module) -> dict[str, Any]:
+    """What a budget can be compared with where `efficiency` is left unmeasured."""
+    shape = _image_shape(context, arm_name)
+    with explain_model_errors(arm_name, (1, *shape), "counting"):
+        return {"megabytes": megabytes(model), "multiply_adds": multiply_adds(model, shape)}
+
+
+def _image_shape(context: RunContext, arm_name: str) -> tuple[int, int, int]:
+    """`C, H, W` of an arm's input."""
+    channels, height, width = context.images.shape
+    side = context.recipe.arms()[arm_name].resolution
+    return channels, side or height, side or width
+
+
+def _test_time(
+    context: RunContext, arm_name: str, model: nn.Module, correct: Mapping[str, str], options: AveragedViews
+) -> dict[str, Any]:
+    """What `result.json` says of a model with test-time augmentation, beside its own evaluation.
+
+    correct: which images it answers right without, as `packed`, by split. `gain`: the difference of accuracies on the
+    same images, with its interval over images.
+    """
+    recipe, images = context.recipe, context.images
+    input_format = make_input_format(recipe.arms()[arm_name], images)
+    predict = averaged(predictor(model, input_format, device=context.device, name=arm_name), options)
+    measured: dict[str, Any] = {"options": options.model_dump(mode="json"), "views": options.count}
+    measured |= {"correct": {}, "gain": {}}
+    for name, split in splits_of(context).items():
+        logits = logits_of(predict, split, recipe.evaluation.batch_size)
+        measured[name] = evaluate_logits(logits, split, num_classes=len(images.class_names)).to_dict()
+        measured["correct"][name] = packed(metrics.correct(logits, split.labels.cpu().long()))
+        if name in correct:  # earlier versions did not keep it
+            measured["gain"][name] = paired_difference_of(measured["correct"][name], correct[name], len(split))
+
+    def measure_cost(shape: tuple[int, int, int], batch_size: int) -> Efficiency:
+        return measure_averaged(model, lambda out: as_outputs(out).logits, shape, options, batch_size=batch_size)
+
+    return measured | _timed(context, arm_name, measure_cost)
+
+
+def with_current_test_time(
+    context: RunContext,
+    cohorts: Mapping[str, Mapping[str, Any]],
+    stop: GracefulShutdown,
+    make_watcher: Callable[[str, Sequence[str]], Watcher] | None,
+) -> dict[str, dict[str, Any]]:
+    """The results of trained cohorts, with `test_time` as the recipe has it now: `--extend` may have changed it.
+
+    Learners that were measured without it, or with other options, are measured from their saved models; `done.json`
+    keeps each measurement, so that no interruption loses more than one. The rest of their results does not change.
+    """
+    options = context.recipe.evaluation.test_time
+    current = {key: {**result, "arms": list(result["arms"])} for key, result in cohorts.items()}
+    to_measure = {
+        LearnerId(arm["arm"], arm["seed"]): (key, place)
+        for key, result in current.items()
+        for place, arm in enumerate(result["arms"])
+        if options and not _is_current(arm, options)
+    }
+    if not options or not to_measure:
+        return current
+    names = [str(learner) for learner in to_measure]
+    watcher = make_watcher("test-time augmentation", names) if make_watcher else Watcher()
+    for learner, (key, place) in to_measure.items():
+        stop.check()
+        watcher.say(f"measuring {learner} with test-time augmentation")
+        arms = current[key]["arms"]
+        model = load_trained(context.directory.model(learner), context.models).to(context.device)
+        measured = _test_time(context, learner.arm, model, arms[place].get("correct", {}), options)
+        # Both latencies from now: those of the model alone may be of another day and another machine.
+        measured |= {
+            f"{key}_alone": cost for key, cost in _timed(context, learner.arm, partial(measure, model)).items()
+        }
+        arms[place] = arms[place] | {"test_time": measured}
+        context.directory.cohort(key).write_result(current[key])
+    return current
+
+
+def _is_current(arm: Mapping[str, Any], options: AveragedViews) -> bool:
+    """Whether a learner needs no measurement: it has that of these options, or it failed and has none at all."""
+    measured = (arm.get("test_time") or {}).get("options")
+    return "validation" not in arm or measured == options.model_dump(mode="json")
 
 
 def _about(context: RunContext, plan: LearnerPlan, learner: Learner | None) -> dict[str, Any]:
@@ -156,15 +256,19 @@ def not_started(context: RunContext, cohort: CohortPlan) -> list[dict[str, Any]]
 def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
     """Measure an arm from a file like any other arm, once per run."""
     files = context.directory.cohort(name)
-    done = files.read_result()
+    done, options = files.read_result(), context.recipe.evaluation.test_time
+    if done is not None and (not options or _is_current(done, options)):
+        return done
+    model = load_teacher_from_file(name, context.recipe.arms()[name], context.images, context.models)
+    model = model.to(context.device)
     if done is None:
-        arm = context.recipe.arms()[name]
-        model = load_teacher_from_file(name, arm, context.images, context.models).to(context.device)
         role = "teacher" if name in context.recipe.teachers else "student"
         about = _about(context, LearnerPlan(LearnerId(name), role), None)
         about |= {"ended": "from a file", "train_sample": _train_sample(context, name, model)}
         done = about | _measured(context, name, model, ReferenceOutputs(context, {}, ()), ())
-        files.write_result(done)
+    elif options:
+        done["test_time"] = _test_time(context, name, model, done.get("correct", {}), options)
+    files.write_result(done)
     return done
 
 
@@ -195,6 +299,18 @@ def with_baselines(arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         }
         compared.append({**arm, **({"against_baseline": differences} if differences else {})})
     return compared
+
+
+def with_budget(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Results of learners, each student with `budget`, as `judge` gives it, where the recipe has one."""
+    budget = recipe.budget
+    if budget is None:
+        return arms
+    costs = [arm.get("efficiency") or arm.get("counted") or {} for arm in arms]
+    return [
+        {**arm, "budget": judge(budget, cost)} if arm["role"] == "student" else arm
+        for arm, cost in zip(arms, costs, strict=True)
+    ]
 
 
 def in_recipe_order(recipe: Recipe, arms: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

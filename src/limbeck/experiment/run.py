@@ -29,7 +29,7 @@ from .custom_functions import check_unchanged_functions
 from .environment import python_call
 from .extend import extend as extend_run
 from .extend import extensions, how_to_extend, plan_of
-from .results import curves, failures, run_result
+from .results import curves, failures, run_result, with_current_test_time
 from .signals import GracefulShutdown
 from .torchrun import process_group
 
@@ -70,7 +70,7 @@ def run(
     recipe: a path, a shipped recipe's name, a dict or a `Recipe`. folder: where run directories are.
     name: of this run's directory (default: the recipe's name). fresh: delete what is there and start over.
     extend: retain what is there and add what this recipe has besides: seeds, arms, epochs of arms whose schedule allows
-    it (constant, step, multi_step, or a new one).
+    it (constant, step, multi_step, or a new one), test-time augmentation.
     losses, models: your own functions, by the names that the recipe uses.
     make_watcher: gives the callbacks of each cohort; see `Watcher`.
 
@@ -115,6 +115,7 @@ def run(
         plan = plan_of(directory, recipe)
         cohorts = train_cohorts(context, plan, stop, make_watcher if processes.is_first else None)
         if processes.is_first:
+            cohorts = with_current_test_time(context, cohorts, stop, make_watcher)
             result = run_result(context, plan, cohorts)
             if added := extensions(directory):
                 result["extended"] = added

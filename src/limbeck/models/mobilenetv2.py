@@ -6,6 +6,8 @@ Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (2018),
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
@@ -68,3 +70,9 @@ def build(num_classes: int, *, width: float = 1.0, dropout: float = 0.2) -> Mobi
     if isinstance(width, bool) or not isinstance(width, int | float) or not 0 < width <= 16:
         raise LimbeckError(f"width: expected a number greater than 0, at most 16; got {width!r}")
     return MobileNetV2(num_classes, width, probability("dropout", dropout))
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Widths for `limbeck fit`."""
+    widths = (0.1, 0.2, 0.25, 0.35, 0.5, 0.6, 0.75, 0.9, 1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.5, 3.0, 4.0)
+    return [{"width": width} for width in widths]

@@ -8,6 +8,7 @@ resnet32x4 are four times as wide in every stage, with a stem of 32 channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -82,3 +83,12 @@ def build(num_classes: int, *, depth: int = 20, stem: int = 16, widths: Sequence
     if count("depth", depth) < 8 or (depth - 2) % 6:
         raise LimbeckError(f"depth: expected 6 n + 2 (8, 14, 20, 26, 32, …); got {depth}")
     return ResNet(num_classes, (depth - 2) // 6, count("stem", stem), counts("widths", widths, 3))
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Depths and widths for `limbeck fit`; the stages double in width, as published."""
+    return [
+        {"depth": depth, "stem": min(width, 32), "widths": (width, 2 * width, 4 * width)}
+        for depth in (8, 14, 20, 32, 44, 56, 110)
+        for width in (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+    ]

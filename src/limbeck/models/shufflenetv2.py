@@ -6,6 +6,8 @@ stride 1 and without the max-pool after it, as in the public CIFAR checkpoints. 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -107,3 +109,8 @@ def build(num_classes: int, *, width: float = 1.0) -> ShuffleNetV2:
     if isinstance(width, bool) or not isinstance(width, int | float) or width not in CHANNELS:
         raise LimbeckError(f"width: expected one of {', '.join(map(str, CHANNELS))}; got {width!r}")
     return ShuffleNetV2(num_classes, CHANNELS[width])
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Widths for `limbeck fit`: those of the paper's table."""
+    return [{"width": width} for width in CHANNELS]

@@ -7,6 +7,7 @@ the data, few wide convolutions initialised to the identity, early pooling and a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,3 +123,9 @@ def build(
         train_whitening,
         dirac,
     )
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Widths for `limbeck fit`, in the proportions of the default."""
+    firsts = (4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256)
+    return [{"widths": (first, 4 * first, 4 * first)} for first in firsts]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -86,3 +87,8 @@ def build(num_classes: int, *, depth: int = 11, head: str = "hidden", dropout: f
         raise LimbeckError(f"depth: expected one of {', '.join(map(str, CONVOLUTIONS))}; got {depth}")
     hidden = choice("head", head, ("hidden", "linear")) == "hidden"
     return VGG(num_classes, CONVOLUTIONS[depth], hidden, probability("dropout", dropout))
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Depths for `limbeck fit`, each with the head with which it is used."""
+    return [dict(size) for size in SIZES.values()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -79,3 +81,10 @@ def build(num_classes: int, *, depth: int = 16, widen: int = 2, dropout: float =
     if count("depth", depth) < 10 or (depth - 4) % 6:
         raise LimbeckError(f"depth: expected 6 n + 4 (10, 16, 22, 28, 40, …); got {depth}")
     return WideResNet(num_classes, (depth - 4) // 6, count("widen", widen), probability("dropout", dropout))
+
+
+def candidates() -> list[dict[str, Any]]:
+    """Depths and widening factors for `limbeck fit`."""
+    return [
+        {"depth": depth, "widen": widen} for depth in (10, 16, 22, 28, 40) for widen in (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
+    ]

@@ -49,7 +49,8 @@ class Extension:
 
 
 def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = frozenset()) -> Extension:
-    """What a run gains by going from one recipe to another: seeds, arms, epochs where the schedule allows it.
+    """What a run gains by going from one recipe to another: seeds, arms, epochs where the schedule allows it, and what
+    trains nothing: test-time augmentation and a budget.
 
     Args:
         old: the recipe with which the run was trained.
@@ -60,17 +61,21 @@ def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = f
     Raises LimbeckError that names the first key that cannot change, and why.
     """
     before, after = old.to_dict(), new.to_dict()
-    for key, value in after.items():
-        if key not in ("seeds", *GROUPS) and value != before[key]:
-            raise LimbeckError(
-                f"{differences(before[key], value, key)[0]}: the existing models were trained with the old value"
-            )
+    test_time = [
+        {key: plain["evaluation"].pop(key) for key in ("test_time",) if key in plain["evaluation"]}
+        for plain in (before, after)
+    ]
+    for key in [*before, *(key for key in after if key not in before)]:
+        changed = differences({key: before[key]} if key in before else {}, {key: after[key]} if key in after else {})
+        if changed and key not in ("seeds", "budget", *GROUPS):
+            raise LimbeckError(f"{changed[0]}: the existing models were trained with the old value")
     if removed := [seed for seed in old.seeds if seed not in new.seeds]:
         raise LimbeckError(f"seeds: {', '.join(map(str, removed))} cannot be removed")
-    lines: list[str] = []
+    lines = differences(test_time[0], test_time[1], "evaluation")  # it trains nothing
     longer: list[str] = []
     if added := [seed for seed in new.seeds if seed not in old.seeds]:
         lines.append(f"seeds: {', '.join(map(str, added))} added")
+    lines += differences(before.get("budget") or {}, after.get("budget") or {}, "budget")
     for group in GROUPS:
         was, now = before[group], after[group]
         if gone := [arm for arm in was if arm not in now]:

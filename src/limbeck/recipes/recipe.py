@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from limbeck.errors import nearest
 
+from .budget import Budget
 from .fields import (
     ArmName,
     Count,
@@ -30,6 +31,7 @@ from .fields import (
 )
 from .optimization import Constant, Optimizer, Schedule
 from .sweep import Sweep
+from .test_time import AveragedViews
 from .views import Views
 
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
@@ -168,8 +170,10 @@ class Arm(TrainingOptions, ModelOptions):  # in a dump, the keys of ModelOptions
         return bool(self.loss)
 
 
-class Evaluation(RecipePart):
+class Evaluation(ExtendedPart):
     """How models are evaluated."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"test_time"})
 
     test: Flag = True
     """Whether to evaluate on the test split at the end. Set to false in trials among which one will be chosen."""
@@ -177,6 +181,9 @@ class Evaluation(RecipePart):
     """Number of images per batch during evaluation."""
     latency_batch: Annotated[int, Field(ge=0, le=1_000_000, strict=True)] = 128
     """Number of images in the batch that is timed; 0 skips the latency measurement."""
+    test_time: AveragedViews | None = None
+    """Also evaluate every model with test-time augmentation. Its gain and its cost are reported beside the model's own
+    accuracy, which does not change."""
 
 
 class OutputsBank(RecipePart):
@@ -186,8 +193,10 @@ class OutputsBank(RecipePart):
     """Maximum size of a run's cached teacher logits, in GB of 2^30 bytes."""
 
 
-class Recipe(RecipePart):
+class Recipe(ExtendedPart):
     """A recipe of Limbeck: everything that determines a run."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"budget"})
 
     name: FolderName
     """Name of the recipe, and of its run directory."""
@@ -217,6 +226,8 @@ class Recipe(RecipePart):
     """The students, by name; `defaults` holds the keys that they share."""
     evaluation: Evaluation = Evaluation()
     """How models are evaluated at the end."""
+    budget: Budget | None = None
+    """What each student may cost on this device (default: no limits)."""
     sweep: Sweep | None = None
     """The settings that `limbeck sweep` tries."""
 

@@ -182,6 +182,11 @@ def load_state(entry: Entry, custom: Mapping[str, Callable[..., Any]] = NOTHING)
     return getattr(importlib.import_module(f"limbeck.losses.{entry.file}"), "state", None)
 
 
+def load_candidates(entry: Entry) -> Callable[[], list[dict[str, Any]]] | None:
+    """The `candidates` function in the file of a model: options of its sizes. None if it has none."""
+    return getattr(importlib.import_module(f"limbeck.models.{entry.file}"), "candidates", None)
+
+
 def _hint(category: str, name: str, known: Iterable[str]) -> str:
     """What the user probably meant by an unknown name."""
     same = [word for word in known if simplified(word) == simplified(name)]

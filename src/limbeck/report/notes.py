@@ -114,9 +114,10 @@ def _notes_on_cost(cost: Mapping[str, Any]) -> list[str]:
 def _measured_while_busy(learners: Sequence[Mapping[str, Any]]) -> str:
     """Which latencies are too high because other processes used the machine; empty if none are."""
     disturbed = {
-        f"{learner['arm']} (seed {learner.get('seed')})": cost
+        f"{learner['arm']} (seed {learner.get('seed')}){how}": cost
         for learner in learners
-        if (cost := learner.get("efficiency") or {}).get("disturbed")
+        for how, measured in (("", learner), (" with test-time augmentation", learner.get("test_time") or {}))
+        if (cost := measured.get("efficiency") or {}).get("disturbed")
     }
     if not disturbed:
         return ""

@@ -11,8 +11,9 @@ from limbeck.report.figures.curves import Curves, draw_curves
 from limbeck.report.figures.teacher_graph import teacher_graph
 from limbeck.storage.atomic import make_folder, write_file
 
-from . import notes, tables
+from . import notes, tables, test_time
 from .arms import Arm, arms_of, reported_split
+from .budget import budget_table
 from .findings import failure_line, findings, pretrained_models
 from .formatting import SETS, cell, section
 
@@ -58,6 +59,8 @@ def _sections(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[
         section("Teacher ensembles", tables.ensemble_table(arms)),
         section("Comparison with teacher and baseline", tables.comparison_table(arms)),
         section("Size and latency", tables.cost_table(arms)),
+        section("Budget", budget_table(arms)),
+        section("Test-time augmentation", test_time.augmentation_table(arms)),
         section("Figures", "\n\n".join(f"![{FIGURES[name[:-4]]}](figures/{name})" for name in figures)),
         section("Teachers and students", teacher_graph(result.get("recipe") or {})),
         section("Hardest classes", tables.class_table(arms, class_names)),

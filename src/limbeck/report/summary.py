@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .arms import arms_of, reported_split, with_ensembles
+from .budget import budget_lines
 from .comparisons import compare
 from .findings import failure_line
 from .formatting import DASH, format_interval, format_number, format_optional, format_spread, plain_table
@@ -25,7 +26,7 @@ def _terminal_width() -> int:
 
 
 def summary_lines(result: Mapping[str, Any]) -> list[str]:
-    """A compact table of the arms on the reported split, followed by the failures; at most 100 characters wide."""
+    """A compact table of the arms on the reported split, then budgets and failures; at most 100 characters wide."""
     arms, width = arms_of(result), _terminal_width()
     rows: list[list[str]] = []
     for arm in with_ensembles(arms):
@@ -42,6 +43,8 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
         )
     header = [f"{reported_split(result)} set", "top-1 %", "retention %", "gain, 95 % CI", "parameters", "ms/image"]
     lines = plain_table(header, rows, width)
+    for line in budget_lines(arms):
+        lines += textwrap.wrap(line, width, subsequent_indent="  ")
     for arm in arms:
         for learner in arm.failed:
             lines += textwrap.wrap(f"! {failure_line(learner)}", width, subsequent_indent="  ")

@@ -11,6 +11,7 @@ from limbeck.report.figures.heat_map import axis_name, draw_heat_map, value_text
 
 from . import notes, tables
 from .arms import arms_of
+from .budget import budget_table
 from .findings import findings
 from .formatting import DASH, SETS, cell, duration, format_spread, markdown_table, section
 from .page import write_page
@@ -35,6 +36,7 @@ def write_sweep_report(folder: Path, result: Mapping[str, Any]) -> Path:
         *(section(f"{cell(arm)}: all trials", _trials(result, arm, figures)) for arm in result["swept"]),
         section(f"Accuracy on the {SETS['test']}", tables.accuracy_table(arms)),
         section("Comparison with teacher and baseline", tables.comparison_table(arms)),
+        section("Budget", budget_table(arms)),
         section("Notes", _notes(result)),
     ]
     return write_page(folder, sections, figures)

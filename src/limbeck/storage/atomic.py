@@ -129,6 +129,15 @@ def file_digest(path: Path) -> Digest:
         return Digest(file.tell(), sha256)
 
 
+def path_digest(path: Path) -> Digest:
+    """Size and SHA-256 of a file, or of a folder with the names and contents of all its files. Raises OSError."""
+    if not path.is_dir():
+        return file_digest(path)
+    parts = [(file.relative_to(path).as_posix(), file_digest(file)) for file in sorted(files_below(path))]
+    listing = "".join(f"{part.sha256}  {name}\n" for name, part in parts)
+    return Digest(sum(part.size for _, part in parts), hashlib.sha256(listing.encode()).hexdigest())
+
+
 def _consume(content: Content, use: Callable[[bytes | memoryview], object]) -> Digest:
     size, sha256 = 0, hashlib.sha256()
     for chunk in (content,) if isinstance(content, bytes) else content():

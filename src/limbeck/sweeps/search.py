@@ -164,8 +164,9 @@ def _one_per_model(recipe: Recipe, learners: Sequence[LearnerPlan]) -> list[Lear
 
 
 def search_recipe(recipe: Recipe, sweep: Sweep) -> Recipe:
-    """The recipe with the seeds of the search, without evaluation on the test set and without latency measurement."""
+    """The recipe with the seeds of the search, without the test set, latency, budget and test-time augmentation."""
     tree = recipe.to_dict()
     tree["seeds"] = list(sweep.seeds or recipe.seeds[:1])
-    tree["evaluation"] = tree["evaluation"] | {"test": False, "latency_batch": 0}
+    tree["evaluation"] = tree["evaluation"] | {"test": False, "latency_batch": 0, "test_time": None}
+    tree.pop("budget", None)
     return Recipe.model_validate(tree)

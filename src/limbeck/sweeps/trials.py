@@ -158,8 +158,9 @@ def _read(source: RecipeSource, sweep: Sweep, trial: Trial, base: Recipe) -> Rec
 
 def _check_sections(base: Recipe, recipe: Recipe, trial: Trial) -> None:
     """Raise RecipeError if a trial differs outside of students, teachers and views."""
-    for key, value in base.to_dict().items():
-        if key not in TRIAL_SECTIONS and recipe.to_dict()[key] != value:
+    before, after = base.to_dict(), recipe.to_dict()
+    for key in {**before, **after}:  # a section may be absent on one side
+        if key not in TRIAL_SECTIONS and before.get(key) != after.get(key):
             axis = next((name for name in trial if name.split(".")[0] == key), key)
             accepted = "takes keys under students, teachers and views"
             raise RecipeError(f"sweep.axes: {axis}: {accepted}; {key} is the same for all trials")

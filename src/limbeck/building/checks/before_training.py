@@ -17,6 +17,7 @@ from limbeck.building.learners import make_training
 from limbeck.building.models import build_model, check_channels, check_logits, make_input_format
 from limbeck.building.teachers import reorder_classes
 from limbeck.errors import LimbeckError
+from limbeck.evaluation.test_time import check_shifts
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import Arm, CustomFunctions, Recipe
 from limbeck.training.model_errors import explain_build_errors, explain_out_of_memory, wrong_image_size
@@ -55,6 +56,7 @@ def check_before_training(
             group = "teachers" if name in recipe.teachers else "students"
             problems += _problems_of(name, group, arm, images, models, published)
     problems += _problems_of_views(recipe, images)
+    problems += _problems_of_test_time(recipe, images)
     if problems:
         raise LimbeckError("\n".join(problems))
     return state_parameters(recipe, images, losses, models)
@@ -149,6 +151,14 @@ def _check_optimizer(name: str, arm: Arm, model: nn.Module) -> None:
         raise LimbeckError(f"{name}: {error}") from error
     except Exception as error:
         raise LimbeckError(f"{name}: {arm.model.name} cannot be trained: {error}") from error
+
+
+def _problems_of_test_time(recipe: Recipe, images: Images) -> Iterator[str]:
+    if recipe.evaluation.test_time:
+        try:
+            check_shifts(recipe.evaluation.test_time, images.shape, where="evaluation.test_time.shifts")
+        except LimbeckError as error:
+            yield str(error)
 
 
 def _problems_of_views(recipe: Recipe, images: Images) -> Iterator[str]:

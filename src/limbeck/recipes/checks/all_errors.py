@@ -92,7 +92,8 @@ class _Repair(Generic[Root]):
         """Whether a problem found in the repaired recipe is due to a placeholder alone."""
         if self._in_placeholder(path) or (*path, "name") in self.placeholders:
             return True
-        if message.startswith("is missing") and (path in self.intended or path[0] in self.without_defaults):
+        lacks_only_typos = path in self.intended or any(other[:-1] == path for other in self.intended)
+        if message.startswith("is missing") and (lacks_only_typos or path[0] in self.without_defaults):
             return True
         lost_arms = any((group,) in self.placeholders | self.intended for group in GROUPS)
         return lost_arms and path[2:3] in (("teacher",), ("baseline",))

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from graphlib import CycleError, TopologicalSorter
 
 from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.recipes.budget import Budget
 from limbeck.recipes.calls import Distillation, NamedData
 from limbeck.recipes.fields import KeyPath, Problem, RecipePart, shortened
 from limbeck.recipes.recipe import Arm, CustomFunctions, Data, LossTerm, Recipe, TrainingOptions
@@ -52,6 +53,8 @@ def _recipe(recipe: Recipe, losses: CustomFunctions, models: CustomFunctions) ->
         problems.append((("students",), "needs at least one arm besides `defaults`"))
     if recipe.sweep is not None:
         problems += _below(("sweep",), _sweep(recipe.sweep))
+    if recipe.budget is not None:
+        problems += _below(("budget",), _budget(recipe, recipe.budget))
     first_spelling: dict[str, str] = {}
     for group, arms in (("teachers", recipe.teachers), ("students", recipe.students)):
         for name, arm in arms.items():
@@ -232,6 +235,14 @@ def _cycles(recipe: Recipe) -> list[Problem]:
         problems.append(((groups[name], name, "teacher"), f"{name!r} would become its own teacher"))
         for member in cycle:
             teachers_of[member] -= cycle
+
+
+def _budget(recipe: Recipe, budget: Budget) -> Iterator[Problem]:
+    """Problems of the `budget` section, with their places below it."""
+    if not budget.limits():
+        yield (), f"is missing a limit; expected at least one of {', '.join(Budget.model_fields)}"
+    if budget.milliseconds is not None and not recipe.evaluation.latency_batch:
+        yield ("milliseconds",), "cannot be measured with evaluation.latency_batch: 0"
 
 
 def _sweep(sweep: Sweep) -> Iterator[Problem]:

@@ -137,8 +137,11 @@ STRUCTURES = ("tuple_type", "dict_type", "model_type", "model_attributes_type")
 NAME_OR_MAPPING = "a name, or a mapping with a `name` and options"
 EXPECTED_AT: dict[KeyPath, str] = {
     ("data",): "a mapping, such as {source: digits}",
+    ("budget",): "a mapping, such as {megabytes: 0.5, multiply_adds: 10e6}",
     ("seeds",): "a list, such as [0, 1, 2]",
     ("outputs_bank",): "a mapping, such as {limit_gb: 10.0}",
+    ("evaluation", "test_time"): "a mapping, such as {flip: true, shifts: 2}",
+    ("evaluation", "test_time", "scales"): "a list, such as [0.9, 1.1]",
     ("model",): NAME_OR_MAPPING,
     ("teacher",): "the name of an arm, or a list of names",
     ("teacher", 0): "the name of an arm",

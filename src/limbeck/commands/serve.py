@@ -1,0 +1,34 @@
+"""Serve a folder of pages on this machine only."""
+
+from __future__ import annotations
+
+import functools
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from limbeck.errors import LimbeckError
+
+HOST = "127.0.0.1"
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    extensions_map = {  # noqa: RUF012 - the base class's own attribute
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """No line for each request."""
+
+
+def serve(folder: Path, port: int) -> None:
+    """Print the address and serve until Ctrl-C. Raises LimbeckError where the port is taken."""
+    try:
+        server = ThreadingHTTPServer((HOST, port), functools.partial(_Handler, directory=str(folder)))
+    except OSError as error:
+        raise LimbeckError(f"--port {port}: {error.strerror or error}; give another, or 0 for any") from error
+    with server:
+        print(f"http://{HOST}:{server.server_address[1]}/  (Ctrl-C ends it)", flush=True)
+        server.serve_forever()

@@ -1,0 +1,69 @@
+"""OpenVINO's format, a folder of `model.xml` and `model.bin`. OpenVINO runs ONNX files too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck.errors import LimbeckError, one_line
+
+from . import onnx_file
+from .formats import Job, Run
+from .packages import need
+
+MODEL = "model.xml"
+
+
+def write(path: Path, job: Job) -> None:
+    """Write the folder, in float32, by way of an ONNX file. Raises LimbeckError where OpenVINO refuses the model."""
+    openvino = need("openvino", "openvino", "export to openvino")
+    path.mkdir()
+    source = path / "float.onnx"
+    onnx_file.write(source, job)
+    try:
+        model = openvino.convert_model(str(source))
+        model.set_rt_info(onnx_file.metadata_text(job.about), [onnx_file.METADATA])
+        openvino.save_model(model, str(path / MODEL), compress_to_fp16=False)
+    except Exception as error:  # OpenVINO's own exceptions are RuntimeErrors and others
+        raise LimbeckError(f"this model cannot be exported to OpenVINO: {one_line(error)}") from error
+    finally:
+        source.unlink(missing_ok=True)
+
+
+def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
+    """A function that runs it on the CPU in float32, and its metadata. Takes such folders, and ONNX files.
+
+    Raises LimbeckError for a file that is damaged or that Limbeck did not write.
+    """
+    openvino = need("openvino", "openvino", str(path))
+    about: dict[str, Any] = {}
+    if path.suffix == ".onnx":
+        _, about = onnx_file.open_session(path, 1)
+    try:
+        core = openvino.Core()
+        model = core.read_model(str(path if path.suffix == ".onnx" else path / MODEL))
+        if path.suffix != ".onnx":
+            text = model.get_rt_info([onnx_file.METADATA]).astype(str) if model.has_rt_info(onnx_file.METADATA) else ""
+            about = onnx_file.metadata(path, text)
+        # The hint: on processors that have bfloat16, OpenVINO computes in it unless told otherwise.
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        compiled = core.compile_model(model, "CPU", settings)
+    except LimbeckError:
+        raise
+    except Exception as error:
+        raise LimbeckError(f"{path}: damaged, or not an OpenVINO file") from error
+    request = compiled.create_infer_request()
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = request.infer({0: images})
+        by_name = {name: np.array(value) for output, value in found.items() for name in output.get_names()}
+        return by_name["probabilities"], by_name["logits"]
+
+    return run, about
+
+
+def runtime_name() -> str:
+    """Name and version of the runtime."""
+    return f"OpenVINO {need('openvino', 'openvino', 'OpenVINO').__version__.split('-')[0]}"
