@@ -103,6 +103,11 @@ class Split:
         """The first `count` images, or all if there are fewer: `[B, C, H, W]`, channels last."""
         return self.stored[:count] if self.rows is None else self._gather(self.rows[:count])
 
+    def spread(self, count: int) -> Tensor:
+        """Images spread evenly over the split, fewer if there are not so many: `[B, C, H, W]`, channels last."""
+        count = min(count, len(self))
+        return self.take(torch.arange(count) * len(self) // count)
+
     def batches(self, size: int) -> Iterator[Tensor]:
         """All images in order, as batches `[size, C, H, W]`; the last batch may be smaller."""
         if self.rows is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from limbeck.errors import LimbeckError
-from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm, TrainingOptions
+from limbeck.recipes.recipe import Arm, CustomFunctions, LossTerm, Precision, TrainingOptions
 from limbeck.seeding import seed_everything
 from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.training.learner import Learner, Training
@@ -22,9 +22,12 @@ from limbeck.weights.load import load_weights
 from .data import Images
 from .loss_states import make_losses, make_states, output_shapes, teacher_output_shapes
 from .models import build_model, check_output, make_input_format
+from .quantised_student import observe, quantised
 
 IMAGES_TO_INITIALISE = 2048
 """Training images given to models that initialise themselves from data."""
+IMAGES_TO_OBSERVE = 256
+"""Training images that set the first ranges of a quantised student."""
 
 
 def make_learner(
@@ -36,7 +39,7 @@ def make_learner(
     seed: int,
     teachers: Sequence[tuple[str, float]] = (),
     device: torch.device,
-    precision: str,
+    precision: Precision,
     losses: CustomFunctions,
     models: CustomFunctions,
     load_teacher: Callable[[str], Teacher] | None = None,
@@ -57,6 +60,9 @@ def make_learner(
     elif hasattr(model, "initialise"):
         sample = images.train.first(IMAGES_TO_INITIALISE)
         model.initialise(prepare(sample, input_format))  # pyright: ignore[reportCallIssue]
+    if arm.quantise:
+        model = quantised(model, arm_name)
+        observe(model, prepare(images.train.spread(IMAGES_TO_OBSERVE), input_format))
     check_output(arm_name, model, images, input_format, arm.model.name)
     return Learner(
         name,
@@ -74,10 +80,15 @@ def make_learner(
         make_training(arm, tuple(teacher for teacher, _ in teachers)),
         input_format=input_format,
         device=device,
-        dtype=compute_dtype(arm.precision or precision, device),
+        dtype=compute_dtype(arm_precision(arm, precision), device),
         seed=seed,
         processes=processes,
     )
+
+
+def arm_precision(arm: Arm, precision: Precision) -> Precision:
+    """The precision of an arm, of a recipe with `precision`; quantised students compute in float32."""
+    return "fp32" if arm.quantise else arm.precision or precision
 
 
 def make_training(options: TrainingOptions, teachers: tuple[str, ...]) -> Training:

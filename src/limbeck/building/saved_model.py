@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.building.arguments import check_folder, check_functions, checked_test_time
-from limbeck.errors import LimbeckError, printable
+from limbeck.errors import LimbeckError, printable, short_repr
 from limbeck.evaluation.test_time import averaged, check_shifts
 from limbeck.recipes import registry
 from limbeck.recipes.load import NO_FUNCTIONS
@@ -27,6 +27,7 @@ from limbeck.weights.load import load_weights
 
 from .data import Images
 from .models import build_model, make_input_format
+from .quantised_student import quantised
 from .teachers import reorder_classes
 
 FILES_TO_SEARCH = 10_000
@@ -153,6 +154,7 @@ def describe(arm: Arm, data: Data, images: Images) -> dict[str, Any]:
     input_format = make_input_format(arm, images)
     return {
         "model": {"name": arm.model.name, **arm.model.options},
+        **({"quantise": arm.quantise} if arm.quantise else {}),
         "class_names": list(images.class_names),
         "normalisation": {"mean": list(input_format.normalisation.mean), "sd": list(input_format.normalisation.sd)},
         "resolution": input_format.resolution,
@@ -220,12 +222,16 @@ def load(path: str | Path, *, models: CustomFunctions = NO_FUNCTIONS) -> LoadedM
         norm = Normalisation(tuple(about["normalisation"]["mean"]), tuple(about["normalisation"]["sd"]))
         channels, height, width = about["image_shape"]
         resolution, expected = about["resolution"], about["sha256"]
+        if about.get("quantise") not in (None, "int8"):
+            raise ValueError(f"quantise: {short_repr(about['quantise'])}")
     except (KeyError, TypeError, ValueError) as error:
         raise LimbeckError(f"{described}: damaged, or not of Limbeck ({error})") from error
     weights = folder / "model.safetensors"
     if not weights.is_file() or file_digest(weights).sha256 != expected:
         raise LimbeckError(f"{weights}: is missing or damaged (its checksum does not fit {described.name})")
     model = build_model(named, len(class_names), models, pretrained=False)
+    if about.get("quantise"):
+        model = quantised(model, printable(str(path)))
     load_weights(model, weights)
     # If nothing is resized, older files without `data` have the height as their resolution; newer ones have null.
     as_stored = resolution is None or (resolution == height and (height == width or "data" not in about))

@@ -157,10 +157,13 @@ def _export_one(
     settings: Settings,
     run: Provenance,
 ) -> Exported:
+    deployed = DeployedModel(model, settings.layout)
+    if deployed.learned_int8 and not kind.quantised:
+        raise LimbeckError(f"{path}: this model was trained for int8 (quantise: int8); export it with --to onnx-int8")
     job = Job(
-        DeployedModel(model, settings.layout),
+        deployed,
         images.shape,
-        _about(model, kind, settings, run.recipe),
+        _about(model, kind, "learned" if deployed.learned_int8 else settings.calibration, settings.layout, run.recipe),
         settings.calibration,
         lambda: calibration_images(images.train, settings.calibration_images, settings.layout),
     )
@@ -179,6 +182,7 @@ def _export_one(
             largest_drop=settings.largest_drop,
             precision=run.precision,
             float_file=float_file,
+            learned=deployed.learned_int8,
         )
         if proof.failures and not settings.force:
             raise LimbeckError(f"{path}: not written: {'; '.join(proof.failures)}; --force writes it")
@@ -189,12 +193,11 @@ def _export_one(
 
 def calibration_images(train: Split, count: int, layout: str) -> np.ndarray:
     """Training images spread evenly over the split, uint8, in the layout of the file."""
-    count = min(count, len(train))
-    taken = train.take(torch.arange(count) * len(train) // count)
+    taken = train.spread(count)
     return (taken.permute(0, 2, 3, 1) if layout == "nhwc" else taken).contiguous().numpy()
 
 
-def _about(model: LoadedModel, kind: Format, settings: Settings, recipe: Any) -> dict[str, Any]:
+def _about(model: LoadedModel, kind: Format, calibration: str, layout: str, recipe: Any) -> dict[str, Any]:
     """The metadata of a file: what a program needs to use it, and where it comes from."""
     channels, height, width = model.image_shape
     return {
@@ -202,9 +205,9 @@ def _about(model: LoadedModel, kind: Format, settings: Settings, recipe: Any) ->
         "torch": torch.__version__,
         "format": kind.name,
         "class_names": list(model.class_names),
-        "layout": settings.layout,
+        "layout": layout,
         "image_shape": [channels, height, width],
-        **({"calibration": settings.calibration} if kind.quantised else {}),
+        **({"calibration": calibration} if kind.quantised else {}),
         "model": model.about.get("model"),
         "model_sha256": model.about.get("sha256"),
         "trained_on": model.about.get("trained_on"),

@@ -12,6 +12,8 @@ from limbeck.building.saved_model import LoadedModel
 from limbeck.models.folding import fold_batch_norms
 from limbeck.training.teacher import as_outputs
 
+from .learned_scales import is_quantised, with_explicit_quantisation
+
 Layout = Literal["nhwc", "nchw"]
 
 
@@ -19,6 +21,7 @@ class DeployedModel(nn.Module):
     """A loaded model as a device runs it. Call it with uint8 images for `(probabilities, logits)`, each `[B, K]`.
 
     It resizes and normalises like `LoadedModel`, its BatchNorms are folded, and it shares no tensor with the model.
+    learned_int8: whether the model was trained for int8; the graph then has its roundings.
     layout: `nhwc` takes images `[B, H, W, C]`, as image libraries and browsers hold them; `nchw` takes `[B, C, H, W]`.
     """
 
@@ -30,7 +33,9 @@ class DeployedModel(nn.Module):
     def __init__(self, model: LoadedModel, layout: Layout = "nhwc") -> None:
         super().__init__()
         self.layout = layout
-        self.network = fold_batch_norms(model.model).float()
+        self.learned_int8 = is_quantised(model.model)
+        network = with_explicit_quantisation(model.model) if self.learned_int8 else fold_batch_norms(model.model)
+        self.network = network.float()
         sd, mean = (getattr(model.input_format.normalisation, name) for name in ("sd", "mean"))
         self.register_buffer("scale", 1 / (255 * torch.tensor(sd)).view(1, -1, 1, 1))
         self.register_buffer("shift", -torch.tensor(mean).view(1, -1, 1, 1) / torch.tensor(sd).view(1, -1, 1, 1))

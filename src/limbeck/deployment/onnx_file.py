@@ -18,6 +18,7 @@ from limbeck.errors import LimbeckError, one_line
 from limbeck.models.torchvision_operators import declare_missing_operators
 
 from .formats import Job, Run
+from .learned_scales import store_as_integers
 from .packages import need
 
 OPSET = 20
@@ -38,6 +39,8 @@ def write(path: Path, job: Job) -> None:
     need("onnxscript", "export", "export to onnx")
     model = _exported(job)
     _strip(model)
+    if job.deployed.learned_int8:
+        store_as_integers(model)
     set_metadata(model, job.about)
     if model.ByteSize() > LARGEST_FILE:
         raise LimbeckError(f"the ONNX file would have {model.ByteSize() / 1e9:.1f} GB; one file holds at most 2 GB")

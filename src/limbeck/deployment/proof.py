@@ -27,6 +27,9 @@ LARGEST_DIFFERENCE = 1e-4
 """Of any logit of a float32 file from the model's."""
 LEAST_AGREEMENT = 0.999
 """Of the top class of a float32 file with the model's, over the whole test split."""
+LEAST_AGREEMENT_INT8 = 0.99
+"""Of the top class of an int8 file with the model's, where the model was trained for int8. A value that lies between
+two int8 numbers may be rounded to either, as the sums before it were added."""
 LATENCY_BATCHES = (1, 128)
 
 
@@ -100,11 +103,13 @@ def prove(
     largest_drop: float,
     precision: str = "auto",
     float_file: Path | None = None,
+    learned: bool = False,
 ) -> Proof:
     """Run a file on the whole test split and compare it with the model.
 
     reference: the model's logits `[N, K]` on `test`, float32. largest_drop: of top-1 for a quantised file, a fraction.
     precision: of the run, timed beside float32. float_file: the float32 version of a quantised file, timed beside it.
+    learned: whether the model itself rounds to int8, so that its file must answer as it does.
     Raises LimbeckError where the file cannot be opened.
     """
     module = kind.load()
@@ -134,6 +139,9 @@ def prove(
             drop = f"{100 * (model_top1 - top1):.2f} points of top-1"
             failures.append(f"int8 loses {drop} ({100 * model_top1:.2f} to {100 * top1:.2f} %); "
                             f"at most {100 * largest_drop:.2f} are allowed")  # fmt: skip
+        if learned and not agreement >= LEAST_AGREEMENT_INT8:
+            failures.append(f"only {agreement:.2%} of the top classes agree with the model, which was trained for "
+                            f"int8; {LEAST_AGREEMENT_INT8:.0%} must")  # fmt: skip
     else:
         if not largest <= LARGEST_DIFFERENCE:
             failures.append(f"a logit differs by {largest:.1e}; at most {LARGEST_DIFFERENCE:.0e} is allowed")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from limbeck.building.data import Images, load_images
+from limbeck.building.learners import arm_precision
 from limbeck.building.models import make_input_format
 from limbeck.building.saved_model import load_trained
 from limbeck.building.teachers import load_teacher_from_file, make_teacher
@@ -60,7 +61,7 @@ class RunContext:
             model = load_teacher_from_file(teacher.arm, arm, self.images, self.models)
         else:
             model = load_trained(self.directory.model(teacher), self.models)
-        precision = precision or arm.precision or self.recipe.precision
+        precision = precision or arm_precision(arm, self.recipe.precision)
         input_of_teacher = make_input_format(arm, self.images)
         return make_teacher(str(teacher), model, input_of_teacher, device=self.device, precision=precision)
 

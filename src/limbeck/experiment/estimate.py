@@ -15,7 +15,9 @@ from torch import nn
 from limbeck.building.checks.before_training import check_before_training
 from limbeck.building.checks.pretrained import check_arms_from_files
 from limbeck.building.data import Images
+from limbeck.building.learners import arm_precision
 from limbeck.building.models import build_model, check_output, make_input_format
+from limbeck.building.quantised_student import quantised
 from limbeck.evaluation.budget import judge
 from limbeck.evaluation.efficiency import count_parameters, megabytes, multiply_adds
 from limbeck.recipes.load import NO_FUNCTIONS
@@ -165,11 +167,13 @@ def arm_cost(
     side = input_format.resolution or images.shape[1]
     count = min(IMAGES_TO_TIME, recipe.views.batch_size)
     pixels = torch.randn(count, images.shape[0], side, side, device=device)
-    dtype = compute_dtype(arm.precision or recipe.precision, device)
+    dtype = compute_dtype(arm_precision(arm, recipe.precision), device)
     parameters = count_parameters(model)
     states = arm.optimizer.buffers_per_parameter if arm.optimizer else 0
     fixed = parameters * 4 * (2 + states + bool(arm.ema))
     check_output(name, model, images, input_format, arm.model.name)
+    if arm.quantise:
+        model = quantised(model, name)
     with explain_model_errors(name, pixels.shape, "timing"), explain_out_of_memory(name, count):
         macs = multiply_adds(model, (images.shape[0], side, side))
         train, inference, saved = _timed(model, pixels, dtype, arm.trained) if timed else (0.0, 0.0, 0)

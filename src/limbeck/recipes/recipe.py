@@ -154,8 +154,13 @@ class Arm(TrainingOptions, ModelOptions):  # in a dump, the keys of ModelOptions
     `loss` is not trained.
     """
 
+    added_later: ClassVar[frozenset[str]] = frozenset({"quantise"})
+
     precision: Precision | None = None
     """Numerical precision of training (default: that of the recipe)."""
+    quantise: Literal["int8"] | None = None
+    """Train the student for int8: its weights and activations are rounded to 8 bits while it learns, in float32, and
+    `limbeck export --to onnx-int8` uses the scales that it learned (default: no rounding)."""
     views: Views | None = None
     """How this arm's views differ from the recipe's. Arms with different views are trained separately."""
     seed: Seed | None = None

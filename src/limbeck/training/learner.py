@@ -126,6 +126,8 @@ class Learner:
         training, optimizer, scaler = self.training, self.optimizer, self.scaler
         factor = rate_factor(training.schedule, epoch * steps + step, steps, training.epochs)
         self.rate = scale_rates(optimizer, factor)
+        if at_fraction := getattr(self.model, "at_fraction", None):
+            at_fraction((epoch * steps + step) / (steps * training.epochs))
         rank = (self.processes.rank,) if self.processes.rank else ()  # rank 0 draws what a single process would
         seed_device(self.device, "dropout", self.seed, epoch, step, *rank)
         with autocast(self.dtype, self.device), explain_model_errors(self.name, pixels.shape, "training on"):

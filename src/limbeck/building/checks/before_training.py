@@ -15,6 +15,7 @@ from torch import nn
 from limbeck.building.data import Images, view_planner
 from limbeck.building.learners import make_training
 from limbeck.building.models import build_model, check_channels, check_logits, make_input_format
+from limbeck.building.quantised_student import quantised
 from limbeck.building.teachers import reorder_classes
 from limbeck.errors import LimbeckError
 from limbeck.evaluation.test_time import check_shifts
@@ -50,7 +51,8 @@ def check_before_training(
     checked_arms: set[str] = set()
     for name, arm in recipe.arms().items():
         about = arm.model_dump_json(include={"model", "weights", "classes", "normalise", "resolution"})
-        about += f"{arm.trained} {(arm.optimizer.name, arm.optimizer.no_weight_decay) if arm.optimizer else None}"
+        about += f"{arm.quantise} {arm.trained} "
+        about += f"{(arm.optimizer.name, arm.optimizer.no_weight_decay) if arm.optimizer else None}"
         if about not in checked_arms:
             checked_arms.add(about)
             group = "teachers" if name in recipe.teachers else "students"
@@ -91,6 +93,11 @@ def _problems_of(
         passes(lambda: _check_answer(name, arm, model, shape, count, models))
     if arm.weights:
         passes(lambda: _check_weights(name, arm, model))
+    if arm.quantise and not found:
+        try:
+            model = quantised(_on_cpu(name, arm, count, models), name)
+        except LimbeckError as error:
+            return [*found, str(error)]
     if arm.trained:
         passes(lambda: _check_optimizer(name, arm, model))
     if published and arm.model.options.get("pretrained") and not arm.weights and not found:

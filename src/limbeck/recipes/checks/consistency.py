@@ -67,6 +67,7 @@ def _recipe(recipe: Recipe, losses: CustomFunctions, models: CustomFunctions) ->
                 _model(arm, models, at),
                 _classes(arm),
                 _training(arm),
+                _quantised(arm, group),
                 _losses(arm, losses, at, Recipe),
                 _relations(recipe, name, arm, group),
                 _outputs_bank(arm, losses) if recipe.outputs_bank is not None else (),
@@ -133,6 +134,15 @@ def _missing(training: TrainingOptions) -> Iterator[Problem]:
         yield ("epochs",), "is missing; expected the number of epochs to train"
     if training.optimizer is None:
         yield ("optimizer",), "is missing; expected a mapping, such as {name: sgd, lr: 0.1}"
+
+
+def _quantised(arm: Arm, group: str) -> Iterator[Problem]:
+    if arm.quantise is None:
+        return
+    if group == "teachers" or not arm.trained:
+        yield ("quantise",), "is for students; teachers compute in floating point"
+    if arm.precision in ("bf16", "fp16"):
+        yield ("precision",), f"{arm.precision} does not go with quantise: {arm.quantise}, which computes in fp32"
 
 
 def _losses(
