@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ import limbeck
 import yaml_recipe
 from final_weights import weights
 from limbeck.errors import LimbeckError, RecipeError
+from limbeck.report.run_data import read_run
 from limbeck.sweeps.search import first_trials
 from limbeck.sweeps.selection import best_of, outcomes, selected_recipe
 from limbeck.sweeps.sweep import sweep
@@ -271,3 +273,26 @@ def test_processes_share_the_work_and_a_killed_ones_is_taken_over(swept, start, 
         for arm in json.loads(p.read_text())["arms"]
     ]
     assert sorted(ended) == sorted(["wide", "baseline", *(f"distilled.{n:03d}" for n in range(6))])
+
+
+def test_a_sweep_is_reported_while_it_goes_on_and_after(swept: limbeck.Swept, tmp_path: Path) -> None:
+    whole = read_run(swept.folder)
+    assert whole.sweep is not None
+    assert (whole.state, whole.problems) == ("finished", ())
+    assert whole.sweep.best == swept.result["best"]
+    assert [arm.name for arm in whole.arms] == list(dict.fromkeys(arm["arm"] for arm in swept.result["chosen"]["arms"]))
+    assert set(whole.curves) == {(arm["arm"], arm["seed"]) for arm in swept.result["chosen"]["arms"]}
+    shutil.copytree(swept.folder, tmp_path / "part", ignore=shutil.ignore_patterns("models", "checkpoints", "chosen"))
+    (tmp_path / "part" / "result.json").unlink()
+    part = read_run(tmp_path / "part")
+    assert part.sweep is not None
+    assert (part.state, part.problems, part.arms) == ("stopped", (), ())
+    assert part.sweep.axes == whole.sweep.axes and part.sweep.settings == whole.sweep.settings
+    assert part.sweep.swept == whole.sweep.swept
+    assert part.sweep.validation == whole.sweep.validation
+    assert part.sweep.ended["distilled"] == whole.sweep.ended["distilled"]
+    for done in (tmp_path / "part").glob("search/000/cohorts/students-*/done.json"):
+        done.unlink()
+    begun = read_run(tmp_path / "part").sweep
+    assert begun is not None
+    assert begun.validation["distilled"] == [[]] * 6

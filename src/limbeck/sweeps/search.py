@@ -120,10 +120,14 @@ def _decide_batch(context: SweepContext, state: SearchState, number: int) -> tup
                 trials = _next_trials(context, state, number)
                 if not trials:
                     return None
-                _, recipe = _batch_recipe(context, state, number, trials)
+                merged, recipe = _batch_recipe(context, state, number, trials)
                 if number:  # the first batch was checked at the start of the sweep
                     check_before_training(recipe, context.images, context.source.models, losses=context.source.losses)
-                decision = {"settings": trials, "learners_at_once": _max_learners(context, recipe, directory)}
+                decision = {
+                    "settings": trials,
+                    "learners_at_once": _max_learners(context, recipe, directory),
+                    "variants": list(merged.variants),  # for reports of a sweep that goes on
+                }
                 decision = context.store.setdefault(key, decision) if context.store else decision
             make_folder(directory.root)
             write_json(path, decision)
