@@ -14,6 +14,7 @@ from limbeck.storage.atomic import make_folder, write_file
 from . import notes, tables, test_time
 from .arms import Arm, arms_of, reported_split
 from .budget import budget_table
+from .chains import chain_table
 from .findings import failure_line, findings, pretrained_models
 from .formatting import SETS, cell, section
 
@@ -58,6 +59,7 @@ def _sections(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[
         section(f"Accuracy on the {SETS[reported_split(result)]}", tables.accuracy_table(arms)),
         section("Teacher ensembles", tables.ensemble_table(arms)),
         section("Comparison with teacher and baseline", tables.comparison_table(arms)),
+        section("Chains of teachers", chain_table(arms)),
         section("Size and latency", tables.cost_table(arms)),
         section("Budget", budget_table(arms)),
         section("Test-time augmentation", test_time.augmentation_table(arms)),
