@@ -13,13 +13,12 @@ from torch import Tensor
 
 from limbeck.models.torchvision_operators import declare_missing_operators
 from limbeck.recipes.views import ResizedCrop
-from limbeck.views.resized_crop import apply, draw
+from limbeck.views.resized_crop import apply, draw, has_kernel_for_bytes, resize_one_by_one, resize_together
 
 declare_missing_operators()
 from torchvision.transforms import InterpolationMode, v2  # noqa: E402
 from torchvision.transforms.v2 import functional as reference  # noqa: E402
 
-VECTORS = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512")
 sides = st.integers(1, 48)
 kinds = st.sampled_from(["bilinear", "bicubic"])
 
@@ -58,7 +57,7 @@ def check(images: Tensor, windows: Tensor, crop: ResizedCrop) -> None:
     """Pixel for pixel torchvision's kernel for bytes; that for real numbers does not round between the directions."""
     ours = apply(images, windows, crop)
     assert ours.dtype == torch.uint8 and ours.is_contiguous()
-    if VECTORS:  # elsewhere torch has no kernel for bytes
+    if has_kernel_for_bytes():
         assert torch.equal(ours, theirs(images, windows, crop))
     if crop.interpolation == "bilinear":
         exact = theirs(images.float(), windows, crop)
@@ -80,6 +79,30 @@ def test_as_torchvision_resizes_the_same_window(b: int, h: int, w: int, seed: in
 def test_as_torchvision_resizes_real_images(kind: str) -> None:
     images, crop = cifar(64), ResizedCrop(interpolation=kind)
     check(images, drawn(crop, 64, 32, 32, 5), crop)
+
+
+@pytest.mark.skipif(not has_kernel_for_bytes(), reason="torch has no kernel for bytes on this processor")
+@given(
+    st.integers(1, 4), st.integers(1, 90), st.integers(1, 90), st.integers(1, 4), st.integers(0, 10_000), kinds
+)  # fmt: skip
+@settings(max_examples=80)
+def test_both_ways_give_the_same_bytes(b: int, h: int, w: int, channels: int, seed: int, kind: str) -> None:
+    """Stored teacher outputs and interrupted runs depend on it: a view is the same, however it is made."""
+    g = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (b, h, w, channels), dtype=torch.uint8, generator=g)
+    crop = ResizedCrop(interpolation=kind)
+    windows = drawn(crop, b, h, w, seed)
+    assert torch.equal(resize_one_by_one(images, windows, crop), resize_together(images, windows, crop))
+
+
+@pytest.mark.skipif(not has_kernel_for_bytes(), reason="torch has no kernel for bytes on this processor")
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_both_ways_give_the_same_bytes_at_the_size_of_photos(kind: str) -> None:
+    images, crop = torch.cat([noise(4, 224, 224, 1), smooth(4, 224, 224, 2)]), ResizedCrop(interpolation=kind)
+    windows = drawn(crop, 8, 224, 224, 3)
+    made = resize_one_by_one(images, windows, crop)
+    assert made.is_contiguous() and torch.equal(made, resize_together(images, windows, crop))
+    assert torch.equal(apply(images, windows, crop), made)
 
 
 def test_an_image_does_not_feel_its_neighbours() -> None:
