@@ -17,13 +17,16 @@ LOCAL_TORCH := $(if $(UV_FIND_LINKS),$(wildcard $(UV_FIND_LINKS)/torch-*.whl))
 BACKEND := $(if $(or $(LOCAL_TORCH),$(filter cuda,$(TORCH))),,--torch-backend=$(TORCH))
 INSTALL := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(BACKEND) -c constraints.txt
 
-.PHONY: quickstart test test-middle test-slow faults chaos check docs format bench web wheel lock clean help
+.PHONY: quickstart demo test test-middle test-slow faults chaos check docs format bench web wheel lock clean help
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 quickstart: $(VENV)/.run ## set up, train and distil on the digits, print where the report is
 	$(BIN)/limbeck run quickstart
+
+demo: $(VENV)/.demo web ## after quickstart: export its student and open a page in which it runs in the browser
+	$(BIN)/limbeck demo runs/quickstart/models/distilled-seed0 --serve
 
 test: $(VENV)/.test ## the fast tests (8 to 9 minutes on 2 quiet cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -87,6 +90,11 @@ $(VENV)/.uv: constraints.txt
 $(VENV)/.run: $(VENV)/.uv pyproject.toml
 	@echo "setting up: packages (torch is large)"
 	$(INSTALL) -e '.[digits]'
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.run
+	@echo "setting up: the runtime of exported files"
+	$(INSTALL) -e '.[digits,export]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.run

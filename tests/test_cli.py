@@ -224,7 +224,7 @@ def test_cache(home: Path) -> None:
         (["run", "quickstart", "--name", "../elsewhere", "--fresh"], "--name: '../elsewhere' is not a valid folder"),
         (["new", "quick"], "did you mean 'quickstart'?"),
         (["swep"], "unknown command 'swep'; did you mean 'sweep'?"),
-        (["frob", "--fresh"], "expected one of bench, cache, check, demo, doctor, evaluate"),
+        (["frob", "--fresh"], "expected one of bench, cache, card, check, demo, doctor, evaluate"),
         (["list", "model"], "expected losses, models, data or recipes; got 'model'; did you mean 'models'?"),
         (["list"], "Missing argument 'category'; see `limbeck list --help`"),
         (["evaluate", "--splt", "test"], "No such option: --splt (Possible options: --split)"),
