@@ -31,9 +31,11 @@ from rows import NotHere, Trials
 
 ROWS = (
     "kills", "system-calls", "power-cuts", "full-disks", "damage", "two-processes", "signals", "omissions",
-    "sweeps", "mutated-files", "recipes", "memory", "sabotage",
+    "sweeps", "exports", "mutated-files", "recipes", "memory", "sabotage",
 )  # fmt: skip
-LONGEST = ("omissions", "sabotage", "signals", "sweeps", "system-calls", "mutated-files", "power-cuts", "memory")
+LONGEST = (
+    "omissions", "sabotage", "signals", "sweeps", "system-calls", "mutated-files", "power-cuts", "exports", "memory",
+)  # fmt: skip
 """Begun in this order, so that no process is left alone with a long row at the end."""
 HERE = Path(__file__).resolve().parent
 SECONDS_BETWEEN_LINES = 10.0

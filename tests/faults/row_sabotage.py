@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import os
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from processes import in_a_process
 from rows import NotHere, Trials
 
 NAME = "sabotage"
-HOLDS = "Limbeck broken on purpose in twelve ways: the row that is there for it fails each time"
-CI, CHAOS = 12, 12
+HOLDS = "Limbeck broken on purpose in thirteen ways: the row that is there for it fails each time"
+CI, CHAOS = 13, 13
 
 
 def _flushes_nothing() -> None:
@@ -94,6 +95,24 @@ def _keeps_every_step() -> None:
     loop.take_step = hoarding
 
 
+def _copies_exports_into_place() -> None:
+    from limbeck.deployment import export
+
+    def copied(temporary: Path, path: Path, **options: Any) -> None:
+        if temporary.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+            temporary.replace(path)
+            return
+        content = temporary.read_bytes()
+        with path.open("wb") as file:
+            for begin in range(0, len(content), -(-len(content) // 20)):
+                file.write(content[begin : begin + -(-len(content) // 20)])
+                file.flush()
+                os.fsync(file.fileno())
+
+    export.publish = copied
+
+
 def _gives_images_up_otherwise() -> None:
     from limbeck.data.unreadable import UnreadableError
 
@@ -123,6 +142,7 @@ SABOTAGES: tuple[tuple[str, Callable[[], None], int], ...] = (
     ("two-processes", _locks_nothing, 4),
     ("signals", _stops_without_saving, 5),
     ("sweeps", _forgets_momenta, 10),
+    ("exports", _copies_exports_into_place, 1),
     ("mutated-files", _gives_images_up_otherwise, 50),
     ("recipes", _runs_what_it_reads, 3),
     ("memory", _keeps_every_step, 1),

@@ -34,6 +34,7 @@ from limbeck.storage.atomic import (
     file_digest,
     finite,
     make_folder,
+    publish,
     read_json,
     remove_leftovers,
     temporary_folder,
@@ -252,8 +253,20 @@ def test_a_folder_that_is_there_already(tmp_path: Path, existing: Any, left: byt
     ):
         (temporary / "file").write_bytes(b"new")
     assert (path / "file").read_bytes() == left
-    remove_leftovers(tmp_path)
     assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_a_file_takes_the_place_of_a_file_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, new = tmp_path / "file", tmp_path / "new"
+    path.write_bytes(b"old")
+    new.write_bytes(b"new")
+    moves: list[tuple[str, str]] = []
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, to: moves.append((self.name, to.name)) or replace(self, to))
+    publish(new, path, existing="replace")
+    assert moves == [("new", "file")]
+    assert os.listdir(tmp_path) == ["file"]
+    assert path.read_bytes() == b"new"
 
 
 def test_a_folder_is_copied_whole(tmp_path: Path) -> None:

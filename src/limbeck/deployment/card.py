@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from limbeck.building.saved_model import load
 from limbeck.errors import LimbeckError
 from limbeck.recipes import registry
-from limbeck.storage.atomic import atomic_folder, make_folder, read_json, remove_leftovers, write_file, write_json
+from limbeck.storage.atomic import atomic_folder, make_folder, read_json, readable_json, remove_leftovers, write_new
 
 CONFIG = "config.json"
 README = "README.md"
@@ -41,10 +41,10 @@ def card(model: str | Path, out: str | Path | None = None, *, license: str | Non
         shutil.copyfile(source / "model.safetensors", temporary / "model.safetensors")
         for file in files:
             shutil.copyfile(file, temporary / file.name)
-        write_json(temporary / CONFIG, _config(about))
-        write_file(temporary / "labels.txt", "".join(f"{name}\n" for name in about["class_names"]).encode())
+        write_new(temporary / CONFIG, readable_json(_config(about)))
+        write_new(temporary / "labels.txt", "".join(f"{name}\n" for name in about["class_names"]).encode())
         text = _readme(source.name, about, rows, [file.name for file in files], license)
-        write_file(temporary / README, text.encode())
+        write_new(temporary / README, text.encode())
     return folder
 
 

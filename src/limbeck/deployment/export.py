@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,9 +27,10 @@ from limbeck.storage.atomic import (
     make_folder,
     publish,
     read_json,
+    readable_json,
     remove_leftovers,
     temporary_folder,
-    write_json,
+    write_new,
 )
 from limbeck.types import Split
 
@@ -170,25 +172,40 @@ def _export_one(
     make_folder(path.parent)
     remove_leftovers(path.parent, shared=True)
     with explain_os_errors(path), temporary_folder(path.parent) as folder:
-        float_file = kind.load().write(folder / path.name, job)
-        proof = prove(
-            folder / path.name,
-            kind,
-            model,
-            images.test,
-            data=images.name,
-            reference=reference,
-            threads=settings.threads,
-            largest_drop=settings.largest_drop,
-            precision=run.precision,
-            float_file=float_file,
-            learned=deployed.learned_int8,
-        )
+        with _full_disk_noticed(folder, deployed):
+            float_file = kind.load().write(folder / path.name, job)
+            proof = prove(
+                folder / path.name,
+                kind,
+                model,
+                images.test,
+                data=images.name,
+                reference=reference,
+                threads=settings.threads,
+                largest_drop=settings.largest_drop,
+                precision=run.precision,
+                float_file=float_file,
+                learned=deployed.learned_int8,
+            )
         if proof.failures and not settings.force:
             raise LimbeckError(f"{path}: not written: {'; '.join(proof.failures)}; --force writes it")
+        beside = proof_path(path)
+        write_new(folder / beside.name, readable_json(proof.to_dict()))
         publish(folder / path.name, path, existing="replace")
-    write_json(proof_path(path), proof.to_dict())
+        publish(folder / beside.name, beside)
     return Exported(path, proof)
+
+
+@contextlib.contextmanager
+def _full_disk_noticed(folder: Path, deployed: DeployedModel) -> Iterator[None]:
+    """Turn an error into the OSError of a full disk, if the disk is full: C++ libraries often do not say so."""
+    try:
+        yield
+    except Exception:
+        probe = folder / "probe"
+        probe.write_bytes(bytes(sum(tensor.nbytes for tensor in deployed.state_dict().values())))
+        probe.unlink()
+        raise
 
 
 def calibration_images(train: Split, count: int, layout: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def write(path: Path, job: Job) -> Path | None:
     float_file, prepared = path.with_name("float.onnx"), path.with_name("prepared.onnx")
     onnx_file.write(float_file, job)
     try:
-        with _quiet():
+        with _quiet(), _temporaries_in(path.parent):
             shapes.quant_pre_process(str(float_file), str(prepared), skip_symbolic_shape=True)
             quantisation.quantize_static(
                 str(prepared),
@@ -94,6 +95,17 @@ def _kept_in_float(model: Any) -> list[str]:
             break
         names.append(node.name)
     return names
+
+
+@contextlib.contextmanager
+def _temporaries_in(folder: Path) -> Iterator[None]:
+    """Keep the quantiser's temporary files in a folder that the next export removes, should this one be killed."""
+    before = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 @contextlib.contextmanager

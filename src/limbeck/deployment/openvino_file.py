@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,7 +20,7 @@ MODEL = "model.xml"
 
 def write(path: Path, job: Job) -> None:
     """Write the folder, in float32, by way of an ONNX file. Raises LimbeckError where OpenVINO refuses the model."""
-    openvino = need("openvino", "openvino", "export to openvino")
+    openvino = _openvino("export to openvino")
     path.mkdir()
     source = path / "float.onnx"
     onnx_file.write(source, job)
@@ -28,8 +30,7 @@ def write(path: Path, job: Job) -> None:
         openvino.save_model(model, str(path / MODEL), compress_to_fp16=False)
     except Exception as error:  # OpenVINO's own exceptions are RuntimeErrors and others
         raise LimbeckError(f"this model cannot be exported to OpenVINO: {one_line(error)}") from error
-    finally:
-        source.unlink(missing_ok=True)
+    source.unlink()
 
 
 def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
@@ -37,7 +38,7 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
 
     Raises LimbeckError for a file that is damaged or that Limbeck did not write.
     """
-    openvino = need("openvino", "openvino", str(path))
+    openvino = _openvino(str(path))
     about: dict[str, Any] = {}
     if path.suffix == ".onnx":
         _, about = onnx_file.open_session(path, 1)
@@ -66,4 +67,16 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
 
 def runtime_name() -> str:
     """Name and version of the runtime."""
-    return f"OpenVINO {need('openvino', 'openvino', 'OpenVINO').__version__.split('-')[0]}"
+    return f"OpenVINO {_openvino('OpenVINO').__version__.split('-')[0]}"
+
+
+def _openvino(purpose: str) -> ModuleType:
+    """The package without its telemetry, which would report each import and each conversion over the network."""
+    telemetry = "openvino_telemetry"
+    if telemetry in sys.modules:
+        return need("openvino", "openvino", purpose)
+    sys.modules[telemetry] = cast(ModuleType, None)  # as if it were not installed: the package then does without
+    try:
+        return need("openvino", "openvino", purpose)
+    finally:
+        del sys.modules[telemetry]

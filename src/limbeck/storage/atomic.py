@@ -183,14 +183,17 @@ def publish(temporary: Path, path: Path, *, existing: Existing = "refuse") -> No
     if temporary.is_dir():
         _flush_below(temporary)
     flush(temporary)
-    if existing == "replace" and os.path.lexists(path):
-        set_aside(path)
+    # A file takes the place of a file in one step; only a folder has to make room first.
+    makes_room = existing == "replace" and path.is_dir()
+    old = set_aside(path) if makes_room else None
     try:
         temporary.replace(path)
     except OSError as error:
         if existing != "keep" or error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
     flush(path.parent)
+    if old is not None:
+        _remove(old)
 
 
 def _flush_below(folder: Path) -> None:
@@ -320,8 +323,13 @@ def write_json(path: Path, value: Any) -> None:
 
     Raises WriteError.
     """
+    write_file(path, readable_json(value))
+
+
+def readable_json(value: Any) -> bytes:
+    """What `write_json` writes."""
     text = json.dumps(finite(value), indent=2, ensure_ascii=False)
-    write_file(path, (_LIST_OF_NUMBERS.sub(_on_one_line, text) + "\n").encode())
+    return (_LIST_OF_NUMBERS.sub(_on_one_line, text) + "\n").encode()
 
 
 _LIST_OF_NUMBERS = re.compile(r"\[\n *(?:(?:null|[-\d][-+.\deE]*),?\n *)+\]")  # a line break is never inside a string
