@@ -13,12 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from real_run import real_run
 from sample_results import result_of, three_arms
 
+from limbeck.building.data import load_images
 from limbeck.errors import LimbeckError
+from limbeck.evaluation.correctness import packed
 from limbeck.experiment.run import Run
+from limbeck.recipes.recipe import Data
 from limbeck.report.arms import arms_of
 from limbeck.report.comparisons import compare
 from limbeck.report.options import OneOption, differing, one_option_apart, options_of
@@ -128,6 +133,58 @@ def test_an_incomplete_last_line_is_one_being_written(copied: Path) -> None:
     record = read_run(copied)
     assert record.problems == ()
     assert [row["epoch"] for row in record.curves["large", 0]] == [1, 2]
+
+
+def test_predictions_of_single_images_are_those_that_were_measured(finished: Run) -> None:
+    record = read_run(finished.folder)
+    images = load_images(Data(source="digits", train_images=600))
+    assert set(record.predictions) == {(row["arm"], row["seed"]) for row in finished.result["arms"]}
+    for (arm, seed), by_split in record.predictions.items():
+        row = record.learner(arm, seed)
+        assert row is not None
+        for split in ("validation", "test"):
+            kept = by_split[split]
+            assert kept.labels.tolist() == getattr(images, split).labels.tolist()
+            assert kept.correct.mean() == pytest.approx(row[split]["top1"])
+            assert packed(torch.from_numpy(kept.correct)) == row["correct"][split]
+    sample = record.sample_images
+    assert sample is not None and sample.split == "test"
+    assert (images.test.images[sample.places.tolist()].permute(0, 2, 3, 1).numpy() == sample.images).all()
+    disputed = {
+        place
+        for arm in record.arms
+        for teacher in arm.teachers
+        for place, differs in enumerate(
+            record.predictions[arm.name, 0]["test"].predicted != record.predictions[teacher, 0]["test"].predicted
+        )
+        if arm.role == "student" and differs
+    }
+    assert set(sample.places.tolist()) <= disputed
+    assert len(sample.places) == min(48, len(disputed))
+
+
+def test_measuring_again_gives_the_same_bytes(finished: Run, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "small-ensemble")
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors") if "models" not in path.parts}
+    kept = {path: content for path, content in kept.items() if "checkpoints" not in path.parts}
+    assert len(kept) == len(finished.result["arms"]) + 1
+    for path in (*tmp_path.rglob("done.json"), *tmp_path.rglob("result.json"), *kept):
+        path.unlink()
+    real_run(tmp_path)
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_damaged_predictions_are_named_and_left_out(copied: Path) -> None:
+    path = copied / "predictions" / "large-seed0.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    (copied / "sample-images.safetensors").write_bytes(b"")
+    record = read_run(copied)
+    assert [line.split(":")[0] for line in record.problems] == [str(path), str(copied / "sample-images.safetensors")]
+    assert ("large", 0) not in record.predictions and ("large", 1) in record.predictions
+    assert record.sample_images is None
+    assert read_run(copied, with_predictions=False).problems == ()
+    shutil.rmtree(copied / "predictions")
+    assert read_run(copied).predictions == {}, "a run of an earlier version"
 
 
 def test_directories_that_hold_no_run_are_skipped_and_named(finished: Run, tmp_path: Path) -> None:

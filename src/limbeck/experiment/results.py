@@ -18,9 +18,12 @@ from limbeck.evaluation.budget import judge
 from limbeck.evaluation.correctness import packed, paired_difference_of
 from limbeck.evaluation.efficiency import Efficiency, measure, megabytes, multiply_adds
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
+from limbeck.evaluation.kept_predictions import disagreements, kept_predictions, sample_images
 from limbeck.evaluation.test_time import averaged, measure_averaged
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.test_time import AveragedViews
+from limbeck.report.arms import FROM_A_FILE, learner_id
+from limbeck.storage.predictions import Predictions, read_predictions, write_predictions, write_sample_images
 from limbeck.storage.run_directory import LearnerId
 from limbeck.training.learner import Learner
 from limbeck.training.model_errors import explain_model_errors, explain_out_of_memory
@@ -57,10 +60,28 @@ def run_result(context: RunContext, plan: Plan, cohorts: Mapping[str, Mapping[st
         "environment": environment(context.device, context.processes.world_size),
         **times(in_order, processes=context.processes.world_size),
         "class_names": list(context.images.class_names),
+        "data_fingerprint": context.images.fingerprint,
         "images": {split: len(getattr(context.images, split)) for split in ("train", "validation", "test")},
         "data_notes": list(context.images.notes),
         "arms": with_baselines(in_recipe_order(context.recipe, with_budget(context.recipe, arms))),
     }
+
+
+def keep_sample_images(context: RunContext, arms: Sequence[Mapping[str, Any]]) -> None:
+    """Keep images on which students and their teachers disagree, for the report: one seed of each student.
+
+    arms: as in `result.json`. Learners without kept predictions, which earlier versions measured, are left out.
+    """
+    name, split = list(splits_of(context).items())[-1]
+    first = {arm["arm"]: learner_id(arm) for arm in reversed(arms) if name in arm}
+    pairs: list[tuple[Predictions, Predictions]] = []
+    for arm in (recipe_arm for recipe_arm in context.recipe.students if recipe_arm in first):
+        for teacher in context.recipe.students[arm].teacher:
+            both = [context.directory.predictions(first[one]) for one in (arm, teacher.name) if one in first]
+            if len(both) == 2 and all(path.exists() for path in both):
+                pairs.append((read_predictions(both[0])[name], read_predictions(both[1])[name]))
+    if len(places := disagreements(pairs)):
+        write_sample_images(context.directory.sample_images, sample_images(split, name, places))
 
 
 def measure_learners(
@@ -107,23 +128,26 @@ def measure_learner(
     if len(plan.teachers) > 1:
         row["ensemble"] = references.about_ensemble(plan.teachers)
     common = references.common if plan.role == "student" else ()
-    return row | _measured(context, plan.arm, model, references, plan.teachers or common)
+    return row | _measured(context, plan.id, model, references, plan.teachers or common)
 
 
 def _measured(
-    context: RunContext, arm_name: str, model: nn.Module, references: ReferenceOutputs, teachers: WeightedTeachers
+    context: RunContext, learner: LearnerId, model: nn.Module, references: ReferenceOutputs, teachers: WeightedTeachers
 ) -> dict[str, Any]:
-    recipe, images = context.recipe, context.images
+    recipe, images, arm_name = context.recipe, context.images, learner.arm
     arm = recipe.arms()[arm_name]
     input_format = make_input_format(arm, images)
     predict = predictor(model, input_format, device=context.device, name=arm_name)
     measured: dict[str, Any] = {"measured_precision": MEASURED_PRECISION, "correct": {}}
+    predictions: dict[str, Predictions] = {}
     for name, split in references.splits.items():
         logits = logits_of(predict, split, recipe.evaluation.batch_size)
         reference = references.logits(teachers, name)
         classes = len(images.class_names)
         measured[name] = evaluate_logits(logits, split, num_classes=classes, reference=reference).to_dict()
         measured["correct"][name] = packed(metrics.correct(logits, split.labels.cpu().long()))
+        predictions[name] = kept_predictions(logits, split.labels)
+    write_predictions(context.directory.predictions(learner), predictions)
     measured |= _timed(context, arm_name, partial(measure, model))
     if recipe.budget is not None and "efficiency" not in measured:
         measured["counted"] = _counted(context, arm_name, model)
@@ -264,8 +288,8 @@ def measure_pretrained(context: RunContext, name: str) -> dict[str, Any]:
     if done is None:
         role = "teacher" if name in context.recipe.teachers else "student"
         about = _about(context, LearnerPlan(LearnerId(name), role), None)
-        about |= {"ended": "from a file", "train_sample": _train_sample(context, name, model)}
-        done = about | _measured(context, name, model, ReferenceOutputs(context, {}, ()), ())
+        about |= {"ended": FROM_A_FILE, "train_sample": _train_sample(context, name, model)}
+        done = about | _measured(context, LearnerId(name), model, ReferenceOutputs(context, {}, ()), ())
     elif options:
         done["test_time"] = _test_time(context, name, model, done.get("correct", {}), options)
     files.write_result(done)

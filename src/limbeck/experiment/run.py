@@ -29,7 +29,7 @@ from .custom_functions import check_unchanged_functions
 from .environment import python_call
 from .extend import extend as extend_run
 from .extend import extensions, how_to_extend, plan_of
-from .results import curves, failures, run_result, with_current_test_time
+from .results import curves, failures, keep_sample_images, run_result, with_current_test_time
 from .signals import GracefulShutdown
 from .torchrun import process_group
 
@@ -122,6 +122,7 @@ def run(
             options = {"folder": folder, "name": name, "fresh": fresh, "extend": extend}
             call = None if losses or models else options
             result["command"] = command or python_call("run", given, overrides, call)
+            keep_sample_images(context, result["arms"])
             write_report(directory.root, result, curves(context, plan))
             write_json(directory.result, result)
         processes.barrier()

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from limbeck.storage.run_directory import LearnerId
+
 from . import statistics
 
 Learner = Mapping[str, Any]
@@ -15,6 +17,8 @@ ENSEMBLE = "ensemble"
 """The role of an arm that stands for several teachers."""
 MAX_CLASSES_OF_MATRIX = 200
 """Up to this many classes `Evaluation.to_dict` writes confusion matrices, above it a sparse list."""
+FROM_A_FILE = "from a file"
+"""How the training of a pretrained model `ended`, in `result.json`."""
 SIGNIFICANCE = 0.01
 """An accuracy that guessing reaches with a higher probability is not clearly better than chance."""
 SUMMED_COSTS = ("parameters", "megabytes", "multiply_adds", "image_ms_median", "batch_ms_median")
@@ -69,6 +73,11 @@ class Arm:
     def failed(self) -> tuple[Learner, ...]:
         """The learners that ended early because a loss was not finite."""
         return tuple(learner for learner in self.learners if learner.get("failure"))
+
+
+def learner_id(learner: Learner) -> LearnerId:
+    """Which files of a run are of a learner: an arm from a file has no seed, although its row says 0."""
+    return LearnerId(learner["arm"], None if learner.get("ended") == FROM_A_FILE else learner["seed"])
 
 
 def reported_split(result: Mapping[str, Any]) -> str:

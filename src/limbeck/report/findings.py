@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import statistics
-from .arms import ENSEMBLE, Arm, Learner, agreement_of_members
+from .arms import ENSEMBLE, FROM_A_FILE, Arm, Learner, agreement_of_members
 from .comparisons import MIN_SEEDS, Comparison, compare
 from .formatting import cell, format_number, format_signed, format_spread
 
-FROM_A_FILE = "from a file"
-"""How the training of a pretrained model `ended`, in `result.json`."""
 STANDARD_ERRORS = 3.0
 """Two accuracies differ clearly if they are this many standard errors apart."""
 

@@ -6,10 +6,11 @@ be read is left out and named in `RunRecord.problems`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -17,13 +18,14 @@ from typing import Any, Literal
 from limbeck.errors import LimbeckError, one_line, printable
 from limbeck.storage.atomic import read_json
 from limbeck.storage.lock import is_locked
+from limbeck.storage.predictions import Predictions, SampleImages, read_predictions, read_sample_images
 from limbeck.storage.run_directory import LearnerId, RunDirectory
 
-from .arms import Arm, Learner, arms_of, reported_split
+from .arms import Arm, Learner, arms_of, learner_id, reported_split
 from .options import Options, options_of
 from .stored_rows import check_epoch, check_learner, check_result, check_settings, check_sweep
 
-Curves = Mapping[tuple[str, int | None], Sequence[Mapping[str, Any]]]
+Curves = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
 """One row of metrics per epoch, by (arm, seed): `epoch` from 1, `train_loss`, `train_accuracy`, `validation_loss`,
 `validation_accuracy`, `lr`, `seconds`, and `train_TERM` for each term of the loss. Accuracies are fractions."""
 State = Literal["finished", "running", "stopped", "unknown"]
@@ -32,13 +34,14 @@ State = Literal["finished", "running", "stopped", "unknown"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far one learner is. epochs: those planned, 0 for an arm from a file. epochs_done: those in the metrics log.
+    """How far one learner is. epochs: those planned. epochs_done: those in the metrics log. Both are 0 for an arm from
+    a file, whose seed is 0 too.
 
     state: `waiting`, `training` (begun, not measured yet), `finished` (measured) or `failed`.
     """
 
     arm: str
-    seed: int | None
+    seed: int
     role: str
     epochs: int
     epochs_done: int
@@ -74,6 +77,8 @@ class RunRecord:
     cohorts that are, without times. arms: teachers first, each with its measured learners. curves: also of learners
     that are still training. progress: every learner that the recipe plans. sweep: its trials; None for a run.
     problems: what is missing or damaged and was left out, one line each.
+    predictions: what each measured learner predicts for single images, by (arm, seed) and split; runs of earlier
+    versions have none. sample_images: images on which students and teachers disagree, and where they are in the split.
     """
 
     folder: Path
@@ -85,6 +90,8 @@ class RunRecord:
     progress: tuple[Progress, ...]
     sweep: SweepRecord | None = None
     problems: tuple[str, ...] = ()
+    predictions: Mapping[tuple[str, int], Mapping[str, Predictions]] = field(default_factory=dict, repr=False)
+    sample_images: SampleImages | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -120,15 +127,16 @@ class RunRecord:
         """An arm by its name."""
         return next((arm for arm in self.arms if arm.name == name), None)
 
-    def learner(self, arm: str, seed: int | None) -> Learner | None:
+    def learner(self, arm: str, seed: int) -> Learner | None:
         """The measurements of one learner."""
         rows = (row for one in self.arms if one.name == arm for row in one.learners)
         return next((row for row in rows if row.get("seed") == seed), None)
 
 
-def read_run(folder: Path) -> RunRecord:
+def read_run(folder: Path, *, with_predictions: bool = True) -> RunRecord:
     """Read the directory of a run or a sweep.
 
+    with_predictions: read what was kept of single images too: about 180 kB for each learner and 15,000 images.
     Raises LimbeckError if it holds neither a readable recipe nor a readable result.
     """
     if not folder.is_dir():
@@ -143,8 +151,35 @@ def read_run(folder: Path) -> RunRecord:
     if recipe is None and not (problems or isinstance((result or {}).get("recipe"), Mapping)):
         problems.append(f"{directory.recipe}: is missing")
     if (result or {}).get("chosen") is not None or (recipe or {}).get("sweep"):
-        return _read_sweep(folder, recipe, result, problems)
-    return _record(folder, recipe, result, problems)
+        record = _read_sweep(folder, recipe, result, problems)
+    else:
+        record = _record(folder, recipe, result, problems)
+    return _with_predictions(record) if with_predictions else record
+
+
+def _with_predictions(record: RunRecord) -> RunRecord:
+    directory, problems = RunDirectory(record.models_folder), list(record.problems)
+    found: dict[tuple[str, int], Mapping[str, Predictions]] = {}
+    for arm in record.arms:
+        for learner in arm.learners:
+            with _named(problems):
+                path = directory.predictions(learner_id(learner))
+                if path.exists():
+                    found[arm.name, learner["seed"]] = read_predictions(path)
+    sample = None
+    with _named(problems):
+        if directory.sample_images.exists():
+            sample = read_sample_images(directory.sample_images)
+    return replace(record, predictions=found, sample_images=sample, problems=tuple(problems))
+
+
+@contextlib.contextmanager
+def _named(problems: list[str]) -> Iterator[None]:
+    """What is wrong with a file is one more problem, and the block ends there."""
+    try:
+        yield
+    except LimbeckError as error:
+        problems.append(one_line(error))
 
 
 def read_runs(folders: Sequence[Path]) -> tuple[list[RunRecord], list[str]]:
@@ -325,8 +360,8 @@ def _finished_learners(directory: RunDirectory, problems: list[str]) -> list[Any
     return learners
 
 
-def planned(recipe: Mapping[str, Any]) -> Iterator[tuple[str, int | None, str, int]]:
-    """Every learner of a recipe: its arm, seed, role and number of epochs; (name, None, role, 0) for one from a file.
+def planned(recipe: Mapping[str, Any]) -> Iterator[tuple[str, int, str, int]]:
+    """Every learner of a recipe: its arm, seed, role and number of epochs; (name, 0, role, 0) for one from a file.
 
     The order is that of the recipe, seeds within arms. What is not as a recipe has it is left out.
     """
@@ -338,19 +373,17 @@ def planned(recipe: Mapping[str, Any]) -> Iterator[tuple[str, int | None, str, i
             if not isinstance(arm, Mapping):
                 continue
             if not arm.get("loss"):
-                yield str(name), None, role, 0
+                yield str(name), 0, role, 0
                 continue
             epochs = arm.get("epochs")
-            once = role == "teacher" and isinstance(teacher_seed, int)
-            for seed in [teacher_seed] if once else seeds:
+            for seed in [teacher_seed] if role == "teacher" and isinstance(teacher_seed, int) else seeds:
                 yield str(name), seed, role, epochs if isinstance(epochs, int) else 0
 
 
 def _progress(recipe: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], curves: Curves) -> Iterator[Progress]:
     measured = {(row["arm"], row["seed"]): row for row in rows}
-    by_arm = {row["arm"]: row for row in rows}
     for arm, seed, role, epochs in planned(recipe):
-        row = measured.get((arm, seed)) or (by_arm.get(arm) if seed is None else None)
+        row = measured.get((arm, seed))
         done = max((int(line["epoch"]) for line in curves.get((arm, seed), ())), default=0)
         state = "failed" if row and row.get("failure") else "finished" if row else "training" if done else "waiting"
         yield Progress(arm, seed, role, epochs, done, state)
@@ -358,14 +391,14 @@ def _progress(recipe: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], curv
 
 def _curves(
     directory: RunDirectory, learners: Mapping[LearnerId, None], problems: list[str]
-) -> Iterator[tuple[tuple[str, int | None], list[dict[str, Any]]]]:
+) -> Iterator[tuple[tuple[str, int], list[dict[str, Any]]]]:
     files: dict[str, list[Path]] = {}
     for path in sorted(directory.root.glob("cohorts/*/metrics/*.jsonl")):
         files.setdefault(path.name, []).append(path)
     for learner in learners:
         of_learner = [_epochs(path, problems) for path in files.get(f"{learner}.jsonl", ())]
         if of_learner:
-            yield (learner.arm, learner.seed), max(of_learner, key=len)
+            yield (learner.arm, learner.seed or 0), max(of_learner, key=len)
 
 
 def _epochs(path: Path, problems: list[str]) -> list[dict[str, Any]]:

@@ -95,7 +95,7 @@ class _TestTime(_Stored):
 class _Learner(_Stored):
     arm: Annotated[str, Field(min_length=1)]
     role: Annotated[str, Field(pattern="^(teacher|student)$")]
-    seed: int | None
+    seed: int
     model: str | None = None
     teacher: list[str] | str | None = None
     baseline: str | None = None

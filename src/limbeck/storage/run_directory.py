@@ -6,6 +6,8 @@ plan.json           only of an extended run: its cohorts, its earlier recipes, a
 extension.json      an extension that is not complete yet; the next start completes it first
 cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, once the cohort is finished, done.json
 models/LEARNER/     model.safetensors and model.json of each finished learner
+predictions/        LEARNER.safetensors: what each measured learner predicts for single images, with a checksum
+sample-images.safetensors   images on which students and teachers disagree, for the report
 report.md, figures/ the report
 result.json         written last: it exists once the run is finished
 """
@@ -88,6 +90,15 @@ class RunDirectory:
     def model(self, learner: LearnerId | str) -> Path:
         """The folder of a learner's final weights."""
         return self.root / "models" / check_file_name(str(learner))
+
+    def predictions(self, learner: LearnerId | str) -> Path:
+        """The file of a learner's predictions for single images."""
+        return self.root / "predictions" / f"{check_file_name(str(learner))}.safetensors"
+
+    @property
+    def sample_images(self) -> Path:
+        """`sample-images.safetensors`."""
+        return self.root / "sample-images.safetensors"
 
     def clear(self) -> None:
         """Delete everything but the lock files. The caller holds the lock.

@@ -18,7 +18,7 @@ from limbeck.experiment.cohorts import MakeWatcher
 from limbeck.experiment.custom_functions import check_unchanged_functions
 from limbeck.experiment.environment import environment, python_call
 from limbeck.experiment.plan import make_plan
-from limbeck.experiment.results import curves, failures, run_result
+from limbeck.experiment.results import curves, failures, keep_sample_images, run_result
 from limbeck.experiment.run import run_directory_name, say_about_files
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.timing import covered, summed
@@ -189,6 +189,7 @@ def _select_and_test(
     result["command"] = command
     with context.directory.decision_lock():
         if not directory.result.exists():
+            keep_sample_images(run_context, result["arms"])
             write_report(directory.root, result, curves(run_context, plan))
             write_json(directory.result, result)
     first = state.outcomes[0]
