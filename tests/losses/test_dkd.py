@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from published_values import published_inputs
 from torch.overrides import TorchFunctionMode
 
 from limbeck.errors import LimbeckError
@@ -225,3 +226,7 @@ def check_against_reference(student: torch.Tensor, teacher: torch.Tensor, label:
     logits = (z.detach().double().numpy() for z in (student, teacher))
     target, others = reference.dkd(*logits, label.numpy(), 4.0)
     assert value.item() == pytest.approx(16 * (target + 8 * others).item(), rel=1e-5)
+
+
+def test_published_value() -> None:
+    assert dkd(*published_inputs()).mean().item() == pytest.approx(41.93427905, rel=1e-8)

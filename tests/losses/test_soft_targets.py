@@ -10,6 +10,7 @@ import torch
 from float64_references import Array, answer, kl, log_rounding, log_softmax, no_labels, pairs, temperatures
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from published_values import published_inputs
 from torch import Tensor
 
 from limbeck.losses import cross_entropy, soft_targets
@@ -241,3 +242,34 @@ def test_constant_logits_standardise_to_nothing() -> None:
     value = soft_targets(flat, teacher, no_labels(2), standardise=True)
     even = soft_targets(Outputs(torch.zeros(2, 5)), teacher, no_labels(2), standardise=True)
     assert torch.equal(value, even)
+
+
+def test_published_values() -> None:
+    """The published code of standardisation divides the variance by K − 1: a temperature higher by √(K / (K − 1))."""
+    student, teacher, labels = published_inputs()
+    assert soft_targets(student, teacher, labels).mean().item() == pytest.approx(4.83184874, rel=1e-8)
+    s, t = ((z - z.mean(-1, keepdim=True)) / (z.std(-1, keepdim=True) + 1e-7) for z in (student, teacher))
+    assert soft_targets(s, t, labels, temperature=2.0).mean().item() == pytest.approx(0.93265727, rel=1e-8)
+    higher = 2 * (5 / 4) ** 0.5
+    value = soft_targets(student, teacher, labels, temperature=higher, standardise=True).mean().item()
+    # The published 1e-7 beside a deviation of about 2 moves the value by a ten-millionth.
+    assert value * (2 / higher) ** 2 == pytest.approx(0.93265727, rel=1e-6)
+
+
+def test_a_uniform_student_costs_what_the_teacher_knows() -> None:
+    """T² (log K − H): the mean over elements instead of examples would be K times smaller."""
+    _, teacher, labels = published_inputs()
+    p = (teacher / 4).softmax(-1)
+    expected = 16 * (np.log(5) + (p * p.log()).sum(-1))
+    torch.testing.assert_close(soft_targets(torch.zeros_like(teacher), teacher, labels), expected)
+
+
+def test_standardised_logits_lie_on_a_sphere() -> None:
+    """So it is also distillation of normalised logits, on a sphere of radius √K, as in spherical distillation."""
+    z, _, labels = published_inputs()
+    centred = z - z.mean(-1, keepdim=True)
+    on_sphere = 5**0.5 * centred / centred.norm(dim=-1, keepdim=True)
+    _, teacher, _ = published_inputs()
+    t = teacher - teacher.mean(-1, keepdim=True)
+    expected = soft_targets(on_sphere, 5**0.5 * t / t.norm(dim=-1, keepdim=True), labels, temperature=2.0)
+    torch.testing.assert_close(soft_targets(z, teacher, labels, temperature=2.0, standardise=True), expected)

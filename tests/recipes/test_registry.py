@@ -12,7 +12,17 @@ import pytest
 
 from limbeck.commands.catalogue import listing
 from limbeck.errors import LimbeckError, did_you_mean
-from limbeck.recipes.registry import FUNCTION, NO_DEFAULT, PACKAGE, check_options, entries, find, load, split_name
+from limbeck.recipes.registry import (
+    FIXED,
+    FUNCTION,
+    NO_DEFAULT,
+    PACKAGE,
+    check_options,
+    entries,
+    find,
+    load,
+    split_name,
+)
 
 
 @pytest.mark.parametrize("room", ["losses", "models", "data"])
@@ -21,7 +31,8 @@ def test_entries_are_what_the_functions_say(room: str) -> None:
     assert list(found) == sorted(found)
     for entry in found.values():
         parameters = inspect.signature(load(entry)).parameters.values()
-        keyword_only = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in entry.preset}
+        passed = {*entry.preset, *FIXED[room]}  # `state` is keyword-only too, and passed by Limbeck
+        keyword_only = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in passed}
         assert list(entry.options) == list(keyword_only)
         for name, default in entry.options.items():
             real = keyword_only[name].default

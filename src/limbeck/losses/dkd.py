@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
-from limbeck.errors import LimbeckError
-from limbeck.types import Outputs, Targets, UnmixedTargets
+from limbeck.types import Outputs, Targets
 
 from .log_space import widened
 from .plain_tensors import takes_tensors
+from .target_class import by_share, divergence_among, log_target_and_rest, other_classes
 
 
 @takes_tensors
@@ -39,8 +36,6 @@ def dkd(
     Raises LimbeckError if labels are distributions, because these have no target class.
     Returns `[B]`, in nats.
     """
-    if targets.labels.is_floating_point() or targets.partner_labels.is_floating_point():
-        raise LimbeckError("dkd needs one target class per image; got distributions over classes as labels")
     student_logits = widened(student.logits) / temperature
     teacher_logits = widened(teacher.logits.detach()) / temperature
 
@@ -48,29 +43,13 @@ def dkd(
         target, non_target = _parts(student_logits, teacher_logits, labels)
         return target_weight * target + non_target_weight * non_target
 
-    own = of(targets.labels)
-    if isinstance(targets, UnmixedTargets):  # known without a device synchronisation
-        return temperature**2 * own
-    share = targets.share.to(own.dtype)
-    return temperature**2 * (share * own + (1 - share) * of(targets.partner_labels))
+    return temperature**2 * by_share("dkd", targets, of)
 
 
 def _parts(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """TCKD and NCKD, `[B]` each, for logits that are already divided by the temperature."""
-    target = labels.unsqueeze(-1)
-    others = torch.ones_like(student_logits, dtype=torch.bool).scatter(-1, target, False)
-    log_p, log_p_rest = _two_classes(teacher_logits, target, others)
-    log_q, log_q_rest = _two_classes(student_logits, target, others)
+    others = other_classes(student_logits, labels)
+    log_p, log_p_rest = log_target_and_rest(teacher_logits, labels, others)
+    log_q, log_q_rest = log_target_and_rest(student_logits, labels, others)
     of_target = log_p.exp() * (log_p - log_q) + log_p_rest.exp() * (log_p_rest - log_q_rest)
-    # -inf is used only inside log_softmax, where its gradient is 0; afterwards the target position holds 0.
-    log_p_others = torch.log_softmax(teacher_logits.where(others, -math.inf), dim=-1)
-    log_q_others = torch.log_softmax(student_logits.where(others, -math.inf), dim=-1)
-    difference = log_p_others.where(others, 0.0) - log_q_others.where(others, 0.0)
-    return of_target, (log_p_others.exp() * difference).sum(dim=-1)
-
-
-def _two_classes(logits: Tensor, target: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """log p and log(1 − p) of the target class, `[B]` each."""
-    own = logits.gather(-1, target).squeeze(-1)
-    gap = own - torch.logsumexp(logits.where(others, -math.inf), dim=-1)
-    return torch.nn.functional.logsigmoid(gap), torch.nn.functional.logsigmoid(-gap)
+    return of_target, divergence_among(teacher_logits, student_logits, others)
