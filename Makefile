@@ -62,11 +62,13 @@ bench: $(VENV)/.test ## what a step, views and a sweep cost, beside floor and us
 	$(BIN)/python benchmarks/sweep.py
 
 WEB := src/limbeck/deployment/page
-web: $(WEB)/ort.wasm.bundle.min.mjs ## the browser runtime of the demo page, from its npm package
+CHARTS := src/limbeck/report/web_page
+web: $(WEB)/ort.wasm.bundle.min.mjs ## the browser code of the demo and of reports, from its npm packages
 
 $(WEB)/ort.wasm.bundle.min.mjs: web/package-lock.json
-	@echo "setting up: browser runtime (onnxruntime-web)"
+	@echo "setting up: browser code (onnxruntime-web, uPlot)"
 	cd web && npm ci --ignore-scripts --no-audit --no-fund --silent
+	cp web/node_modules/uplot/dist/uPlot.iife.min.js web/node_modules/uplot/dist/uPlot.min.css $(CHARTS)
 	cp web/node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm $(WEB)
 	cp web/node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs $@
 

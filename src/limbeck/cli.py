@@ -343,6 +343,20 @@ def demo(
         serve_folder(written.folder, port)
 
 
+@app.command(epilog=examples("watch runs/quickstart", "watch runs/cifar10-grid-small --port 8080"))
+def watch(
+    runs: Annotated[list[Path], typer.Argument(help="Run or sweep directory; several are compared.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")] = 8001,
+) -> None:
+    """Serve the page of a run on this machine, live while the run goes on: progress, time left, curves, failures.
+
+    It only reads the directory. Ctrl-C ends it; the run goes on.
+    """
+    from limbeck.commands.watch import watch as watch_runs
+
+    watch_runs(runs, port)
+
+
 @app.command(epilog=examples("card runs/quickstart/models/distilled-seed0 --out my-student --license mit"))
 def card(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a saved model, such as runs/NAME/models/ARM-seed0.")],

@@ -62,7 +62,7 @@ def test_figures_are_pictures(tmp_path: Path, curves: Curves) -> None:
             assert len(Image.open(io.BytesIO(content)).convert("RGB").getcolors(1 << 24)) > 20  # pyright: ignore
         else:
             assert ElementTree.fromstring(content).tag.endswith("svg")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "report.md"], "and nothing else is left"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "index.html", "report.md"], "nothing else"
 
 
 def words_of(picture: bytes) -> str:

@@ -1,9 +1,10 @@
-"""Serve a folder of pages on this machine only."""
+"""Serve pages on this machine only."""
 
 from __future__ import annotations
 
 import functools
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 def serve(folder: Path, port: int) -> None:
-    """Print the address and serve until Ctrl-C. Raises LimbeckError where the port is taken."""
+    """Print the address and serve a folder until Ctrl-C. Raises LimbeckError where the port is taken."""
+    serve_with(functools.partial(_Handler, directory=str(folder)), port)
+
+
+def serve_with(handler: Callable[..., BaseHTTPRequestHandler], port: int) -> None:
+    """Print the address and answer requests until Ctrl-C. Raises LimbeckError where the port is taken."""
     try:
-        server = ThreadingHTTPServer((HOST, port), functools.partial(_Handler, directory=str(folder)))
+        server = ThreadingHTTPServer((HOST, port), handler)
     except OSError as error:
         raise LimbeckError(f"--port {port}: {error.strerror or error}; give another, or 0 for any") from error
     with server:

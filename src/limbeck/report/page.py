@@ -17,6 +17,8 @@ from .budget import budget_table
 from .chains import chain_table
 from .findings import failure_line, findings, pretrained_models
 from .formatting import SETS, cell, section
+from .run_data import record_of_result
+from .web_page.write import figures_of, write_index
 
 FIGURES = {
     "arms": "accuracy and retention of each arm",
@@ -27,7 +29,7 @@ FIGURES = {
 
 
 def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Path:
-    """Write `report.md` and `figures/*.png|svg` into `folder`; returns the path of the page.
+    """Write `report.md`, `index.html` and `figures/*.png|svg` into `folder`; returns the path of `report.md`.
 
     result: as in `result.json`. curves: one row of metrics per epoch, by (arm, seed). Each file is replaced
     atomically, the page last. Raises LimbeckError if the folder cannot be written.
@@ -35,6 +37,9 @@ def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Pat
     arms = arms_of(result)
     title = notes.recipe_name(result)
     figures = draw_bars(arms, title) | draw_curves(arms, curves, title)
+    make_folder(folder)
+    record = record_of_result(folder, result, curves)  # pyright: ignore[reportArgumentType]
+    write_index(folder, [record], figures_of(figures, FIGURES))
     return write_page(folder, _sections(result, arms, [name for name in figures if name.endswith(".png")]), figures)
 
 

@@ -206,6 +206,19 @@ def record_of_result(folder: Path, result: Mapping[str, Any], curves: Curves) ->
     return RunRecord(folder, "finished", recipe, result, tuple(arms_of(result)), curves, tuple(progress))
 
 
+def sweep_of_result(result: Mapping[str, Any]) -> SweepRecord:
+    """The trials of a finished sweep, from its `result.json`."""
+    return SweepRecord(
+        axes=tuple(result["axes"]),
+        settings=tuple(result["settings"]),
+        validation=result["validation"],
+        ended=result.get("ended") or {},
+        swept=tuple(result["swept"]),
+        best=result["best"],
+        standard=result["standard"],
+    )
+
+
 def labels(records: Sequence[RunRecord]) -> list[str]:
     """A short distinct name for each run of a comparison: its folder's, or its path where two share one."""
     names = [record.folder.resolve().name for record in records]
@@ -257,15 +270,7 @@ def _read_sweep(
         if wrong:
             problems.append(f"{folder / 'result.json'}: damaged: {wrong}")
         else:
-            trials = SweepRecord(
-                axes=tuple(result["axes"]),
-                settings=tuple(result["settings"]),
-                validation=result["validation"],
-                ended=result["ended"],
-                swept=tuple(result["swept"]),
-                best=result["best"],
-                standard=result["standard"],
-            )
+            trials = sweep_of_result(result)
             chosen = result["chosen"]
     if chosen is None:
         chosen = _read_mapping(folder / "chosen" / "result.json", problems)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from limbeck.errors import LimbeckError
 from limbeck.report.figures.heat_map import axis_name, draw_heat_map, value_text
+from limbeck.storage.atomic import make_folder
 
 from . import notes, tables
 from .arms import arms_of
@@ -15,13 +19,15 @@ from .budget import budget_table
 from .findings import findings
 from .formatting import DASH, SETS, cell, duration, format_spread, markdown_table, section
 from .page import write_page
+from .run_data import Curves, RunRecord, read_run, record_of_result, sweep_of_result
 from .statistics import mean
+from .web_page.write import figures_of, write_index
 
 MAX_ROWS = 200
 
 
 def write_sweep_report(folder: Path, result: Mapping[str, Any]) -> Path:
-    """Write `report.md` and `figures/ARM.png|svg` into `folder`; returns the path of the page.
+    """Write `report.md`, `index.html` and `figures/ARM.png|svg` into `folder`; returns the path of `report.md`.
 
     result: as in `result.json` of a sweep. Raises LimbeckError if the folder cannot be written.
     """
@@ -39,7 +45,19 @@ def write_sweep_report(folder: Path, result: Mapping[str, Any]) -> Path:
         section("Budget", budget_table(arms)),
         section("Notes", _notes(result)),
     ]
+    make_folder(folder)
+    alts = {arm: f"{arm}: validation accuracy of each trial" for arm in result["swept"]}
+    write_index(folder, [_record(folder, result)], figures_of(figures, alts))
     return write_page(folder, sections, figures)
+
+
+def _record(folder: Path, result: Mapping[str, Any]) -> RunRecord:
+    """The finished sweep as a record, with the curves of its final runs where they are on the disk."""
+    curves: Curves = {}
+    with contextlib.suppress(LimbeckError):
+        curves = read_run(folder / "chosen").curves
+    final = record_of_result(folder, result["chosen"], curves)
+    return replace(final, recipe=result.get("recipe") or final.recipe, sweep=sweep_of_result(result))
 
 
 def trial_text(result: Mapping[str, Any], number: int) -> str:

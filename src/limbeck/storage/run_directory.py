@@ -8,7 +8,7 @@ cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, once the cohort is 
 models/LEARNER/     model.safetensors and model.json of each finished learner
 predictions/        LEARNER.safetensors: what each measured learner predicts for single images, with a checksum
 sample-images.safetensors   images on which students and teachers disagree, for the report
-report.md, figures/ the report
+report.md, index.html, figures/   the report, as Markdown and as one page
 result.json         written last: it exists once the run is finished
 """
 
