@@ -46,7 +46,7 @@ def test_a_run_leaves_what_it_promises(home: Path) -> None:
     for name in ("recipe.json", "result.json", "report.md", "models/distilled-seed0/model.safetensors"):
         assert (run / name).is_file(), name
     figures = {path.suffix for path in (run / "figures").iterdir()}
-    assert figures == {".png", ".svg"}
+    assert figures == {".png"}
     assert "limbeck run quickstart" in (run / "report.md").read_text(encoding="utf-8")
     assert sorted(path.name for path in home.iterdir()) == ["cache", "runs"], "nothing is written elsewhere"
 

@@ -58,7 +58,7 @@ def prepare(place: Path) -> Trials:
             empty = [str(path) for path in run.root.rglob("*") if path.is_file() and not path.stat().st_size]
             empty = [path for path in empty if not path.endswith(".lock")]
             assert not empty, f"empty after the cut: {', '.join(empty)}"
-            assert {path.suffix for path in (run.root / "figures").iterdir()} == {".png", ".svg"}
+            assert {path.suffix for path in (run.root / "figures").iterdir()} == {".png"}
         return "after the end: all is there"
 
     def trial(number: int, chance: random.Random) -> str:

@@ -7,17 +7,13 @@ import itertools
 import re
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
-from sample_results import BASELINE, curve, evaluation, learner, result_of, three_arms, two_teachers
+from sample_results import BASELINE, evaluation, learner, result_of, three_arms, two_teachers
 
 from limbeck.errors import LimbeckError
 from limbeck.report.arms import arms_of
-from limbeck.report.figures.bars import draw_bars
-from limbeck.report.figures.curves import draw_curves
-from limbeck.report.figures.style import arm_styles
 from limbeck.report.figures.teacher_graph import teacher_graph
 from limbeck.report.page import write_report
 from limbeck.report.summary import summary_lines, sweep_summary_lines
@@ -52,44 +48,12 @@ def test_the_facts_are_there(tmp_path: Path, curves: Curves) -> None:
 def test_figures_are_pictures(tmp_path: Path, curves: Curves) -> None:
     page(tmp_path, result_of(three_arms()), curves)
     found = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert found == [
-        f"{name}.{kind}" for name in ("accuracy", "arms", "last-epochs", "loss") for kind in ("png", "svg")
-    ]
+    assert found == [f"{name}.png" for name in ("accuracy", "arms", "last-epochs", "loss")]
     for name in found:
         content = (tmp_path / "figures" / name).read_bytes()
-        if name.endswith(".png"):
-            Image.open(io.BytesIO(content)).verify()
-            assert len(Image.open(io.BytesIO(content)).convert("RGB").getcolors(1 << 24)) > 20  # pyright: ignore
-        else:
-            assert ElementTree.fromstring(content).tag.endswith("svg")
+        Image.open(io.BytesIO(content)).verify()
+        assert len(Image.open(io.BytesIO(content)).convert("RGB").getcolors(1 << 24)) > 20  # pyright: ignore
     assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "index.html", "report.md"], "nothing else"
-
-
-def words_of(picture: bytes) -> str:
-    """The text of an SVG; matplotlib draws letters as shapes and leaves the words in comments."""
-    return " ".join(re.findall(r"<!-- (.*?) -->", picture.decode()))
-
-
-def test_bars_show_every_arm_and_what_it_keeps() -> None:
-    words = words_of(draw_bars(arms_of(result_of(three_arms())), "a title")["arms.svg"])
-    for said in ("resnet", "baseline", "distilled", "a title", "86.22", "82.21", "83.41", "96.74"):
-        assert said in words, said
-
-
-def test_the_last_epochs_begin_in_the_shortest_arms_last_quarter() -> None:
-    arms = arms_of(result_of([learner("short", 0, 0.8), learner("long", 0, 0.8)]))
-    curves = {("short", 0): curve(0.8, epochs=20), ("long", 0): curve(0.8, epochs=30)}
-    words = words_of(draw_curves(arms, curves, "a title")["last-epochs.svg"])
-    assert "16" in words
-    assert "14" not in words
-    assert "last-epochs.svg" not in draw_curves(arms, {key: rows[:7] for key, rows in curves.items()}, "a title")
-
-
-def test_the_last_epochs_show_students_that_train_half_as_long_as_their_teacher() -> None:
-    arms = arms_of(result_of([learner("short", 0, 0.8), learner("long", 0, 0.8)]))
-    curves = {("short", 0): curve(0.8, epochs=6), ("long", 0): curve(0.8, epochs=12)}
-    words = words_of(draw_curves(arms, curves, "a title")["last-epochs.svg"])
-    assert "short" in words and "long" in words
 
 
 def test_who_teaches_whom() -> None:
@@ -268,22 +232,6 @@ def test_arms_stand_as_the_recipe_has_them(tmp_path: Path) -> None:
     result = result_of(three_arms())
     result["recipe"] |= {"teachers": {"resnet": {}}, "students": {"distilled": {}, "baseline": {}}}
     assert [arm.name for arm in arms_of(result)] == ["resnet", "distilled", "baseline"]
-
-
-def test_an_arm_has_one_colour_in_all_figures(curves: Curves) -> None:
-    arms = arms_of(result_of(three_arms()))
-    colours = [style.colour for style in arm_styles(arms).values()]
-    assert len(set(colours)) == len(arms)
-    bars = draw_bars(arms, "t")["arms.svg"].decode()
-    hatched = dict(re.findall(r'<pattern id="(\w+)".*?<rect [^>]*fill="(#[0-9a-f]{6})"', bars, flags=re.DOTALL))
-    fills = re.findall(r'style="fill: (?:url\(#)?(#?\w+)\)?; opacity: 0.85', bars)
-    drawn = [hatched.get(fill, fill) for fill in fills]
-    assert drawn == [colour.lower() for colour in (*colours, colours[2])], "every arm, then the one with a teacher"
-    figures = draw_curves(arms, curves, "t")
-    for name in ("accuracy.svg", "loss.svg", "last-epochs.svg"):
-        lines = figures[name].decode()
-        for arm, colour in zip(arms, colours, strict=True):
-            assert re.search(rf"<!-- {arm.name} -->\s*<g style=\"fill: {colour.lower()}\"", lines), (name, arm.name)
 
 
 def against(low: float, high: float) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def test_the_best_on_validation_is_chosen(swept: limbeck.Swept) -> None:
     assert loss[0]["weight"] + loss[1]["weight"] == 1
     page = swept.report.read_text()
     assert "as written" in page and "worst" in page and "figures/distilled.png" in page
-    assert {p.name for p in (swept.folder / "figures").iterdir()} == {"distilled.png", "distilled.svg"}
+    assert {p.name for p in (swept.folder / "figures").iterdir()} == {"distilled.png"}
 
 
 def test_the_teacher_is_trained_once_and_taken_over(swept: limbeck.Swept) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from limbeck.report.figures.bars import draw_bars
-from limbeck.report.figures.curves import Curves, draw_curves
+from limbeck.report.figures.catalogue import MAIN, draw_figures
+from limbeck.report.figures.drawing import Drawing
 from limbeck.report.figures.teacher_graph import teacher_graph
 from limbeck.storage.atomic import make_folder, write_file
 
@@ -17,30 +18,22 @@ from .budget import budget_table
 from .chains import chain_table
 from .findings import failure_line, findings, pretrained_models
 from .formatting import SETS, cell, section
-from .run_data import record_of_result
+from .run_data import Curves, record_of_result, with_kept
 from .web_page.write import figures_of, write_index
-
-FIGURES = {
-    "arms": "accuracy and retention of each arm",
-    "accuracy": "accuracy by epoch",
-    "loss": "loss by epoch",
-    "last-epochs": "loss and accuracy of the last epochs",
-}
 
 
 def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Path:
-    """Write `report.md`, `index.html` and `figures/*.png|svg` into `folder`; returns the path of `report.md`.
+    """Write `report.md`, `index.html` and the main figures as `figures/*.png` into `folder`; returns `report.md`.
 
     result: as in `result.json`. curves: one row of metrics per epoch, by (arm, seed). Each file is replaced
     atomically, the page last. Raises LimbeckError if the folder cannot be written.
     """
     arms = arms_of(result)
-    title = notes.recipe_name(result)
-    figures = draw_bars(arms, title) | draw_curves(arms, curves, title)
+    record = with_kept(record_of_result(folder, result, curves))
+    drawn = draw_figures(record, kinds=MAIN, formats=("png",))
     make_folder(folder)
-    record = record_of_result(folder, result, curves)  # pyright: ignore[reportArgumentType]
-    write_index(folder, [record], figures_of(figures, FIGURES))
-    return write_page(folder, _sections(result, arms, [name for name in figures if name.endswith(".png")]), figures)
+    write_index(folder, [record], figures_of(drawn.files, drawn.alts))
+    return write_page(folder, _sections(result, arms, drawn.drawings), drawn.files)
 
 
 def write_page(folder: Path, sections: Sequence[str], figures: Mapping[str, bytes]) -> Path:
@@ -53,7 +46,7 @@ def write_page(folder: Path, sections: Sequence[str], figures: Mapping[str, byte
     return folder / "report.md"
 
 
-def _sections(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[str]) -> list[str]:
+def _sections(result: Mapping[str, Any], arms: Sequence[Arm], drawings: Sequence[Drawing]) -> list[str]:
     failures = [failure_line(learner) for arm in arms for learner in arm.failed]
     class_names = result.get("class_names") or []
     return [
@@ -68,7 +61,7 @@ def _sections(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[
         section("Size and latency", tables.cost_table(arms)),
         section("Budget", budget_table(arms)),
         section("Test-time augmentation", test_time.augmentation_table(arms)),
-        section("Figures", "\n\n".join(f"![{FIGURES[name[:-4]]}](figures/{name})" for name in figures)),
+        section("Figures", "\n\n".join(map(picture, drawings))),
         section("Teachers and students", teacher_graph(result.get("recipe") or {})),
         section("Hardest classes", tables.class_table(arms, class_names)),
         section("Most frequent confusions", tables.confusion_table(arms, class_names)),
@@ -76,3 +69,8 @@ def _sections(result: Mapping[str, Any], arms: Sequence[Arm], figures: Sequence[
         section("Run details", notes.run_details(result)),
         section("Notes", notes.notes(result, arms)),
     ]
+
+
+def picture(drawing: Drawing) -> str:
+    """A figure of `figures/` in Markdown, with what it shows in words."""
+    return f"![{cell(drawing.alt)}](figures/{quote(drawing.name)}.png)"

@@ -154,10 +154,11 @@ def read_run(folder: Path, *, with_predictions: bool = True) -> RunRecord:
         record = _read_sweep(folder, recipe, result, problems)
     else:
         record = _record(folder, recipe, result, problems)
-    return _with_predictions(record) if with_predictions else record
+    return with_kept(record) if with_predictions else record
 
 
-def _with_predictions(record: RunRecord) -> RunRecord:
+def with_kept(record: RunRecord) -> RunRecord:
+    """The record with what was kept of single images, read from its folder; files that are damaged are problems."""
     directory, problems = RunDirectory(record.models_folder), list(record.problems)
     found: dict[tuple[str, int], Mapping[str, Predictions]] = {}
     for arm in record.arms:

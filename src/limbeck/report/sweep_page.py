@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from limbeck.errors import LimbeckError
-from limbeck.report.figures.heat_map import axis_name, draw_heat_map, value_text
+from limbeck.report.figures.catalogue import OF_A_SWEEP, draw_figures
+from limbeck.report.figures.drawing import Drawing
+from limbeck.report.figures.heat_map import axis_name, value_text
 from limbeck.storage.atomic import make_folder
 
 from . import notes, tables
@@ -18,7 +20,7 @@ from .arms import arms_of
 from .budget import budget_table
 from .findings import findings
 from .formatting import DASH, SETS, cell, duration, format_spread, markdown_table, section
-from .page import write_page
+from .page import picture, write_page
 from .run_data import Curves, RunRecord, read_run, record_of_result, sweep_of_result
 from .statistics import mean
 from .web_page.write import figures_of, write_index
@@ -27,28 +29,26 @@ MAX_ROWS = 200
 
 
 def write_sweep_report(folder: Path, result: Mapping[str, Any]) -> Path:
-    """Write `report.md`, `index.html` and `figures/ARM.png|svg` into `folder`; returns the path of `report.md`.
+    """Write `report.md`, `index.html` and `figures/ARM.png` into `folder`; returns the path of `report.md`.
 
     result: as in `result.json` of a sweep. Raises LimbeckError if the folder cannot be written.
     """
-    figures: dict[str, bytes] = {}
-    for arm in result["swept"]:
-        figures |= draw_heat_map(result, arm)
+    record = _record(folder, result)
+    drawn = draw_figures(record, kinds=OF_A_SWEEP, formats=("png",))
     arms = arms_of(result["chosen"])
     sections = [
         f"# {cell(notes.recipe_name(result))}: sweep of {len(result['settings'])} trials",
         "\n\n".join(findings(arms)),
         section("Selected on the validation set", _selection_table(result)),
-        *(section(f"{cell(arm)}: all trials", _trials(result, arm, figures)) for arm in result["swept"]),
+        *(section(f"{cell(arm)}: all trials", _trials(result, arm, drawn.drawings)) for arm in result["swept"]),
         section(f"Accuracy on the {SETS['test']}", tables.accuracy_table(arms)),
         section("Comparison with teacher and baseline", tables.comparison_table(arms)),
         section("Budget", budget_table(arms)),
         section("Notes", _notes(result)),
     ]
     make_folder(folder)
-    alts = {arm: f"{arm}: validation accuracy of each trial" for arm in result["swept"]}
-    write_index(folder, [_record(folder, result)], figures_of(figures, alts))
-    return write_page(folder, sections, figures)
+    write_index(folder, [record], figures_of(drawn.files, drawn.alts))
+    return write_page(folder, sections, drawn.files)
 
 
 def _record(folder: Path, result: Mapping[str, Any]) -> RunRecord:
@@ -91,7 +91,7 @@ def _selection_table(result: Mapping[str, Any]) -> str:
     return markdown_table(["Arm", "Trial", "Validation top-1 (%)"], rows)
 
 
-def _trials(result: Mapping[str, Any], arm: str, figures: Mapping[str, bytes]) -> str:
+def _trials(result: Mapping[str, Any], arm: str, drawings: Sequence[Drawing]) -> str:
     ranked, axes = _ranked(result, arm), result["axes"]
     rows = [
         [
@@ -103,8 +103,8 @@ def _trials(result: Mapping[str, Any], arm: str, figures: Mapping[str, bytes]) -
     ]
     table = markdown_table(["Rank", *(cell(axis_name(axis)) for axis in axes), "Validation top-1 (%)"], rows)
     rest = f"\n\n{len(ranked) - MAX_ROWS} more trials are in `result.json`." if len(ranked) > MAX_ROWS else ""
-    image = f"![{cell(arm)} by trial](figures/{arm}.png)\n\n" if f"{arm}.png" in figures else ""
-    return image + table + rest
+    images = "".join(f"{picture(drawing)}\n\n" for drawing in drawings if drawing.name in (arm, f"{arm}-trials"))
+    return images + table + rest
 
 
 def _notes(result: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Accuracy and loss by epoch."""
+"""Accuracy and loss by epoch: of all arms, of their last epochs, and of any few arms beside each other."""
 
 from __future__ import annotations
 
@@ -7,116 +7,192 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from limbeck.report.arms import Arm
+from limbeck.report.formatting import format_number
+from limbeck.report.run_data import Curves, RunRecord
 from limbeck.report.statistics import mean
 
-from .style import ArmStyle, arm_styles, render_figure, shorten
+from .drawing import Drawing, Missing
+from .style import BACKGROUND, TWO_COLUMNS, ArmStyle, add_note, arm_styles, new_figure, shorten, text_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Curves = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
-"""One row of metrics per epoch, by (arm, seed)."""
-
+NO_CURVES = "no epoch was logged"
 TITLES = {
-    "train_accuracy": "Training accuracy, augmented images (%)",
+    "train_accuracy": "Training accuracy (%)",
     "validation_accuracy": "Validation accuracy (%)",
-    "train_loss": "Training loss (objectives differ between arms)",
+    "train_loss": "Training loss",
     "validation_loss": "Validation cross-entropy",
 }
 LATE, MIN_EPOCHS_FOR_LATE = 0.75, 8
 """The figure of the last epochs begins after this share of the shortest training, and needs so many epochs."""
+MAX_NAMED = 14
+"""Of more arms than that, those that are best on the validation set are named, and the others are grey."""
 
 
-def draw_curves(arms: Sequence[Arm], curves: Curves, title: str) -> dict[str, bytes]:
-    """Figures of accuracy, loss and the last epochs, as PNG and SVG by file name. Empty without metrics.
-
-    Training on the left, validation on the right; the last epochs show validation only. Lines are means over seeds,
-    bands their ranges, long dashes teachers. A marker shows the selected epoch, an x where a learner failed.
-    """
-    if not any(curves.get((arm.name, learner["seed"])) for arm in arms for learner in arm.learners):
-        return {}
-    failed = {(arm.name, learner["seed"]) for arm in arms for learner in arm.learners if learner.get("failure")}
-    last = max(len(rows) for rows in curves.values())
-    shortest = min((len(rows) for key, rows in curves.items() if rows and key not in failed), default=last)
-    figures = {
-        "accuracy": ("Accuracy by epoch", ("train_accuracy", "validation_accuracy"), 1),
-        "loss": ("Loss by epoch", ("train_loss", "validation_loss"), 1),
-    }
-    if last >= MIN_EPOCHS_FOR_LATE:
-        keys = ("validation_loss", "validation_accuracy")
-        first = 1 + math.floor(max(LATE * shortest, last / 3))  # a learner that stopped early does not extend it
-        figures["last-epochs"] = ("Last epochs", keys, first)
-    files: dict[str, bytes] = {}
-    for name, (what, keys, first) in figures.items():
-        heading = f"{what} · {shorten(title, 60)}"
-        files |= render_figure(name, lambda h=heading, k=keys, f=first: _figure(arms, curves, k, h, f, last))
-    return files
+def draw_accuracy(record: RunRecord) -> list[Drawing] | Missing:
+    """Training and validation accuracy by epoch."""
+    return _whole(record, "accuracy", "Accuracy by epoch", ("train_accuracy", "validation_accuracy"))
 
 
-def _figure(arms: Sequence[Arm], curves: Curves, keys: Sequence[str], heading: str, first: int, last: int) -> Figure:
-    """Two panels of the epochs `first` to `last`, with the names of the arms beside the right panel."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+def draw_loss(record: RunRecord) -> list[Drawing] | Missing:
+    """Training loss and validation cross-entropy by epoch."""
+    return _whole(record, "loss", "Loss by epoch", ("train_loss", "validation_loss"))
 
-    figure = Figure(figsize=(9.6, 3.9), layout="constrained")
-    panels: Sequence[Axes] = figure.subplots(1, 2, sharey=all(key.endswith("accuracy") for key in keys))
-    ends: list[tuple[float, str, str]] = []
-    drawn: list[Arm] = []
-    styles = arm_styles(arms)
+
+def draw_last_epochs(record: RunRecord) -> list[Drawing] | Missing:
+    """Validation cross-entropy and accuracy of the last epochs."""
+    arms = with_curves(record)
+    if not arms:
+        return Missing(NO_CURVES)
+    failed = {(arm.name, learner["seed"]) for arm in arms for learner in arm.failed}
+    last = max(len(rows) for rows in record.curves.values())
+    if last < MIN_EPOCHS_FOR_LATE:
+        return Missing(f"the longest training has {last} epochs, fewer than {MIN_EPOCHS_FOR_LATE}")
+    shortest = min((len(rows) for key, rows in record.curves.items() if rows and key not in failed), default=last)
+    first = 1 + math.floor(max(LATE * shortest, last / 3))  # a learner that stopped early does not extend it
+    keys = ("validation_loss", "validation_accuracy")
+    alt = f"Epochs {first} to {last}. {_ends(arms, record.curves)}"
+    return [
+        Drawing(
+            "last-epochs", "The last epochs", alt, lambda: _figure(arms, record.arms, record.curves, keys, first, last)
+        )
+    ]
+
+
+def _whole(record: RunRecord, name: str, title: str, keys: Sequence[str]) -> list[Drawing] | Missing:
+    arms = with_curves(record)
+    if not arms:
+        return Missing(NO_CURVES)
+    last = max(len(rows) for rows in record.curves.values())
+    alt = f"{TITLES[keys[0]]} and {TITLES[keys[1]].lower()} over {last} epochs. {_ends(arms, record.curves)}"
+    return [Drawing(name, title, alt, lambda: _figure(arms, record.arms, record.curves, keys, 1, last))]
+
+
+def with_curves(record: RunRecord) -> list[Arm]:
+    """The arms of which at least one epoch was logged; also those of which nothing was measured yet."""
+    known = {arm.name for arm in record.arms}
+    waiting: dict[str, list[Mapping[str, Any]]] = {}
+    for one in record.progress:
+        if one.arm not in known:
+            waiting.setdefault(one.arm, []).append({"arm": one.arm, "seed": one.seed, "role": one.role})
+    unmeasured = [Arm(name, str(rows[0]["role"]), "–", (), None, tuple(rows)) for name, rows in waiting.items()]
+    arms = [*record.arms, *unmeasured]
+    return [arm for arm in arms if any(record.curves.get((arm.name, seed)) for seed in _seeds(arm, record.curves))]
+
+
+def _seeds(arm: Arm, curves: Curves) -> list[int]:
+    return [seed for name, seed in curves if name == arm.name]
+
+
+def _ends(arms: Sequence[Arm], curves: Curves) -> str:
+    """The last validation accuracy of each arm, in words."""
+    ends: list[str] = []
     for arm in arms:
-        style = styles[arm.name]
-        _line(panels[0], arm, curves, keys[0], style, first)
-        end = _line(panels[1], arm, curves, keys[1], style, first)
-        if end is not None:
+        values = [
+            found[max(found)]
+            for seed in _seeds(arm, curves)
+            if (found := epoch_values(curves[arm.name, seed], "validation_accuracy", 1))
+        ]
+        ends += [f"{arm.name} {format_number(mean(values))} %"] if values else []
+    return f"Validation accuracy at the end: {', '.join(ends)}." if ends else ""
+
+
+def _figure(
+    arms: Sequence[Arm], styled: Sequence[Arm], curves: Curves, keys: Sequence[str], first: int, last: int
+) -> Figure:
+    """Two panels of the epochs `first` to `last`, with the names of the arms beside the right panel."""
+    named = _named(arms, curves)
+    height = max(2.75, 1.2 + 0.135 * len(named))
+    figure = new_figure(TWO_COLUMNS, height)
+    panels: Sequence[Axes] = figure.subplots(1, 2, sharey=all(key.endswith("accuracy") for key in keys))
+    styles = arm_styles([*styled, *(arm for arm in arms if arm not in styled)])
+    ends: list[tuple[float, str, str]] = []
+    for arm in sorted(arms, key=lambda arm: arm in named):  # the grey ones lie below
+        style = styles[arm.name] if arm in named else ArmStyle(BACKGROUND, "solid", "")
+        draw_arm(panels[0], arm, curves, keys[0], style, first)
+        end = draw_arm(panels[1], arm, curves, keys[1], style, first)
+        if end is not None and arm in named:
             ends.append((end, arm.name, style.colour))
-            drawn.append(arm)
-    figure.suptitle(heading, x=0.01, ha="left", parse_math=False)
-    margin = 0.02 * (last - first + 1)
+    ended = [arm.name for arm in arms if all(len(curves[arm.name, s]) < first for s in _seeds(arm, curves))]
     for panel, key in zip(panels, keys, strict=True):
-        panel.set_title(TITLES[key])
-        panel.set_xlabel("epoch")
-        panel.set_xlim(first - margin, last + margin)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.tick_params(length=0, labelleft=True)
-        if key.endswith("loss") and first == 1:
-            _scale_losses(panel)
-    figure.canvas.draw()
-    _label_ends(panels[1], ends)
-    _legend(figure, drawn or arms)
+        finish_epochs(panel, key, first, last)
+        panel.tick_params(labelleft=True)
+    _label_ends(panels[1], ends, height - 0.9)
+    add_note(figure, [*legend(arms, keys, curves), *_left_out(arms, named), *_said_to_end(ended, first)])
     return figure
 
 
-def _line(panel: Axes, arm: Arm, curves: Curves, key: str, style: ArmStyle, first: int) -> float | None:
-    """Draw one arm; returns its last finite mean, where its label goes."""
+def _named(arms: Sequence[Arm], curves: Curves) -> list[Arm]:
+    if len(arms) <= MAX_NAMED:
+        return list(arms)
+
+    def reached(arm: Arm) -> float:
+        found = [epoch_values(curves[arm.name, seed], "validation_accuracy", 1) for seed in _seeds(arm, curves)]
+        return mean([values[max(values)] for values in found if values] or [0.0])
+
+    students = sorted((arm for arm in arms if arm.role == "student"), key=reached, reverse=True)
+    teachers = [arm for arm in arms if arm.role != "student"][: MAX_NAMED // 2]
+    chosen = [*teachers, *students[: MAX_NAMED - len(teachers)]]
+    return [arm for arm in arms if arm in chosen]
+
+
+def _left_out(arms: Sequence[Arm], named: Sequence[Arm]) -> list[str]:
+    left = len(arms) - len(named)
+    return [f"grey: {left} more arms, less accurate on the validation set"] if left else []
+
+
+def _said_to_end(ended: Sequence[str], first: int) -> list[str]:
+    names = ", ".join(ended) if len(ended) <= 4 else f"{len(ended)} arms"
+    return [f"ended before epoch {first}: {shorten(names, 80)}"] if ended else []
+
+
+def finish_epochs(panel: Axes, key: str, first: int, last: int) -> None:
+    """Title and axes of a panel by epoch."""
+    from matplotlib.ticker import MaxNLocator
+
+    margin = 0.02 * (last - first + 1)
+    panel.set_title(TITLES[key])
+    panel.set_xlabel("Epoch")
+    panel.set_xlim(first - margin, last + margin)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    if key.endswith("loss") and first == 1:
+        _scale_losses(panel)
+
+
+def draw_arm(panel: Axes, arm: Arm, curves: Curves, key: str, style: ArmStyle, first: int = 1) -> float | None:
+    """Draw the mean over seeds of one arm, with the range as a band; returns its last finite mean."""
     colour, line, marker = style
-    per_seed = {
-        learner["seed"]: _values(curves.get((arm.name, learner["seed"]), ()), key, first) for learner in arm.learners
-    }
+    per_seed = {seed: epoch_values(curves[arm.name, seed], key, first) for seed in _seeds(arm, curves)}
     last = max((max(values, default=0) for values in per_seed.values()), default=0)
     epochs = [e for e in range(1, last + 1) if any(e in values for values in per_seed.values())]
     if not epochs:
         return None
     columns = [[values[e] for values in per_seed.values() if e in values] for e in epochs]
     means = [mean(column) for column in columns]
-    panel.plot(epochs, means, color=colour, linestyle=line, linewidth=1.7, zorder=3)
+    panel.plot(epochs, means, color=colour, linestyle=line, zorder=3, label=arm.name)
+    if not marker:
+        return means[-1]
     if len(per_seed) > 1:
         low, high = [min(c) for c in columns], [max(c) for c in columns]
-        panel.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0, zorder=2)
+        panel.fill_between(epochs, low, high, color=colour, alpha=0.13, linewidth=0, zorder=2)
+    selected: dict[int, list[float]] = {}
     for learner in arm.learners:
-        values = per_seed[learner["seed"]]
-        selected = learner.get("chosen_epoch")
-        if selected in values:
-            panel.plot(
-                [selected], [values[selected]], marker, color=colour, markersize=4.5, markeredgecolor="white", zorder=4
-            )
+        values = per_seed.get(learner["seed"], {})
+        if learner.get("chosen_epoch") in values:
+            selected.setdefault(learner["chosen_epoch"], []).append(values[learner["chosen_epoch"]])
         if learner.get("failure") and values:
-            last = max(values)
-            panel.plot([last], [values[last]], "x", color=colour, markersize=8, markeredgewidth=2, zorder=5)
+            end = max(values)
+            panel.plot([end], [values[end]], "x", color=colour, markersize=6, markeredgewidth=1.6, zorder=5)
+    for epoch, values in selected.items():
+        panel.plot(
+            [epoch], [mean(values)], marker, color=colour, markeredgecolor="white", markeredgewidth=0.5, zorder=4
+        )
     return means[-1]
 
 
-def _values(rows: Sequence[Mapping[str, Any]], key: str, first: int) -> dict[int, float]:
+def epoch_values(rows: Sequence[Mapping[str, Any]], key: str, first: int) -> dict[int, float]:
     """Finite values by epoch, accuracies in percent."""
     scale = 100.0 if key.endswith("accuracy") else 1.0
     values = {int(row["epoch"]): row.get(key) for row in rows if int(row["epoch"]) >= first}
@@ -125,40 +201,45 @@ def _values(rows: Sequence[Mapping[str, Any]], key: str, first: int) -> dict[int
 
 def _scale_losses(panel: Axes) -> None:
     """A logarithmic axis if an early spike would flatten the rest, else an axis from 0."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     heights = [float(y) for line in panel.get_lines() for y in line.get_ydata()]  # pyright: ignore
     if heights and min(heights) > 0 and max(heights) > 12 * min(heights):
         panel.set_yscale("log")
-        panel.grid(True, which="minor", linewidth=0.3)
+        panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())
     elif heights and min(heights) >= 0:
         panel.set_ylim(bottom=0)
 
 
-def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
-    """Put the name of each arm at the end of its validation curve, without overlaps."""
-    points = panel.transData.transform([(0.0, height) for height, _, _ in ends])[:, 1] if ends else []
-    box = panel.get_window_extent()
-    order = sorted(range(len(ends)), key=lambda i: points[i])
-    step = 0.058  # height of a line of text as a share of the panel
-    places = [(points[i] - box.y0) / box.height for i in order]
-    spread = _spread_out(places, min(step, 1 / max(1, len(ends))))
-    for i, height, place in zip(order, places, spread, strict=True):
-        _, name, colour = ends[i]
+def _label_ends(panel: Axes, ends: Sequence[tuple[float, str, str]], height: float) -> None:
+    """Put the name of each arm at the end of its validation curve, without overlaps. height: of the panel, inches."""
+    low, high = panel.get_ylim()
+    is_log = panel.get_yscale() == "log"
+
+    def place_of(value: float) -> float:
+        return math.log(value / low) / math.log(high / low) if is_log else (value - low) / (high - low)
+
+    order = sorted(range(len(ends)), key=lambda i: ends[i][0])
+    step = min(0.125 / height, 1 / max(1, len(ends)))  # a line of text as a share of the panel
+    spread = _spread_out([place_of(ends[i][0]) for i in order], step)
+    for i, place in zip(order, spread, strict=True):
+        value, name, colour = ends[i]
         panel.annotate(
-            shorten(name, 28),
-            xy=(1.0, height),
-            xytext=(1.05, place),
+            shorten(name, 24),
+            xy=(1.0, place_of(value)),
+            xytext=(1.06, place),
             xycoords="axes fraction",
             textcoords="axes fraction",
-            color=colour,
+            color=text_colour(colour),
             va="center",
-            fontsize=9 if len(ends) <= 16 else 6,
-            fontweight="bold",
+            fontsize=7,
             annotation_clip=False,
-            parse_math=False,
             arrowprops={
                 "arrowstyle": "-",
                 "color": colour,
-                "linewidth": 0.7,
+                "linewidth": 0.6,
                 "relpos": (0, 0.5),
                 "shrinkA": 1,
                 "shrinkB": 0,
@@ -187,12 +268,17 @@ def _top(group: Sequence[float], step: float) -> float:
     return _bottom(group, step) + (group[1] - 1) * step
 
 
-def _legend(figure: Figure, arms: Sequence[Arm]) -> None:
-    seeds = max(len(arm.learners) for arm in arms)
-    parts = [f"line: mean of {seeds} seeds, band: range"] if seeds > 1 else ["one seed (n = 1)"]
+def legend(arms: Sequence[Arm], keys: Sequence[str], curves: Curves) -> list[str]:
+    """What lines and marks mean."""
+    seeds = max(len(_seeds(arm, curves)) for arm in arms)
+    parts = [f"line: mean of {seeds} seeds, band: range" if seeds > 1 else "one seed (n = 1)"]
     if any(arm.role == "teacher" for arm in arms) and any(arm.role != "teacher" for arm in arms):
         parts.append("long dashes: teacher")
     parts.append("marker: selected epoch")
+    if "train_loss" in keys:
+        parts.append("training: each arm's own objective, not comparable between arms")
+    if "train_accuracy" in keys:
+        parts.append("training: on augmented images")
     if any(arm.failed for arm in arms):
         parts.append("×: failed, loss not finite")
-    figure.text(0.01, -0.01, "   ·   ".join(parts), ha="left", va="top", fontsize=8, color="#444444")
+    return parts

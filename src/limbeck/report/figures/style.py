@@ -1,4 +1,8 @@
-"""The common style of all figures, with colours for colour-blind readers, and rendering to PNG and SVG."""
+"""The house style of all figures: sizes for a two-column page, colours, lines and markers, and rendering to files.
+
+The seven colours differ in lightness by at least 7 (CIE L*), so that they stay apart in grey, and by at least 20
+(CIE76) for readers with protanopia, deuteranopia and tritanopia. Each goes with a marker of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +14,57 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from limbeck.report.arms import ENSEMBLE, Arm
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe & Ito, 2008
+COLOURS = ("#082489", "#B75205", "#2A87F7", "#12683E", "#D080C4", "#6D2960", "#C0AE71")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+TEACHER_LINE = (0, (5, 2))
+STUDENT_LINES = ("solid", (0, (1, 1)), (0, (4, 1, 1, 1)))  # the next one each time the colours repeat
+ENSEMBLE_COLOUR = "#777777"
+ACCENT = "#D55E00"
+TEXT, FAINT, GRID, BACKGROUND = "#222222", "#6A6A6A", "#E3E3E3", "#C9C9C9"
+ONE_COLUMN, TWO_COLUMNS = 3.5, 7.16
+"""Widths in inches of a figure in one column, and across both, of a two-column page."""
+SMALL = 6.5
+NOTE_CHARACTERS = 20
+"""Of the small print, characters that surely fit an inch."""
+DPI = 300
+FORMATS = ("png", "svg", "pdf")
 STYLE: dict[Any, Any] = {
-    "font.size": 9,
+    "font.size": 7.5,
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # matplotlib brings it: the same figure on every machine
+    "text.color": TEXT,
+    "text.parse_math": False,  # names may hold dollar signs
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#666666",
+    "axes.linewidth": 0.6,
     "axes.titlelocation": "left",
-    "axes.titlesize": 10,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.labelsize": 7.5,
+    "axes.labelcolor": TEXT,
+    "axes.axisbelow": True,
     "axes.grid": True,
-    "grid.color": "#E4E4E4",
-    "grid.linewidth": 0.6,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.6,
     "xtick.color": "#444444",
     "ytick.color": "#444444",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
     "svg.hashsalt": "limbeck",
+    "pdf.fonttype": 42,  # text that journals accept, and that can be searched
 }
 
 
@@ -36,12 +74,6 @@ class ArmStyle(NamedTuple):
     colour: str
     line: Any
     marker: str
-
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-TEACHER_LINE = (0, (5, 2))
-STUDENT_LINES = ("solid", (0, (1, 1)), (0, (4, 1, 1, 1)))  # the next one each time the colours repeat
-ENSEMBLE_COLOUR = "#777777"
 
 
 def arm_styles(arms: Sequence[Arm]) -> dict[str, ArmStyle]:
@@ -54,23 +86,65 @@ def arm_styles(arms: Sequence[Arm]) -> dict[str, ArmStyle]:
     return styles | {arm.name: ArmStyle(ENSEMBLE_COLOUR, TEACHER_LINE, "o") for arm in arms if arm.role == ENSEMBLE}
 
 
-def render_figure(name: str, make: Callable[[], Figure], **style: Any) -> dict[str, bytes]:
-    """Render the figure that `make` returns as `NAME.png` and `NAME.svg`. The same figure gives the same bytes.
+def lightness(colour: str) -> float:
+    """CIE L* of an sRGB colour such as `#0072B2`: 0 for black, 100 for white."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance
 
-    style: matplotlib settings in addition to `STYLE`, dots as underscores (`axes_grid=False`).
-    """
-    import matplotlib as mpl  # imported late: it takes half a second
+
+def text_colour(colour: str) -> str:
+    """The colour, darkened to a contrast with white of at least 4.5 (L* of at most 49), as text needs."""
+    while lightness(colour) > 49:
+        colour = "#" + "".join(f"{int(0.97 * int(colour[i : i + 2], 16)):02X}" for i in (1, 3, 5))
+    return colour
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure; width and height in inches."""
+    from matplotlib.figure import Figure  # imported late: it takes half a second
+
+    return Figure(figsize=(width, height))
+
+
+def add_note(figure: Figure, parts: Sequence[str]) -> None:
+    """Small print below a figure, which says what marks mean; wrapped to its width, between parts where possible."""
+    import textwrap
+
+    width, separator = round(NOTE_CHARACTERS * figure.get_size_inches()[0]), "   ·   "
+    lines = [""]
+    for part in (part for part in parts if part):
+        joined = lines[-1] + separator + part if lines[-1] else part
+        lines = [*lines[:-1], joined] if len(joined) <= width else [*lines, *textwrap.wrap(part, width)]
+    if text := "\n".join(line for line in lines if line):
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, color=FAINT)
+
+
+def name_rows(panel: Axes, names: Sequence[str], *, length: int = 30) -> None:
+    """One horizontal row for each name, the first on top."""
+    panel.set_yticks(range(len(names)), [shorten(name, length) for name in names])
+    panel.set_ylim(len(names) - 0.4, -0.6)
+    panel.grid(visible=False, axis="y")
+    for row in range(len(names)):
+        panel.axhline(row, color=GRID, linewidth=0.5, zorder=0)
+
+
+def render(make: Callable[[], Figure], formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
+    """Render the figure that `make` returns, by format (`png`, `svg`, `pdf`). The same figure gives the same bytes."""
+    import matplotlib as mpl
 
     files: dict[str, bytes] = {}
-    overrides: dict[Any, Any] = {key.replace("_", ".", 1): value for key, value in style.items()}
-    with mpl.rc_context(STYLE | overrides), warnings.catch_warnings():
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font does not cover
         figure = make()
-        for kind in ("png", "svg"):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found once, not once for each format
+        for kind in formats:
             buffer = io.BytesIO()
-            metadata = {"Date": None} if kind == "svg" else None  # no timestamp
-            figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", metadata=metadata)
-            files[f"{name}.{kind}"] = buffer.getvalue()
+            metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+            files[kind] = buffer.getvalue()
     return files
 
 
