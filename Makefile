@@ -25,8 +25,15 @@ help:
 quickstart: $(VENV)/.run ## set up, train and distil on the digits, print where the report is
 	$(BIN)/limbeck run quickstart
 
-demo: $(VENV)/.demo web ## after quickstart: export its student and open a page in which it runs in the browser
-	$(BIN)/limbeck demo runs/quickstart/models/distilled-seed0 --serve
+STUDENT := runs/quickstart/models/distilled-seed0
+demo: $(STUDENT)/export/student.onnx web ## export the quickstart's student and open a page in which it runs in the browser
+	$(BIN)/limbeck demo $(STUDENT) --serve
+
+$(STUDENT)/export/student.onnx: $(STUDENT)/model.safetensors $(VENV)/.demo
+	$(BIN)/limbeck export $(STUDENT) --to onnx
+
+$(STUDENT)/model.safetensors: | $(VENV)/.run
+	$(BIN)/limbeck run quickstart
 
 test: $(VENV)/.test ## the fast tests (8 to 9 minutes on 2 quiet cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
