@@ -73,7 +73,8 @@ def run(
     folder: Annotated[Path, typer.Option(help="Folder that holds the run directories.")] = Path("runs"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete this run's results and start over.")] = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Keep what is there; add seeds, arms, epochs or test-time augmentation.")
+        bool,
+        typer.Option("--extend", help="Keep what is there; add seeds, arms, epochs, test-time views or logs."),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the plan and its estimated cost without training.")

@@ -178,7 +178,7 @@ def test_an_export_in_place_of_another_leaves_nothing_over(trained: Path, tmp_pa
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    from limbeck.deployment.packages import need
+    from limbeck.packages import need
 
     with pytest.raises(LimbeckError, match=r"export to onnx: needs nowhere: pip install 'limbeck\[export\]'"):
         need("nowhere.at_all", "export", "export to onnx")

@@ -11,8 +11,7 @@ from torch import nn
 from torch.ao.quantization.quantize_fx import _convert_to_reference_decomposed_fx
 
 from limbeck.building.quantised_student import QuantisedStudent
-
-from .packages import need
+from limbeck.packages import need
 
 LARGEST_INT32 = 2**31 - 1
 

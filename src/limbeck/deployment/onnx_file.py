@@ -16,10 +16,10 @@ import torch
 
 from limbeck.errors import LimbeckError, one_line
 from limbeck.models.torchvision_operators import declare_missing_operators
+from limbeck.packages import need
 
 from .formats import Job, Run
 from .learned_scales import store_as_integers
-from .packages import need
 
 OPSET = 20
 """The newest that ONNX Runtime, onnxruntime-web and OpenVINO all read."""

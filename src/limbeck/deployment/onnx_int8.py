@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from limbeck.errors import LimbeckError, did_you_mean, one_line
+from limbeck.packages import need
 
 from . import onnx_file
 from .formats import Job
 from .onnx_file import open_session, runtime_name
-from .packages import need
 
 __all__ = ["CALIBRATIONS", "check_calibration", "open_session", "runtime_name", "write"]
 

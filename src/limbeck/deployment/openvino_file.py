@@ -10,10 +10,10 @@ from typing import Any, cast
 import numpy as np
 
 from limbeck.errors import LimbeckError, one_line
+from limbeck.packages import need
 
 from . import onnx_file
 from .formats import Job, Run
-from .packages import need
 
 MODEL = "model.xml"
 

@@ -18,11 +18,13 @@ from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import CohortDirectory, LearnerId
+from limbeck.trackers.epoch_log import EpochLog
 from limbeck.training.distributed import count_unsynchronised_batch_norms
 from limbeck.training.teacher import Teacher
 
 from .context import RunContext
 from .environment import computed_with
+from .logs import epoch_log
 from .outputs_banks import check_room, plan_banks
 from .plan import CohortPlan, LearnerPlan, Plan, batches_larger_than_data
 from .results import measure_learners, not_started
@@ -83,7 +85,9 @@ def train_cohorts(
                             prepared.cohort,
                             stop=stop,
                             watcher=watcher,
-                            checkpoint_policy=prepared.checkpoint_policy(files),
+                            checkpoint_policy=prepared.checkpoint_policy(
+                                files, epoch_log(context, prepared.plans, watcher.say)
+                            ),
                             stop_rule=stop_rule(cohort_plan),
                             evaluation_batch=context.recipe.evaluation.batch_size,
                         )
@@ -136,8 +140,8 @@ class PreparedCohort:
     identity: Mapping[str, Any]
     earlier_identities: Sequence[Mapping[str, Any]]
 
-    def checkpoint_policy(self, files: CohortDirectory) -> CheckpointPolicy:
-        """How the cohort is saved."""
+    def checkpoint_policy(self, files: CohortDirectory, log: EpochLog) -> CheckpointPolicy:
+        """How the cohort is saved. log: where its epochs are written besides."""
         context = self.context
         random_numbers = (
             {"random_numbers": "by seed and name"} if any(plan.role == "teacher" for plan in self.plans) else {}
@@ -149,6 +153,7 @@ class PreparedCohort:
             seconds=context.recipe.save_every_seconds,
             keep=context.recipe.keep_checkpoints,
             earlier_identities=self.earlier_identities,
+            log=log,
         )
 
 

@@ -22,6 +22,7 @@ from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
 from limbeck.storage.atomic import read_json, write_json
 from limbeck.storage.run_directory import RunDirectory
+from limbeck.trackers.epoch_log import check_installed
 
 from .cohorts import MakeWatcher, train_cohorts
 from .context import open_context
@@ -29,6 +30,7 @@ from .custom_functions import check_unchanged_functions
 from .environment import python_call
 from .extend import extend as extend_run
 from .extend import extensions, how_to_extend, plan_of
+from .logs import complete_logs
 from .results import curves, failures, keep_sample_images, run_result, with_current_test_time
 from .signals import GracefulShutdown
 from .torchrun import process_group
@@ -70,7 +72,7 @@ def run(
     recipe: a path, a shipped recipe's name, a dict or a `Recipe`. folder: where run directories are.
     name: of this run's directory (default: the recipe's name). fresh: delete what is there and start over.
     extend: retain what is there and add what this recipe has besides: seeds, arms, epochs of arms whose schedule allows
-    it (constant, step, multi_step, or a new one), test-time augmentation.
+    it (constant, step, multi_step, or a new one), test-time augmentation, logs.
     losses, models: your own functions, by the names that the recipe uses.
     make_watcher: gives the callbacks of each cohort; see `Watcher`.
 
@@ -89,6 +91,7 @@ def run(
         raise LimbeckError("sweep: this recipe is a sweep; run it with `limbeck sweep`, or add sweep=null")
     if fresh and extend:
         raise LimbeckError("--fresh deletes what --extend keeps; give one of the two")
+    check_installed(recipe.log)
     directory = RunDirectory(Path(folder) / run_directory_name(name or recipe.name))
     report = directory.root / "report.md"
     with (
@@ -115,6 +118,7 @@ def run(
         plan = plan_of(directory, recipe)
         cohorts = train_cohorts(context, plan, stop, make_watcher if processes.is_first else None)
         if processes.is_first:
+            complete_logs(context, plan.cohorts, lambda line: make_watcher and make_watcher("logs", []).say(line))
             cohorts = with_current_test_time(context, cohorts, stop, make_watcher)
             result = run_result(context, plan, cohorts)
             if added := extensions(directory):

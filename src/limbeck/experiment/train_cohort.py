@@ -7,7 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from limbeck.building.data import Images
@@ -16,6 +16,7 @@ from limbeck.evaluation.evaluate import evaluate
 from limbeck.storage import checkpoint
 from limbeck.storage.atomic import Content
 from limbeck.storage.run_directory import CohortDirectory
+from limbeck.trackers.epoch_log import EpochLog
 from limbeck.training.learner import Learner
 from limbeck.training.loop import EpochEnded, Position, TeacherLike, train
 from limbeck.training.predictor import predictor
@@ -66,7 +67,7 @@ class CheckpointPolicy:
 
     identity: what must match for a checkpoint to be resumed. earlier_identities: those of the run before it was
     extended, which may be resumed too. computed_with: what must match for the run to end bit for bit as it would have
-    without the interruption; a difference is reported.
+    without the interruption; a difference is reported. log: the trackers in which epochs are written besides.
     """
 
     directory: CohortDirectory
@@ -75,6 +76,7 @@ class CheckpointPolicy:
     seconds: float = 60.0
     keep: int = 2
     earlier_identities: Sequence[Mapping[str, Any]] = ()
+    log: EpochLog = field(default_factory=EpochLog)
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,11 @@ def train_cohort(
     Raises `Stopped` when a signal asks for it, after saving everything.
     """
     learners, planner = cohort.learners, cohort.planner
-    with _teachers_of(cohort, watcher.say) as teachers:
+    log = checkpoint_policy.log if checkpoint_policy and learners[0].processes.is_first else EpochLog()
+    with _teachers_of(cohort, watcher.say) as teachers, log:
         position, before = _resume(learners, checkpoint_policy, watcher) if checkpoint_policy else (Position(), [])
+        if checkpoint_policy:
+            log.restart({one.name: checkpoint_policy.directory.metrics(one.name).rows() for one in learners})
         if stop_rule and checkpoint_policy:
             for learner in learners:
                 earlier = checkpoint_policy.directory.metrics(learner.name).rows()
@@ -155,6 +160,7 @@ def train_cohort(
                         row["seconds"] = round(time.monotonic() - epoch_began, 3)
                         if checkpoint_policy and processes.is_first:
                             checkpoint_policy.directory.metrics(learner.name).append(row)
+                            log.append(learner.name, row)
                         rows[learner.name] = row
                 if stop_rule:
                     stop_rule(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})

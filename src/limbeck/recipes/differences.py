@@ -50,7 +50,7 @@ class Extension:
 
 def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = frozenset()) -> Extension:
     """What a run gains by going from one recipe to another: seeds, arms, epochs where the schedule allows it, and what
-    trains nothing: test-time augmentation and a budget.
+    trains nothing: test-time augmentation, a budget and logs.
 
     Args:
         old: the recipe with which the run was trained.
@@ -67,7 +67,7 @@ def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = f
     ]
     for key in [*before, *(key for key in after if key not in before)]:
         changed = differences({key: before[key]} if key in before else {}, {key: after[key]} if key in after else {})
-        if changed and key not in ("seeds", "budget", *GROUPS):
+        if changed and key not in ("seeds", "budget", "log", *GROUPS):
             raise LimbeckError(f"{changed[0]}: the existing models were trained with the old value")
     if removed := [seed for seed in old.seeds if seed not in new.seeds]:
         raise LimbeckError(f"seeds: {', '.join(map(str, removed))} cannot be removed")
@@ -76,6 +76,7 @@ def extension(old: Recipe, new: Recipe, trained: Set[str], waiting: Set[str] = f
     if added := [seed for seed in new.seeds if seed not in old.seeds]:
         lines.append(f"seeds: {', '.join(map(str, added))} added")
     lines += differences(before.get("budget") or {}, after.get("budget") or {}, "budget")
+    lines += differences(before.get("log", []), after.get("log", []), "log")
     for group in GROUPS:
         was, now = before[group], after[group]
         if gone := [arm for arm in was if arm not in now]:

@@ -201,7 +201,7 @@ class OutputsBank(RecipePart):
 class Recipe(ExtendedPart):
     """A recipe of Limbeck: everything that determines a run."""
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"budget"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"budget", "log"})
 
     name: FolderName
     """Name of the recipe, and of its run directory."""
@@ -219,6 +219,9 @@ class Recipe(ExtendedPart):
     """Seconds between checkpoints, and so the most work that a killed run loses."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
     """Number of checkpoints retained during training."""
+    log: tuple[Literal["tensorboard"], ...] = ()
+    """Where each epoch is also written while the run goes on, in the run directory: TensorBoard event files. Changes no
+    number."""
     data: Data
     """The images."""
     views: Views = Views()
@@ -241,6 +244,13 @@ class Recipe(ExtendedPart):
     def _seeds_differ(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if not value or len(set(value)) != len(value):
             raise ValueError(f"expected one or more different seeds, such as [0, 1, 2]; got {shortened(list(value))}")
+        return value
+
+    @field_validator("log")
+    @classmethod
+    def _logs_differ(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"names one tracker twice: {shortened(list(value))}")
         return value
 
     @field_validator("device")

@@ -8,6 +8,7 @@ cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, once the cohort is 
 models/LEARNER/     model.safetensors and model.json of each finished learner
 predictions/        LEARNER.safetensors: what each measured learner predicts for single images, with a checksum
 sample-images.safetensors   images on which students and teachers disagree, for the report
+tensorboard/, wandb/, mlflow/   logs for these, where the recipe asks for them; derived from metrics/
 report.md, index.html, figures/   the report, as Markdown and as one page
 result.json         written last: it exists once the run is finished
 """

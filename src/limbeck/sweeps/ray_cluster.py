@@ -25,8 +25,10 @@ from limbeck.building.data import Images
 from limbeck.errors import LimbeckError, one_line
 from limbeck.experiment.cohorts import MakeStopRule, MakeWatcher, is_ready, train_cohorts
 from limbeck.experiment.context import RunContext, open_context
+from limbeck.experiment.logs import complete_logs
 from limbeck.experiment.plan import CohortPlan, Plan, make_plan
 from limbeck.experiment.signals import GracefulShutdown
+from limbeck.experiment.train_cohort import Watcher
 from limbeck.recipes.paths import with_absolute_paths
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.storage.atomic import make_folder, read_json, write_file
@@ -59,6 +61,7 @@ def train_cohorts_on_cluster(
     task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=-1)(_train_cohort)
     images = ray.put(_images_to_arrays(run_context.images))
     recipe = with_absolute_paths(run_context.recipe.to_dict())  # a worker has another working directory
+    recipe.pop("log", None)  # the driver writes the logs: the workers' stores could not be merged
     trained_by = {learner.id: cohort.key for cohort in plan.cohorts for learner in cohort.learners}
     done = {
         cohort.key: known
@@ -79,7 +82,9 @@ def train_cohorts_on_cluster(
             for reference in finished:
                 cohort = running.pop(reference)
                 done[cohort.key] = _write_cohort(run_context.directory, cohort, _task_result(ray, reference))
-                _show_last_epochs(run_context.directory, cohort, make_watcher)
+                watcher = make_watcher(cohort.key, [one.name for one in cohort.learners]) if make_watcher else Watcher()
+                _show_last_epochs(run_context.directory, cohort, watcher)
+                complete_logs(run_context, [cohort], watcher.say)
             stop.check()
     finally:
         for reference in running:
@@ -215,10 +220,8 @@ def _write_files(root: Path, files: Files) -> None:
         write_file(path, content)
 
 
-def _show_last_epochs(directory: RunDirectory, cohort: CohortPlan, make_watcher: MakeWatcher | None) -> None:
+def _show_last_epochs(directory: RunDirectory, cohort: CohortPlan, watcher: Watcher) -> None:
     """Report the last epoch of each learner of a finished cohort."""
-    if make_watcher:
-        watcher = make_watcher(cohort.key, [learner.name for learner in cohort.learners])
-        for learner in cohort.learners:
-            for row in directory.cohort(cohort.key).metrics(learner.name).rows()[-1:]:
-                watcher.epoch(learner.name, row)
+    for learner in cohort.learners:
+        for row in directory.cohort(cohort.key).metrics(learner.name).rows()[-1:]:
+            watcher.epoch(learner.name, row)

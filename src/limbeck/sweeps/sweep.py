@@ -30,6 +30,7 @@ from limbeck.report.page import write_report
 from limbeck.report.sweep_page import write_sweep_report
 from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.sweep_directory import SweepDirectory
+from limbeck.trackers.epoch_log import check_installed
 from limbeck.training.device import choose_device
 
 from .context import SweepContext, reuse_teachers
@@ -38,7 +39,7 @@ from .selection import best_of, selected_recipe
 from .shared_store import SharedStore
 from .trials import RecipeSource, merge_trials, trial_as_written
 
-MACHINE_KEYS = ("data", "threads", "device", "save_every_seconds", "keep_checkpoints")
+MACHINE_KEYS = ("data", "threads", "device", "save_every_seconds", "keep_checkpoints", "log")
 """Recipe keys that may differ between machines that share a sweep; the images themselves may not."""
 NO_AXES = "sweep: the recipe has no `sweep:` section with axes; `limbeck run` trains it as it is"
 
@@ -96,6 +97,7 @@ def sweep(
         raise LimbeckError("sweep: torchrun is for `limbeck run`; several `limbeck sweep` share the work without it")
     if ray is not None and checked.sweep.storage is not None:
         raise LimbeckError("sweep.storage: cannot be combined with --ray; use one of them")
+    check_installed(checked.log)
     directory = SweepDirectory(Path(folder) / run_directory_name(name or checked.name))
     with directory.join(checked.to_dict(), fresh=fresh), GracefulShutdown() as stop:
         check_unchanged_functions(directory.root, losses, models, trained=directory.batch(0).has_trained())

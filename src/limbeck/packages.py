@@ -1,4 +1,4 @@
-"""The packages of the export extras, imported where they are needed."""
+"""The packages of the extras, imported where they are needed."""
 
 from __future__ import annotations
 
