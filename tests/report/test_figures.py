@@ -111,7 +111,7 @@ def test_the_gap_is_validation_minus_training_loss_with_the_labels(curves: Curve
     for panel, arm in zip(figure.axes, ("resnet", "baseline", "distilled"), strict=True):
         at_14 = mean([curves[arm, seed][13]["validation_loss"] for seed in range(3)])
         assert has_line(panel, [14, 14], [0.8 * at_14, at_14]), "at the selected epoch"
-        assert f"gap +{0.2 * at_14:.2f}" in [text.get_text() for text in panel.texts]
+        assert panel.get_title(loc="right") == f"gap +{0.2 * at_14:.2f}"
 
 
 def test_without_labels_there_is_no_gap(curves: Curves) -> None:
@@ -161,7 +161,7 @@ def test_what_cannot_be_drawn_is_left_out_with_a_reason() -> None:
 
 def test_equal_runs_give_equal_bytes_in_three_formats(curves: Curves) -> None:
     record = record_of(result_of(three_arms()), curves)
-    first, second = (draw_figures(record, kinds=MAIN) for _ in range(2))
+    first, second = (draw_figures(record, kinds=MAIN[:2]) for _ in range(2))
     assert first.files == second.files
     assert {name.partition(".")[0] for name in first.files} == set(first.alts) == {one.name for one in first.drawings}
     for name, content in first.files.items():
@@ -254,9 +254,8 @@ def test_several_runs_are_one_comparison(tmp_path: Path, finished: Any) -> None:
     for copy in copies:
         shutil.copytree(finished.folder, copy, ignore=shutil.ignore_patterns("models", "checkpoints"))
     records = [read_run(copy) for copy in copies]
-    both = draw_figures(records, formats=())
-    alone = draw_figures(records[0], formats=())
-    assert set(both.alts) >= {"arms", "accuracy", "loss"} and set(alone.alts) >= {"arms", "accuracy", "loss"}
+    both = draw_figures(records, kinds=MAIN, formats=())
+    assert set(both.alts) == {"arms", "accuracy", "loss"}, "pictures are of one run"
     for name in ("first: baseline", "second: baseline"):
         assert name in both.alts["arms"]
     gains = re.findall(r"second: \w+ ([+−]\d+\.\d\d)", both.alts["arms"])

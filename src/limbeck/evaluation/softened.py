@@ -1,63 +1,67 @@
-"""What a temperature does to the probabilities of a real model, measured on its logits and kept small."""
+"""What a temperature does to the probabilities of a teacher, measured on its logits and kept small."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import torch
 from torch import Tensor
+
+from limbeck.storage.predictions import Softened
 
 from . import metrics
 
 TEMPERATURES = (1.0, 2.0, 4.0, 10.0, 20.0)
 KEPT_RANKS = 10
 EXAMPLES = (0.5, 0.95)
-"""Which images are shown: quantiles of uncertainty (1 - largest probability) among those answered right."""
+"""Which images are kept: quantiles of uncertainty (1 - largest probability) among those that are answered right."""
+ROWS_AT_ONCE = 4096
+"""Limits the memory that copies of the logits take."""
 
 
-def softened(logits: Tensor, labels: Tensor) -> dict[str, Any] | None:
-    """The softmax of logits `[N, K]` at several temperatures, as plain values for JSON; labels: `[N]`.
+def softened(logits: Tensor, labels: Tensor) -> Softened | None:
+    """The softmax of logits `[N, K]` at several temperatures (Hinton et al. 2015, equation 1), labels `[N]`.
 
-    temperatures: as below. ranked: for each, the mean over images of the largest probability, the second largest, and
-    so on, up to the tenth. entropy: for each, the mean over images in nats. examples: single images: `place` in the
-    split, `label`, the most probable `classes`, and their `probabilities` at each temperature.
     Images whose logits are not finite are left out; None if no image is left.
     """
     answered = metrics.answered(logits).nonzero()[:, 0]
     if not len(answered):
         return None
-    finite = logits[answered].double()
-    largest = finite.topk(min(KEPT_RANKS, finite.shape[1]), dim=1)
-    ranked, entropy, examples = [], [], []
-    chosen = _examples(finite, labels.cpu().long()[answered])
-    probabilities: list[Tensor] = []
-    for temperature in TEMPERATURES:
-        log_probabilities = (finite / temperature).log_softmax(dim=1)
-        of_ranks = log_probabilities.gather(1, largest.indices).exp()
-        ranked.append(_rounded(of_ranks.mean(dim=0)))
-        entropy.append(round(float(-(log_probabilities.exp() * log_probabilities).sum(dim=1).mean()), 6))
-        probabilities.append(of_ranks[chosen])
-    for number, row in enumerate(chosen):
-        examples.append(
-            {
-                "place": int(answered[row]),
-                "label": int(labels[answered[row]]),
-                "classes": largest.indices[row].tolist(),
-                "probabilities": [_rounded(of_temperature[number]) for of_temperature in probabilities],
-            }
-        )
-    return {"temperatures": list(TEMPERATURES), "ranked": ranked, "entropy": entropy, "examples": examples}
+    labels = labels.cpu().long()
+    ranks = min(KEPT_RANKS, logits.shape[1])
+    ranked = torch.zeros(len(TEMPERATURES), ranks, dtype=torch.float64)
+    entropy = torch.zeros(len(TEMPERATURES), dtype=torch.float64)
+    for rows in answered.split(ROWS_AT_ONCE):
+        largest = logits[rows].topk(ranks, dim=1).indices
+        for place, temperature in enumerate(TEMPERATURES):
+            log_probabilities = _log_softmax(logits[rows], temperature)
+            probabilities = log_probabilities.exp()
+            ranked[place] += probabilities.gather(1, largest).sum(dim=0)
+            entropy[place] -= torch.where(probabilities > 0, probabilities * log_probabilities, 0.0).sum()
+    places = _examples(logits, labels, answered)
+    classes = metrics.predictions(logits[places])[:, None]  # the first is the prediction also where logits are equal
+    rest = logits[places].clone().scatter(1, classes, -torch.inf).topk(ranks - 1, dim=1).indices
+    classes = torch.cat([classes, rest], dim=1)
+    of_examples = [_log_softmax(logits[places], t).exp().gather(1, classes) for t in TEMPERATURES]
+    return Softened(
+        temperatures=np.array(TEMPERATURES, dtype=np.float32),
+        ranked=(ranked / len(answered)).to(torch.float32).numpy(),
+        entropy=(entropy / len(answered)).to(torch.float32).numpy(),
+        places=places.to(torch.int32).numpy(),
+        labels=labels[places].to(torch.int32).numpy(),
+        classes=classes.to(torch.int32).numpy(),
+        probabilities=torch.stack(of_examples, dim=1).to(torch.float32).numpy(),
+    )
 
 
-def _examples(logits: Tensor, labels: Tensor) -> list[int]:
-    """Rows of images that are answered right, at the quantiles `EXAMPLES` of uncertainty; each once."""
-    right = (logits.argmax(dim=1) == labels).nonzero()[:, 0]
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    return (logits.double() / temperature).log_softmax(dim=1)
+
+
+def _examples(logits: Tensor, labels: Tensor, answered: Tensor) -> Tensor:
+    """Positions of images that are answered right, at the quantiles `EXAMPLES` of uncertainty; each once."""
+    right = answered[metrics.correct(logits, labels)[answered]]
     if not len(right):
-        return []
-    certain = logits[right].softmax(dim=1).amax(dim=1)
+        return right
+    certain = torch.cat([_log_softmax(logits[rows], 1.0).amax(dim=1) for rows in right.split(ROWS_AT_ONCE)])
     order = right[torch.argsort(certain, descending=True, stable=True)]
-    return list(dict.fromkeys(int(order[round(share * (len(order) - 1))]) for share in EXAMPLES))
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [round(value, 6) for value in values.tolist()]
+    return order[[*dict.fromkeys(round(share * (len(order) - 1)) for share in EXAMPLES)]]

@@ -19,11 +19,18 @@ from limbeck.evaluation.correctness import packed, paired_difference_of
 from limbeck.evaluation.efficiency import Efficiency, measure, megabytes, multiply_adds
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
 from limbeck.evaluation.kept_predictions import disagreements, kept_predictions, sample_images
+from limbeck.evaluation.softened import softened
 from limbeck.evaluation.test_time import averaged, measure_averaged
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.test_time import AveragedViews
 from limbeck.report.arms import FROM_A_FILE, learner_id
-from limbeck.storage.predictions import Predictions, read_predictions, write_predictions, write_sample_images
+from limbeck.storage.predictions import (
+    Predictions,
+    read_predictions,
+    write_predictions,
+    write_sample_images,
+    write_softened,
+)
 from limbeck.storage.run_directory import LearnerId
 from limbeck.training.learner import Learner
 from limbeck.training.model_errors import explain_model_errors, explain_out_of_memory
@@ -140,6 +147,8 @@ def _measured(
     predict = predictor(model, input_format, device=context.device, name=arm_name)
     measured: dict[str, Any] = {"measured_precision": MEASURED_PRECISION, "correct": {}}
     predictions: dict[str, Predictions] = {}
+    taught = {voice.name for other in recipe.arms().values() for voice in other.teacher}
+    reported = list(references.splits)[-1]
     for name, split in references.splits.items():
         logits = logits_of(predict, split, recipe.evaluation.batch_size)
         reference = references.logits(teachers, name)
@@ -147,6 +156,8 @@ def _measured(
         measured[name] = evaluate_logits(logits, split, num_classes=classes, reference=reference).to_dict()
         measured["correct"][name] = packed(metrics.correct(logits, split.labels.cpu().long()))
         predictions[name] = kept_predictions(logits, split.labels)
+        if name == reported and arm_name in taught and (found := softened(logits, split.labels)):
+            write_softened(context.directory.softened(learner), found)
     write_predictions(context.directory.predictions(learner), predictions)
     measured |= _timed(context, arm_name, partial(measure, model))
     if recipe.budget is not None and "efficiency" not in measured:

@@ -18,7 +18,14 @@ from typing import Any, Literal
 from limbeck.errors import LimbeckError, one_line, printable
 from limbeck.storage.atomic import read_json
 from limbeck.storage.lock import is_locked
-from limbeck.storage.predictions import Predictions, SampleImages, read_predictions, read_sample_images
+from limbeck.storage.predictions import (
+    Predictions,
+    SampleImages,
+    Softened,
+    read_predictions,
+    read_sample_images,
+    read_softened,
+)
 from limbeck.storage.run_directory import LearnerId, RunDirectory
 
 from .arms import Arm, Learner, arms_of, learner_id, reported_split
@@ -78,7 +85,8 @@ class RunRecord:
     that are still training. progress: every learner that the recipe plans. sweep: its trials; None for a run.
     problems: what is missing or damaged and was left out, one line each.
     predictions: what each measured learner predicts for single images, by (arm, seed) and split; runs of earlier
-    versions have none. sample_images: images on which students and teachers disagree, and where they are in the split.
+    versions have none. softened: what temperatures do to the probabilities of each teacher, by (arm, seed), on the
+    reported split. sample_images: images on which students and teachers disagree, and where they are in the split.
     """
 
     folder: Path
@@ -92,6 +100,7 @@ class RunRecord:
     problems: tuple[str, ...] = ()
     predictions: Mapping[tuple[str, int], Mapping[str, Predictions]] = field(default_factory=dict, repr=False)
     sample_images: SampleImages | None = field(default=None, repr=False)
+    softened: Mapping[tuple[str, int], Softened] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -161,17 +170,22 @@ def with_kept(record: RunRecord) -> RunRecord:
     """The record with what was kept of single images, read from its folder; files that are damaged are problems."""
     directory, problems = RunDirectory(record.models_folder), list(record.problems)
     found: dict[tuple[str, int], Mapping[str, Predictions]] = {}
+    softened: dict[tuple[str, int], Softened] = {}
     for arm in record.arms:
         for learner in arm.learners:
             with _named(problems):
                 path = directory.predictions(learner_id(learner))
                 if path.exists():
                     found[arm.name, learner["seed"]] = read_predictions(path)
+            with _named(problems):
+                path = directory.softened(learner_id(learner))
+                if path.exists():
+                    softened[arm.name, learner["seed"]] = read_softened(path)
     sample = None
     with _named(problems):
         if directory.sample_images.exists():
             sample = read_sample_images(directory.sample_images)
-    return replace(record, predictions=found, sample_images=sample, problems=tuple(problems))
+    return replace(record, predictions=found, softened=softened, sample_images=sample, problems=tuple(problems))
 
 
 @contextlib.contextmanager

@@ -69,6 +69,44 @@ class SampleImages:
     images: NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Softened:
+    """What temperatures do to the probabilities of one teacher on one split: its softmax at each of T temperatures.
+
+    temperatures: `[T]`. ranked: `[T, R]`, the mean over images of the largest probability, the second largest, and so
+    on. entropy: `[T]`, the mean over images in nats. Of E single images that it answers right, the places `[E]` in the
+    split, the labels `[E]`, the R most probable classes `[E, R]`, and their probabilities `[E, T, R]`.
+    """
+
+    temperatures: NDArray[Any]
+    ranked: NDArray[Any]
+    entropy: NDArray[Any]
+    places: NDArray[Any]
+    labels: NDArray[Any]
+    classes: NDArray[Any]
+    probabilities: NDArray[Any]
+
+
+def write_softened(path: Path, softened: Softened) -> None:
+    """Write what temperatures do to a teacher; equal ones give equal bytes. Raises WriteError."""
+    _write(path, {field.name: getattr(softened, field.name) for field in fields(Softened)})
+
+
+def read_softened(path: Path) -> Softened:
+    """What temperatures do to a teacher. Raises LimbeckError if the file is missing or damaged."""
+    arrays = _read(path)
+    names = [field.name for field in fields(Softened)]
+    if set(arrays) != set(names):
+        raise LimbeckError(f"{path}: damaged: not the probabilities of a teacher")
+    found = Softened(**arrays)
+    (t, r), e = found.ranked.shape if found.ranked.ndim == 2 else (-1, -1), found.places.size
+    shapes = {"temperatures": (t,), "ranked": (t, r), "entropy": (t,), "places": (e,), "labels": (e,)}
+    shapes |= {"classes": (e, r), "probabilities": (e, t, r)}
+    if any(getattr(found, name).shape != shape for name, shape in shapes.items()):
+        raise LimbeckError(f"{path}: damaged: arrays of different sizes")
+    return found
+
+
 def write_predictions(path: Path, by_split: Mapping[str, Predictions]) -> None:
     """Write the predictions of one learner, by split; equal ones give equal bytes. Raises WriteError."""
     arrays = {

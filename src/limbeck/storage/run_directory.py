@@ -7,6 +7,7 @@ extension.json      an extension that is not complete yet; the next start comple
 cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, once the cohort is finished, done.json
 models/LEARNER/     model.safetensors and model.json of each finished learner
 predictions/        LEARNER.safetensors: what each measured learner predicts for single images, with a checksum
+softened/           LEARNER.safetensors: what temperatures do to the probabilities of each measured teacher
 sample-images.safetensors   images on which students and teachers disagree, for the report
 tensorboard/, wandb/, mlflow/   logs for these, where the recipe asks for them; derived from metrics/
 report.md, index.html, figures/   the report, as Markdown and as one page
@@ -95,6 +96,10 @@ class RunDirectory:
     def predictions(self, learner: LearnerId | str) -> Path:
         """The file of a learner's predictions for single images."""
         return self.root / "predictions" / f"{check_file_name(str(learner))}.safetensors"
+
+    def softened(self, learner: LearnerId | str) -> Path:
+        """The file of what temperatures do to a teacher's probabilities."""
+        return self.root / "softened" / f"{check_file_name(str(learner))}.safetensors"
 
     @property
     def sample_images(self) -> Path:

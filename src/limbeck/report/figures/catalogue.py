@@ -7,11 +7,18 @@ from dataclasses import dataclass, field
 
 from limbeck.report.run_data import RunRecord
 
+from .costs import draw_size, draw_trade_off
+from .cross_resolution import draw_cross_resolution, draw_mechanism, draw_resolution
 from .curves import draw_accuracy, draw_last_epochs, draw_loss
 from .drawing import Drawing, FigureKind, Missing
 from .generalisation import draw_generalisation
 from .heat_map import draw_heat_maps
+from .option_effect import draw_effects
 from .points import draw_arms, draw_retention
+from .predictions.classes import draw_confusions, draw_per_class
+from .predictions.picture_sheet import draw_pictures
+from .predictions.reliability import draw_reliability
+from .predictions.temperature import draw_temperature
 from .several_runs import as_one_run
 from .style import FORMATS, render
 
@@ -22,6 +29,17 @@ FIGURES: tuple[FigureKind, ...] = (
     FigureKind("loss", "Loss by epoch", draw_loss, main=True),
     FigureKind("last-epochs", "The last epochs", draw_last_epochs, main=True),
     FigureKind("generalisation", "Training and validation loss", draw_generalisation),
+    FigureKind("size", "Size of each model", draw_size),
+    FigureKind("trade-off", "Accuracy against parameters, multiply-adds and latency", draw_trade_off),
+    FigureKind("effect", "Effect of one option over its values", draw_effects),
+    FigureKind("resolution", "Teachers by resolution, and students by that of their teacher", draw_resolution),
+    FigureKind("cross-resolution", "Students of teachers of other resolutions, by epoch", draw_cross_resolution),
+    FigureKind("mechanism", "How a teacher of another resolution teaches", draw_mechanism),
+    FigureKind("temperature", "Effect of temperature on a teacher's probabilities", draw_temperature),
+    FigureKind("reliability", "Reliability diagrams", draw_reliability),
+    FigureKind("per-class", "Gain and loss of a student, class by class", draw_per_class),
+    FigureKind("confusions", "Most frequent confusions", draw_confusions),
+    FigureKind("pictures", "Images on which student and teacher disagree", draw_pictures, main=True),
     FigureKind("trials", "Trials of a sweep as a heat map", draw_heat_maps),
 )
 MAIN = tuple(kind for kind in FIGURES if kind.main)

@@ -148,8 +148,8 @@ def _said_to_end(ended: Sequence[str], first: int) -> list[str]:
     return [f"ended before epoch {first}: {shorten(names, 80)}"] if ended else []
 
 
-def finish_epochs(panel: Axes, key: str, first: int, last: int) -> None:
-    """Title and axes of a panel by epoch."""
+def finish_epochs(panel: Axes, key: str, first: int, last: int, *, from_zero: bool = True) -> None:
+    """Title and axes of a panel by epoch. from_zero: the axis of losses begins there if it shows the first epoch."""
     from matplotlib.ticker import MaxNLocator
 
     margin = 0.02 * (last - first + 1)
@@ -157,7 +157,7 @@ def finish_epochs(panel: Axes, key: str, first: int, last: int) -> None:
     panel.set_xlabel("Epoch")
     panel.set_xlim(first - margin, last + margin)
     panel.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    if key.endswith("loss") and first == 1:
+    if key.endswith("loss") and first == 1 and from_zero:
         _scale_losses(panel)
 
 
@@ -196,7 +196,7 @@ def epoch_values(rows: Sequence[Mapping[str, Any]], key: str, first: int) -> dic
     """Finite values by epoch, accuracies in percent."""
     scale = 100.0 if key.endswith("accuracy") else 1.0
     values = {int(row["epoch"]): row.get(key) for row in rows if int(row["epoch"]) >= first}
-    return {e: float(v) * scale for e, v in values.items() if v is not None and math.isfinite(float(v))}
+    return {e: v * scale for e, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
 
 
 def _scale_losses(panel: Axes) -> None:
@@ -270,8 +270,9 @@ def _top(group: Sequence[float], step: float) -> float:
 
 def legend(arms: Sequence[Arm], keys: Sequence[str], curves: Curves) -> list[str]:
     """What lines and marks mean."""
-    seeds = max(len(_seeds(arm, curves)) for arm in arms)
-    parts = [f"line: mean of {seeds} seeds, band: range" if seeds > 1 else "one seed (n = 1)"]
+    of_arms = [len(_seeds(arm, curves)) for arm in arms]
+    seeds, up_to = max(of_arms), "up to " if min(of_arms) < max(of_arms) else ""
+    parts = [f"line: mean of {up_to}{seeds} seeds, band: range" if seeds > 1 else "one seed (n = 1)"]
     if any(arm.role == "teacher" for arm in arms) and any(arm.role != "teacher" for arm in arms):
         parts.append("long dashes: teacher")
     parts.append("marker: selected epoch")

@@ -14,7 +14,7 @@ from limbeck.report.statistics import mean
 
 from .curves import NO_CURVES, epoch_values, with_curves
 from .drawing import Drawing, Missing
-from .style import FAINT, TEXT, TWO_COLUMNS, ArmStyle, add_note, arm_styles, new_figure, shorten, text_colour
+from .style import TEXT, TWO_COLUMNS, ArmStyle, add_note, arm_styles, new_figure, shorten, text_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +54,8 @@ def draw_generalisation(record: RunRecord) -> list[Drawing] | Missing:
 def _losses(record: RunRecord, arm: Arm) -> _Losses | None:
     """The losses of an arm that learns from labels, its training loss divided by the weight that it has."""
     options = record.options.get(arm.name, {})
-    weight = options.get(f"loss.{LABELS}.weight", 1.0)
-    if f"loss.{LABELS}.weight" not in options or options.get(f"loss.{LABELS}.warmup_epochs") or not weight:
+    weight = options.get(f"loss.{LABELS}.weight")
+    if not isinstance(weight, int | float) or not weight or options.get(f"loss.{LABELS}.warmup_epochs"):
         return None
     rows = [of for (name, _), of in record.curves.items() if name == arm.name]
     training = _means([epoch_values(of, f"train_{LABELS}", 1) for of in rows], 1 / weight)
@@ -82,7 +82,7 @@ def _figure(record: RunRecord, found: list[_Losses]) -> Figure:
     ends = [value for one in shown for values in (one.training, one.validation) for value in values.values()]
     top = 1.08 * sorted(ends)[round(0.98 * (len(ends) - 1))]  # a spike in the first epochs does not flatten the rest
     for panel, one in zip(panels, shown, strict=False):
-        _panel(panel, one, styles[one.arm.name], top)
+        _panel(panel, one, styles[one.arm.name])
     for number, panel in enumerate(figure.axes):
         if number >= len(shown):
             panel.set_axis_off()
@@ -94,11 +94,11 @@ def _figure(record: RunRecord, found: list[_Losses]) -> Figure:
             panel.set_xlabel("Epoch")
     more = f"{len(found) - len(shown)} more arms are not shown" if len(found) > len(shown) else ""
     note = "training cross-entropy is that with the labels, on augmented images, as trained (smoothed, mixed)"
-    add_note(figure, ["solid: validation", "dotted: training", "means over seeds", note, more])
+    add_note(figure, ["solid: validation", "dotted: training", "gap: at the selected epoch", note, more])
     return figure
 
 
-def _panel(panel: Axes, one: _Losses, style: ArmStyle, top: float) -> None:
+def _panel(panel: Axes, one: _Losses, style: ArmStyle) -> None:
     from matplotlib.ticker import MaxNLocator
 
     both = [epoch for epoch in one.training if epoch in one.validation]
@@ -108,13 +108,6 @@ def _panel(panel: Axes, one: _Losses, style: ArmStyle, top: float) -> None:
     panel.plot(both, training, color=style.colour, linestyle=(0, (1, 1.2)))
     ends = [one.training[one.epoch], one.validation[one.epoch]]
     panel.plot([one.epoch] * 2, ends, "_-", color=TEXT, linewidth=1, markersize=5, zorder=4)
-    panel.set_title(shorten(one.arm.name, 22), color=text_colour(style.colour))
-    is_low = max(value for values in (training, validation) for value in values[len(both) // 3 :]) < 0.68 * top
-    for text, place, weight, colour in (
-        (f"gap {format_signed(one.gap)}", 0.93 if is_low else 0.22, "bold", TEXT),
-        (f"at epoch {one.epoch}", 0.80 if is_low else 0.09, "normal", FAINT),
-    ):
-        panel.text(
-            0.96, place, text, transform=panel.transAxes, ha="right", va="center", fontweight=weight, color=colour
-        )
+    panel.set_title(shorten(one.arm.name, 14), color=text_colour(style.colour))
+    panel.set_title(f"gap {format_signed(one.gap)}", loc="right", fontsize=7, color=TEXT)
     panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))

@@ -34,20 +34,24 @@ def draw_heat_maps(record: RunRecord) -> list[Drawing] | Missing:
         return Missing("fewer than two axes vary")
     if max(len(distinct[axis]) for axis in axes) > MAX_VALUES:
         return Missing(f"an axis has more than {MAX_VALUES} values")
-    arms = [arm for arm in sweep.swept if any(sweep.validation.get(arm) or ())]
+    arms = [arm for arm in sweep.swept if any(value is not None for value in measured(sweep, arm))]
     return [_drawing(sweep, arm, axes) for arm in arms] or Missing("no trial was measured yet")
 
 
+def measured(sweep: SweepRecord, arm: str) -> list[float | None]:
+    """The mean validation accuracy of each trial of an arm, in percent; None while it was not measured."""
+    known = [[value for value in values if value is not None] for values in sweep.validation.get(arm) or ()]
+    known += [[]] * (len(sweep.settings) - len(known))
+    return [100 * mean(values) if values else None for values in known]
+
+
 def _drawing(sweep: SweepRecord, arm: str, axes: Sequence[str]) -> Drawing:
-    values = sweep.validation[arm]
-    known = {number: mean(found) for number, found in enumerate(values) if found}
+    known = {number: value for number, value in enumerate(measured(sweep, arm)) if value is not None}
     best = sweep.best.get(arm, max(known, key=lambda number: known[number]))
     ends = [(word, n) for word, n in (("best", best), ("as written", sweep.standard)) if n in known]
-    told = ", ".join(
-        f"{word} {format_number(100 * known[number])} % ({_setting(sweep, number)})" for word, number in ends
-    )
+    told = ", ".join(f"{word} {format_number(known[number])} % ({_setting(sweep, number)})" for word, number in ends)
     alt = f"{arm}: validation top-1 accuracy by {axis_name(axes[0])} and {axis_name(axes[1])}; {told}"
-    alt += f", worst {format_number(100 * min(known.values()))} %."
+    alt += f", worst {format_number(min(known.values()))} %."
     name = f"{arm}-trials" if arm in NAMES_OF_RUN_FIGURES else arm
     return Drawing(name, f"{arm}: trials of the sweep", alt, lambda: _figure(sweep, arm, axes))
 
@@ -80,11 +84,10 @@ def _figure(sweep: SweepRecord, arm: str, axes: Sequence[str]) -> Figure:
     rows, columns = (axis_values(sweep, axis) for axis in axes)
     cells = [[math.nan] * len(columns) for _ in rows]
     places: list[tuple[int, int]] = []
-    for number, trial in enumerate(sweep.settings):
+    for trial, value in zip(sweep.settings, measured(sweep, arm), strict=False):
         row, column = (_index(values, trial.get(axis)) for values, axis in zip((rows, columns), axes, strict=True))
         places.append((row, column))
-        if values := sweep.validation[arm][number]:
-            value = 100 * mean(values)
+        if value is not None:
             cells[row][column] = max(value, cells[row][column]) if math.isfinite(cells[row][column]) else value
     known = [value for row in cells for value in row if math.isfinite(value)]
     low, high = min(known), max(known)

@@ -44,6 +44,7 @@ def as_one_run(records: Sequence[RunRecord]) -> RunRecord:
         problems=tuple(problem for record in records for problem in record.problems),
         predictions={key: found for record in named for key, found in record.predictions.items()},
         sample_images=None,
+        softened={key: found for record in named for key, found in record.softened.items()},
     )
 
 
@@ -67,6 +68,7 @@ def _renamed(record: RunRecord, prefix: str) -> RunRecord:
         curves={(f"{prefix}{arm}", seed): rows for (arm, seed), rows in record.curves.items()},
         progress=tuple(replace(one, arm=f"{prefix}{one.arm}") for one in record.progress),
         predictions={(f"{prefix}{arm}", seed): found for (arm, seed), found in record.predictions.items()},
+        softened={(f"{prefix}{arm}", seed): found for (arm, seed), found in record.softened.items()},
     )
 
 

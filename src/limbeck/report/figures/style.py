@@ -133,17 +133,30 @@ def name_rows(panel: Axes, names: Sequence[str], *, length: int = 30) -> None:
 def render(make: Callable[[], Figure], formats: Sequence[str] = FORMATS) -> dict[str, bytes]:
     """Render the figure that `make` returns, by format (`png`, `svg`, `pdf`). The same figure gives the same bytes."""
     import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     files: dict[str, bytes] = {}
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # names in scripts that the font does not cover
         figure = make()
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found once, not once for each format
-        for kind in formats:
+        figure.dpi = DPI
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+            figure.set_layout_engine("none")  # the layout is found once, not once for each format
+        for kind in formats:  # `Figure.savefig` would draw twice each time
             buffer = io.BytesIO()
-            metadata: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+            figure.dpi = DPI  # the others draw at 72 points an inch
+            if kind == "png":
+                FigureCanvasAgg(figure).print_png(buffer, pil_kwargs={"compress_level": 4})
+            elif kind == "svg":
+                FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
+            elif kind == "pdf":
+                FigureCanvasPdf(figure).print_pdf(buffer, metadata={"CreationDate": None})
+            else:
+                raise ValueError(f"render: takes {', '.join(FORMATS)}; got {kind}")
             files[kind] = buffer.getvalue()
     return files
 
