@@ -87,7 +87,7 @@ def recipes(draw: st.DrawFn) -> dict[str, Any]:
                 "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:1", "mps"]),
                 "threads": st.none() | counts,
                 "save_every_seconds": share,
-                "log": st.lists(st.just("tensorboard"), unique=True),
+                "log": st.lists(st.sampled_from(["tensorboard", "wandb", "mlflow"]), unique=True),
                 "views": st.fixed_dictionaries(
                     {},
                     optional={

@@ -222,14 +222,14 @@ def test_a_wrong_word_is_named(tmp_path: Path, log: Any, message: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_package_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(module: str, extra: str, purpose: str) -> None:
         raise LimbeckError(purpose)
 
     monkeypatch.setattr(epoch_log, "need", missing)
     with pytest.raises(LimbeckError) as told:
-        limbeck.run(recipe(log=["tensorboard"]), folder=tmp_path)
-    assert str(told.value) == "log: needs tensorboard: pip install 'limbeck[tensorboard]'"
+        limbeck.run(recipe(log=["wandb", "mlflow"]), folder=tmp_path)
+    assert str(told.value) == "log: needs wandb and mlflow: pip install 'limbeck[wandb,mlflow]'"
     assert not list(tmp_path.iterdir())
 
 

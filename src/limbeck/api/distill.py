@@ -22,18 +22,21 @@ from limbeck.building.loss_states import output_shapes, teacher_output_shapes
 from limbeck.building.models import check_output
 from limbeck.building.saved_model import LoadedModel
 from limbeck.building.teachers import make_teacher
+from limbeck.console.notebook import in_notebook
 from limbeck.errors import LimbeckError, short_repr
 from limbeck.evaluation.evaluate import Evaluation, logits_of
 from limbeck.evaluation.evaluate import evaluate as evaluate_split
 from limbeck.evaluation.test_time import evaluate_with_test_time
 from limbeck.experiment.cohorts import check_teachers_differ
 from limbeck.experiment.environment import computed_with
+from limbeck.experiment.notebook_progress import notebook_watcher
 from limbeck.experiment.outputs_banks import BankPlan, check_limit, distinct
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.experiment.timing import summed
 from limbeck.experiment.train_cohort import CheckpointPolicy, Cohort, Watcher, train_cohort
 from limbeck.recipes.load import NO_FUNCTIONS
 from limbeck.recipes.recipe import CustomFunctions
+from limbeck.report.web_page.notebook import html_of_student
 from limbeck.storage.run_directory import CohortDirectory
 from limbeck.training.device import choose_device
 from limbeck.training.learner import Learner
@@ -74,6 +77,20 @@ class Distilled:
             f"Distilled({type(self.student).__name__} of {parameters:,} parameters: test {self.test.top1:.2%} of "
             f"{self.test.n:,} images{agreement}; validation {self.validation.top1:.2%}; {len(self.history)} epochs, "
             f"{self.seconds:.1f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "student": type(self.student).__name__,
+            "parameters": f"{sum(parameter.numel() for parameter in self.student.parameters()):,}",
+            "test accuracy": f"{self.test.top1:.2%} of {self.test.n:,} images",
+            "agreement with the teacher": "" if self.test.agreement is None else f"{self.test.agreement:.2%}",
+            "validation accuracy": f"{self.validation.top1:.2%}",
+            "training": f"{len(self.history)} epochs, {self.seconds:.1f} s",
+        }
+        evaluations = {"test": self.test.to_dict(), "validation": self.validation.to_dict()}
+        return html_of_student(
+            {name: fact for name, fact in facts.items() if fact}, facts["student"], evaluations, self.history
         )
 
 
@@ -127,7 +144,7 @@ def distill(
     outputs_bank: as in a recipe (`{"limit_gb": 10.0}`): caches the teachers' logits for later calls with the same
     views.
     say: called with progress as lines of text. watcher: called after every step and epoch; an exception that it raises
-    ends the call, with everything saved.
+    ends the call, with everything saved. Without either, a notebook shows a progress bar.
 
     Raises LimbeckError for every error that the user can fix.
     """
@@ -351,7 +368,8 @@ def _identity_in_checkpoints(
 
 def _with_history(watcher: Watcher | None, history: list[dict[str, Any]], say: Callable[[str], None] | None) -> Watcher:
     """The caller's watcher, which also fills `history` and reports each epoch in a line."""
-    own = watcher or Watcher()
+    bar = watcher is None and say is None and in_notebook()
+    own = notebook_watcher(["student"]) if bar else watcher or Watcher()
 
     def report(line: str) -> None:
         own.say(line)
@@ -362,6 +380,7 @@ def _with_history(watcher: Watcher | None, history: list[dict[str, Any]], say: C
         history.append({name: value for name, value in row.items() if name != "images_per_second"})  # as in the log
         own.epoch(learner, row)
         accuracy = row.get("validation_accuracy", 0)
-        report(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {accuracy:.2%}")
+        if not bar:  # which shows it
+            report(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, validation {accuracy:.2%}")
 
     return Watcher(step=own.step, epoch=epoch, say=report)

@@ -16,7 +16,7 @@ from limbeck.training.precision import has_fast_bfloat16
 
 OPTIONAL = {
     "scikit-learn": "digits", "pyarrow": "parquet", "timm": "timm", "torchvision": "torchvision",
-    "optuna": "sweep", "ray": "ray", "tensorboard": "tensorboard",
+    "optuna": "sweep", "ray": "ray", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow",
 }  # fmt: skip
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-100-binary.tar.gz", "tiny-imagenet-200.zip")
 

@@ -20,6 +20,7 @@ from limbeck.recipes.fields import folder_name
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
+from limbeck.report.web_page.notebook import html_of_run
 from limbeck.storage.atomic import read_json, write_json
 from limbeck.storage.run_directory import RunDirectory
 from limbeck.trackers.epoch_log import check_installed
@@ -31,6 +32,7 @@ from .environment import python_call
 from .extend import extend as extend_run
 from .extend import extensions, how_to_extend, plan_of
 from .logs import complete_logs
+from .notebook_progress import watch_in_notebook
 from .results import curves, failures, keep_sample_images, run_result, with_current_test_time
 from .signals import GracefulShutdown
 from .torchrun import process_group
@@ -53,6 +55,9 @@ class Run:
         """Names of the learners that failed: they diverged, or their teacher did."""
         return tuple(failures(self.result))
 
+    def _repr_html_(self) -> str:
+        return html_of_run(self.folder, self.result)
+
 
 def run(
     recipe: str | Path | Mapping[str, Any] | Recipe,
@@ -74,7 +79,7 @@ def run(
     extend: retain what is there and add what this recipe has besides: seeds, arms, epochs of arms whose schedule allows
     it (constant, step, multi_step, or a new one), test-time augmentation, logs.
     losses, models: your own functions, by the names that the recipe uses.
-    make_watcher: gives the callbacks of each cohort; see `Watcher`.
+    make_watcher: gives the callbacks of each cohort; see `Watcher` (default: a progress bar in a notebook, else none).
 
     Under `torchrun` all processes train together; only the first one writes, measures and calls watchers, and all must
     see the same `folder`.
@@ -92,6 +97,7 @@ def run(
     if fresh and extend:
         raise LimbeckError("--fresh deletes what --extend keeps; give one of the two")
     check_installed(recipe.log)
+    make_watcher = make_watcher or watch_in_notebook()
     directory = RunDirectory(Path(folder) / run_directory_name(name or recipe.name))
     report = directory.root / "report.md"
     with (

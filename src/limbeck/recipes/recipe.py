@@ -219,9 +219,9 @@ class Recipe(ExtendedPart):
     """Seconds between checkpoints, and so the most work that a killed run loses."""
     keep_checkpoints: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
     """Number of checkpoints retained during training."""
-    log: tuple[Literal["tensorboard"], ...] = ()
-    """Where each epoch is also written while the run goes on, in the run directory: TensorBoard event files. Changes no
-    number."""
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Where each epoch is also written while the run goes on, in the run directory: TensorBoard event files, offline
+    runs of W&B, an MLflow store. Changes no number."""
     data: Data
     """The images."""
     views: Views = Views()

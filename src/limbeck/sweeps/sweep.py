@@ -17,6 +17,7 @@ from limbeck.errors import LimbeckError
 from limbeck.experiment.cohorts import MakeWatcher
 from limbeck.experiment.custom_functions import check_unchanged_functions
 from limbeck.experiment.environment import environment, python_call
+from limbeck.experiment.notebook_progress import watch_in_notebook
 from limbeck.experiment.plan import make_plan
 from limbeck.experiment.results import curves, failures, keep_sample_images, run_result
 from limbeck.experiment.run import run_directory_name, say_about_files
@@ -28,6 +29,7 @@ from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
 from limbeck.report.sweep_page import write_sweep_report
+from limbeck.report.web_page.notebook import html_of_sweep
 from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.sweep_directory import SweepDirectory
 from limbeck.trackers.epoch_log import check_installed
@@ -60,6 +62,9 @@ class Swept:
     def failed(self) -> tuple[str, ...]:
         """Names of the learners of the final runs that failed: they diverged, or their teacher did."""
         return tuple(failures(self.result["chosen"]))
+
+    def _repr_html_(self) -> str:
+        return html_of_sweep(self.folder, self.result)
 
 
 def sweep(
@@ -98,6 +103,7 @@ def sweep(
     if ray is not None and checked.sweep.storage is not None:
         raise LimbeckError("sweep.storage: cannot be combined with --ray; use one of them")
     check_installed(checked.log)
+    make_watcher = make_watcher or watch_in_notebook()
     directory = SweepDirectory(Path(folder) / run_directory_name(name or checked.name))
     with directory.join(checked.to_dict(), fresh=fresh), GracefulShutdown() as stop:
         check_unchanged_functions(directory.root, losses, models, trained=directory.batch(0).has_trained())

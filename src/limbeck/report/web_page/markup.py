@@ -31,24 +31,30 @@ def inline(markdown: str) -> str:
     return re.sub("[\ue000-\ue07f]", lambda match: html.escape(chr(ord(match[0]) - 0xE000)), shown)
 
 
-def table_of(markdown: str, caption: str) -> str:
-    """A Markdown table of the report, which may have a line of text above it, as a sortable table; empty if it is."""
+def table_of(markdown: str, caption: str, *, sortable: bool = True) -> str:
+    """A Markdown table of the report, which may have a line of text above it, as a table; empty if it is.
+
+    sortable: see `table_html`.
+    """
     *above, table = markdown.split("\n\n")
     if not table.startswith("|"):
         return ""
     header, _, *rows = (_cells(line) for line in table.splitlines())
     text = "".join(f"<p>{inline(part)}</p>" for part in above)
-    return text + table_html([inline(one) for one in header], [[inline(one) for one in row] for row in rows], caption)
+    cells = [[inline(one) for one in row] for row in rows]
+    return text + table_html([inline(one) for one in header], cells, caption, sortable=sortable)
 
 
-def table_html(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A sortable table whose cells are HTML; the first column names the row. Empty without rows.
+def table_html(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, *, sortable: bool = True) -> str:
+    """A table whose cells are HTML; the first column names the row. Empty without rows.
 
-    A heading is a button, so that keyboards sort too. Cells that begin with a number are sorted by it.
+    sortable: by the script of the page. A heading is then a button, so that keyboards sort too, and cells that begin
+    with a number are sorted by it.
     """
     if not rows:
         return ""
-    heads = "".join(f'<th scope="col"><button type="button" class="sort">{one}</button></th>' for one in header)
+    heading = '<button type="button" class="sort">{}</button>' if sortable else "{}"
+    heads = "".join(f'<th scope="col">{heading.format(one)}</th>' for one in header)
     body = "".join(f"<tr>{''.join(map(_cell, range(len(row)), row))}</tr>" for row in rows)
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="sortable">'
