@@ -17,15 +17,28 @@ IMAGES_TO_MOVE = 1024
 """Images copied to another device at a time, which bounds the memory that copies need."""
 
 
+class Classifier(NamedTuple):
+    """The linear layer that ends a model: logits = weight · means of the last feature map + bias.
+
+    weight: `[K, C]`. bias: `[K]` or None.
+    """
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+
 class Outputs(NamedTuple):
     """The outputs of a model.
 
     logits: `[B, K]`, before any softmax.
     features: the outputs of its stages, from shallow to deep, each `[B, C, H, W]`.
+    classifier: set for losses on features, if the model ends in a linear layer on the means of the last of them. Models
+    leave it out.
     """
 
     logits: Tensor
     features: tuple[Tensor, ...] = ()
+    classifier: Classifier | None = None
 
 
 class Shapes(NamedTuple):
@@ -33,15 +46,22 @@ class Shapes(NamedTuple):
 
     logits: `(B, K)`.
     features: `(B, C, H, W)` of each stage, from shallow to deep.
+    classifier: `(K, C)` of the weight, if there is a classifier.
     """
 
     logits: tuple[int, ...]
     features: tuple[tuple[int, ...], ...] = ()
+    classifier: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, outputs: Outputs) -> Shapes:
         """The shapes of these outputs."""
-        return cls(tuple(outputs.logits.shape), tuple(tuple(feature.shape) for feature in outputs.features))
+        last = outputs.classifier
+        return cls(
+            tuple(outputs.logits.shape),
+            tuple(tuple(feature.shape) for feature in outputs.features),
+            None if last is None else tuple(last.weight.shape),
+        )
 
 
 class Targets(NamedTuple):

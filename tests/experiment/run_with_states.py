@@ -27,6 +27,10 @@ RECIPE: dict[str, Any] = {
         "hinted": {"teacher": "wide", "loss": [{"name": "hint", "stage": 1}, {"name": "cross_entropy"}]},
         "overhauled": {"teacher": "wide", "optimizer": {"name": "adam", "lr": 1e-3},
                        "loss": [{"name": "overhaul", "weight": 0.5}, {"name": "cross_entropy"}]},
+        "fitted": {"teacher": "wide",
+                   "loss": [{"name": "fitnet", "layers": [2], "teacher_layers": [3]}, {"name": "pooled_features"},
+                            {"name": "correlation_congruence", "dimension": 8}, {"name": "attention_transfer"},
+                            {"name": "cross_entropy"}]},
     },
 }  # fmt: skip
 

@@ -31,6 +31,7 @@ from limbeck.training.snapshot import unpack
 
 HERE = Path(__file__).parent
 TESTS = HERE.parent
+ARMS = ("hinted", "overhauled", "fitted")
 STUDENT = NameWithOptions.model_validate(RECIPE["students"]["defaults"]["model"])
 
 
@@ -87,7 +88,7 @@ def test_a_killed_run_ends_with_the_same_students_and_states(undisturbed: Path, 
 
 def test_states_are_trained_and_two_seeds_differ(undisturbed: Path) -> None:
     found = states(undisturbed)
-    assert {name.split()[0] for name in found} == {f"{a}-seed{s}" for a in ("hinted", "overhauled") for s in (0, 1)}
+    assert {name.split()[0] for name in found} == {f"{a}-seed{s}" for a in ARMS for s in (0, 1)}
     one, other = (found[f"hinted-seed{seed} states.hint.weight"] for seed in (0, 1))
     assert one.shape == (32, 8, 1, 1) and not one.equal(other)
     assert found["overhauled-seed0 states.overhaul.0.1.num_batches_tracked"] > 10
@@ -95,22 +96,37 @@ def test_states_are_trained_and_two_seeds_differ(undisturbed: Path) -> None:
 
 def test_the_saved_student_is_the_model_alone(undisturbed: Path) -> None:
     model = build_model(STUDENT, 10, NO_FUNCTIONS)
-    for name in ("baseline-seed0", "hinted-seed0", "overhauled-seed1"):
+    for name in ("baseline-seed0", "hinted-seed0", "overhauled-seed1", "fitted-seed0"):
         saved = limbeck.load(undisturbed / "models" / name).model.state_dict()
         assert set(saved) == set(model.state_dict())
     students = [arm for arm in read_json(undisturbed / "result.json")["arms"] if arm["role"] == "student"]
-    assert len(students) == 6
+    assert len(students) == 8
     assert {arm["efficiency"]["parameters"] for arm in students} == {count_parameters(model)}
 
 
 def test_arms_without_states_are_as_they_are_alone(undisturbed: Path, tmp_path: Path) -> None:
     alone = copy.deepcopy(RECIPE)
-    del alone["students"]["hinted"], alone["students"]["overhauled"]
+    for arm in ARMS:
+        del alone["students"][arm]
     limbeck.run(alone, folder=tmp_path)
     whole = weights(undisturbed)
     found = weights(tmp_path / "states")
     assert any(name.startswith("baseline-seed1/") for name in found)
     assert found == {name: value for name, value in whole.items() if name in found}
+
+
+def test_an_arm_with_states_is_as_it_is_alone_with_its_states(undisturbed: Path, tmp_path: Path) -> None:
+    alone = copy.deepcopy(RECIPE)
+    for arm in ("baseline", "hinted", "overhauled"):
+        del alone["students"][arm]
+    limbeck.run(alone, folder=tmp_path)
+    whole, found = weights(undisturbed), weights(tmp_path / "states")
+    assert any(name.startswith("fitted-seed1/") for name in found)
+    assert found == {name: value for name, value in whole.items() if name in found}
+    expected, ended = states(undisturbed), states(tmp_path / "states")
+    adapters = {name.split(".")[1] for name in ended}
+    assert adapters == {"fitnet", "pooled_features", "correlation_congruence"}
+    assert all(value.equal(expected[name]) for name, value in ended.items())
 
 
 def recipe(**changed: Any) -> dict[str, Any]:

@@ -53,6 +53,7 @@ from .data import data_or_dataset, dataset_in_memory, images_of, named_source
 from .models import as_teachers, averaged_outputs, check_student
 from .options import DEFAULT_OPTIMIZER, check_call, check_normalisation, check_numbers, check_views, default_views
 from .resume import describe_call, start_or_resume, training_settings
+from .submodules import WithSubmodules, features_of_submodules, named_layers
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,7 +136,9 @@ def distill(
     eighth of the image, and flips.
     losses: your own by name, `(student, teacher, targets, *, options) -> [B]`. A loss that trains a module with the
     student (an adapter, a projection) takes it as `*, state`, and `loss.state = function` builds it:
-    `(student_shapes, teacher_shapes, **options) -> nn.Module`.
+    `(student_shapes, teacher_shapes, **options) -> nn.Module`. Losses on features compare stages by number if a model
+    returns `limbeck.Outputs`. Of any other, name submodules: `{"name": "fitnet", "layers": ["layer2"],
+    "teacher_layers": ["layer3"]}`; numbers then count the named ones, in the order in which the model defines them.
     save_to: a folder for checkpoints. The same call with the same folder resumes. These must be the same: the images,
     the student's structure, code and initial weights (call `torch.manual_seed` before building it; the weights are
     saved as `start.safetensors`), the teachers' weights and code, the code of `losses` with the values that they close
@@ -188,12 +191,17 @@ def distill(
         norms["student"] or normalisation_for(images, channels["student"]), student_resolution
     )
     check_output("student", student, images, student_input_format)
+    terms, of_student, of_teacher = named_layers(call.loss, losses, student, [given.module for given in teachers])
     frozen: dict[str, Teacher] = {}
     for given in teachers:
         default = InputFormat(norms["teacher"] or normalisation_for(images, channels[given.name]), teacher_resolution)
         input_format = given.input_format or default
         check_output(given.name, given.module, images, input_format)
-        frozen[given.name] = make_teacher(given.name, given.module, input_format, device=where, precision=precision)
+        frozen[given.name] = make_teacher(
+            given.name, given.module, input_format, device=where, precision=precision, folded=not of_teacher
+        )
+        if of_teacher:  # not folded, so that every submodule returns what it does in the caller's model
+            frozen[given.name].frozen = WithSubmodules(frozen[given.name].frozen, of_teacher)
     check_teachers_differ("student", list(frozen.values()))
     settings = {
         "training": training_settings(call),
@@ -206,17 +214,19 @@ def distill(
     }
     modules = {given.name: given.module for given in teachers}
     description = describe_call(student, modules, losses, images.fingerprint, settings) if folder else {}
-    learner = Learner(
-        "student",
-        student,
-        make_objective(
-            call.loss,
+    with features_of_submodules(student, of_student):
+        objective = make_objective(
+            terms,
             losses,
             [1.0] * len(frozen),
             student_shapes=lambda: output_shapes(student, images, student_input_format),
             teacher_shapes=lambda: [teacher_output_shapes(one, images) for one in frozen.values()],
             seed=seed,
-        ),
+        )
+    learner = Learner(
+        "student",
+        student,
+        objective,
         make_training(call, tuple(frozen)),
         input_format=student_input_format,
         device=where,
@@ -253,6 +263,7 @@ def distill(
         checkpoint_policy.directory.try_lock() if checkpoint_policy else nullcontext(True) as locked,
         GracefulShutdown() as stop,
         averaged_outputs(student, two_images),
+        features_of_submodules(student, of_student),
     ):
         if not locked:
             raise LimbeckError(f"{save_to}: is in use by another process; wait for it, or give another save_to")

@@ -20,7 +20,7 @@ from limbeck.views.preprocess import prepare
 from limbeck.weights.load import load_weights
 
 from .data import Images
-from .loss_states import make_losses, make_states, output_shapes, teacher_output_shapes
+from .loss_states import make_losses, make_states, output_shapes, teacher_output_shapes, try_losses_on_features
 from .models import build_model, check_output, make_input_format
 from .quantised_student import observe, quantised
 
@@ -119,4 +119,5 @@ def make_objective(
     """The weighted sum of losses that an arm minimises, with their states (`loss_states.make_states`)."""
     terms = make_losses(losses_of_arm, losses)
     states = make_states(terms, student_shapes, teacher_shapes, seed)
+    try_losses_on_features(terms, student_shapes, teacher_shapes, states)
     return Objective(terms, teacher_weights=teacher_weights, states=states)

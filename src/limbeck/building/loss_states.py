@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
 
 from limbeck import seeding
 from limbeck.errors import LimbeckError
+from limbeck.models.linear_classifier import explains_logits, linear_classifier
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import CustomFunctions, LossTerm
-from limbeck.training.objective import WeightedLoss
+from limbeck.training.objective import Objective, WeightedLoss
 from limbeck.training.teacher import Teacher, as_outputs
-from limbeck.types import Shapes
+from limbeck.types import Classifier, Outputs, Shapes, Targets
 from limbeck.views.preprocess import InputFormat, prepare
 
 from .data import Images
@@ -75,6 +77,34 @@ def make_states(
     return states
 
 
+def try_losses_on_features(
+    terms: Sequence[WeightedLoss],
+    student: Callable[[], Shapes],
+    teachers: Callable[[], Sequence[Shapes]],
+    states: Mapping[str, nn.Module],
+) -> None:
+    """Evaluate each loss on features once, on zeros of the right shapes, so that what does not fit is found at once.
+
+    states: as `make_states` returns them; copies are used, so nothing of them changes.
+    Raises LimbeckError that names the loss: layers that do not exist, a model without features, several teachers.
+    """
+    terms = [term for term in terms if term.needs_features]
+    if not terms:
+        return
+    own, theirs = _zeros(student()), [_zeros(shapes) for shapes in teachers()]
+    labels = torch.zeros(own.logits.shape[0], dtype=torch.int64)
+    targets = Targets(labels, labels, torch.ones(labels.shape[0]))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        for term in terms:
+            own_state = {term.name: copy.deepcopy(states[term.name])} if term.name in states else {}
+            Objective([term], teacher_weights=[1.0] * len(theirs), states=own_state)(own, theirs, targets)
+
+
+def _zeros(shapes: Shapes) -> Outputs:
+    classifier = None if shapes.classifier is None else Classifier(torch.zeros(shapes.classifier))
+    return Outputs(torch.zeros(shapes.logits), tuple(map(torch.zeros, shapes.features)), classifier)
+
+
 def output_shapes(model: nn.Module, images: Images, input_format: InputFormat) -> Shapes:
     """The shapes of a model's outputs for two images. Its mode, its buffers and torch's generators do not change."""
     device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
@@ -83,7 +113,7 @@ def output_shapes(model: nn.Module, images: Images, input_format: InputFormat) -
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            return Shapes.of(as_outputs(model(pixels)))
+            return _shapes(as_outputs(model(pixels)), model)
     finally:
         model.train(training)
 
@@ -92,4 +122,10 @@ def teacher_output_shapes(teacher: Teacher, images: Images) -> Shapes:
     """The shapes of a frozen teacher's outputs for two images."""
     device = teacher.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return Shapes.of(teacher(prepare(images.train.first(IMAGES).to(device), teacher.input_format)))
+        return _shapes(teacher(prepare(images.train.first(IMAGES).to(device), teacher.input_format)), teacher.frozen)
+
+
+def _shapes(outputs: Outputs, model: nn.Module) -> Shapes:
+    """The shapes of a model's outputs, with its linear classifier only if the logits follow from it."""
+    outputs = outputs._replace(classifier=linear_classifier(model, outputs.logits.shape[1]))
+    return Shapes.of(outputs if explains_logits(outputs) else outputs._replace(classifier=None))

@@ -23,12 +23,17 @@ from .models import build_model, check_output, first_names, make_input_format
 
 
 def make_teacher(
-    name: str, model: nn.Module, input_format: InputFormat, *, device: torch.device, precision: str
+    name: str,
+    model: nn.Module,
+    input_format: InputFormat,
+    *,
+    device: torch.device,
+    precision: str,
+    folded: bool = True,
 ) -> Teacher:
-    """Make a frozen teacher from a trained model."""
-    return Teacher(
-        name, model, input_format, device=device, dtype=compute_dtype(precision, device), fold=fold_batch_norms
-    )
+    """Make a frozen teacher from a trained model. folded: whether BatchNorm layers are folded into convolutions."""
+    fold = fold_batch_norms if folded else None
+    return Teacher(name, model, input_format, device=device, dtype=compute_dtype(precision, device), fold=fold)
 
 
 def load_teacher_from_file(name: str, arm: Arm, images: Images, models: CustomFunctions) -> nn.Module:

@@ -5,27 +5,41 @@ each other. Each file has the name of its function. Logits `[B, K]` and labels `
 `limbeck.Outputs` and `limbeck.Targets`.
 """
 
+from .attention_transfer import attention_transfer
+from .correlation_congruence import correlation_congruence
 from .cross_entropy import cross_entropy
 from .ctkd import ctkd
 from .dist import dist
 from .dkd import dkd
+from .fitnet import fitnet
 from .logit_mse import logit_mse
 from .multi_level import multi_level
 from .nkd import nkd
+from .pooled_features import pooled_features
+from .probabilistic_transfer import probabilistic_transfer
+from .relational import relational
 from .rld import rld
+from .similarity_preserving import similarity_preserving
 from .soft_targets import soft_targets
 from .swapped_logits import swapped_logits
 from .ttm import ttm
 
 __all__ = [
+    "attention_transfer",
+    "correlation_congruence",
     "cross_entropy",
     "ctkd",
     "dist",
     "dkd",
+    "fitnet",
     "logit_mse",
     "multi_level",
     "nkd",
+    "pooled_features",
+    "probabilistic_transfer",
+    "relational",
     "rld",
+    "similarity_preserving",
     "soft_targets",
     "swapped_logits",
     "ttm",

@@ -76,4 +76,6 @@ def _option(entry: Entry, name: str) -> dict[str, Any]:
     except (ValueError, SyntaxError):
         return about
     kind = TYPES.get(type(value))
+    if isinstance(value, str) and " | tuple[" in entry.annotations.get(name, ""):
+        return about | {"type": ["string", "array"], "default": value}
     return about | ({"type": kind, "default": list(value) if isinstance(value, tuple) else value} if kind else {})

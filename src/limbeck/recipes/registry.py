@@ -294,15 +294,21 @@ def _wrong_type(value: object, default: str, annotation: str) -> str | None:
         expected = type(ast.literal_eval(default)).__name__
     except (ValueError, SyntaxError):
         return None
+    names = [name.strip().split("[")[0] for name in annotation.split(" | ")]
     if expected in TYPES:
-        right = _has_type(value, expected)
-        return None if right else f"expected {TYPES[expected][1]}, like its default {default}; got {value!r}"
-    names = [name.strip().split("[")[0] for name in annotation.split(" | ")] if expected == "NoneType" else []
-    named = [name for name in names if name != "None"]
+        right = any(_has_type(value, name) for name in {expected, *names} if name in TYPES)
+        return None if right else f"expected {_wanted(expected, names)}, like its default {default}; got {value!r}"
+    named = [name for name in names if name != "None"] if expected == "NoneType" else []
     if value is None or not named or not all(name in TYPES for name in named):
         return None
     right = any(_has_type(value, name) for name in named)
     return None if right else f"expected {' or '.join(TYPES[name][1] for name in named)}; got {value!r}"
+
+
+def _wanted(expected: str, names: Iterable[str]) -> str:
+    """The type of the default, then other types of the annotation, in words."""
+    words = dict.fromkeys(TYPES[name][1] for name in (expected, *names) if name in TYPES and name != "int")
+    return " or ".join(words) if len(words) > 1 else TYPES[expected][1]
 
 
 def _has_type(value: object, name: str) -> bool:

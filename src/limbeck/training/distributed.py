@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from limbeck.errors import LimbeckError, one_line
-from limbeck.types import Outputs
+from limbeck.types import Classifier, Outputs
 
 BUCKET = 2**22
 """Numbers per all-reduce message."""
@@ -53,8 +53,17 @@ class Processes:
         if self.is_single:
             return own
         return Outputs(
-            self._all_gather(own.logits, size), tuple(self._all_gather(feature, size) for feature in own.features)
+            self._all_gather(own.logits, size),
+            tuple(self._all_gather(feature, size) for feature in own.features),
+            own.classifier and Classifier(*map(self._counted_once, own.classifier)),  # pyright: ignore[reportArgumentType]
         )
+
+    def _counted_once(self, parameter: Tensor | None) -> Tensor | None:
+        """A parameter that every process applies to the whole batch: its gradients, which are summed, count once."""
+        if parameter is None:
+            return None
+        share = 1 / self.world_size
+        return share * parameter + (1 - share) * parameter.detach()
 
     def _all_gather(self, own: Tensor, size: int) -> Tensor:
         shard = self.shard(size)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limbeck.models.linear_classifier import linear_classifier
 from limbeck.recipes.optimization import Constant, Optimizer, Schedule
 from limbeck.seeding import seed_device
 from limbeck.types import Outputs, Targets
@@ -132,7 +133,9 @@ class Learner:
         seed_device(self.device, "dropout", self.seed, epoch, step, *rank)
         with autocast(self.dtype, self.device), explain_model_errors(self.name, pixels.shape, "training on"):
             outputs = as_outputs(self.model(pixels))
-        if not self.objective.needs_features:
+        if self.objective.needs_features:
+            outputs = outputs._replace(classifier=linear_classifier(self.model, outputs.logits.shape[1]))
+        else:
             outputs = Outputs(outputs.logits)
         outputs = self.processes.all_gather(outputs, targets.labels.shape[0])
         if self.objective.states:  # every process sees the whole batch here, so all draw the same

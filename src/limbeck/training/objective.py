@@ -235,7 +235,7 @@ def _in_float32(outputs: Outputs) -> Outputs:
     features = outputs.features
     if not isinstance(features, _NoFeatures):
         features = tuple(map(_widened, features))
-    return Outputs(_widened(outputs.logits), features)
+    return outputs._replace(logits=_widened(outputs.logits), features=features)
 
 
 def _widened(tensor: Tensor) -> Tensor:

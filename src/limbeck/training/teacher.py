@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.losses.plain_tensors import described
+from limbeck.models.linear_classifier import linear_classifier
 from limbeck.types import Outputs
 from limbeck.views.preprocess import InputFormat
 
@@ -60,7 +61,8 @@ class Teacher:
         # allow without a copy. Inference mode would save little: the overhead of some twenty calls.
         with torch.no_grad(), autocast(self.dtype, self.device), explain_model_errors(self.name, pixels.shape):
             outputs = as_outputs(self.frozen(pixels))
-        return Outputs(outputs.logits.float(), outputs.features)
+        classifier = linear_classifier(self.frozen, outputs.logits.shape[1]) if outputs.features else None
+        return Outputs(outputs.logits.float(), outputs.features, classifier)
 
     def outputs(self, pixels: PreparePixels, *, epoch: int, step: int) -> Outputs:
         """Outputs for a view, computed by the model; epoch and step do not matter."""

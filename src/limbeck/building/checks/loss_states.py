@@ -1,4 +1,4 @@
-"""The sizes of the states of a recipe's losses, before training."""
+"""The losses of a recipe on features, and the sizes of their states, before training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from limbeck.building.data import Images
-from limbeck.building.loss_states import make_losses, make_states, output_shapes
+from limbeck.building.loss_states import make_losses, make_states, output_shapes, try_losses_on_features
 from limbeck.building.models import build_model, make_input_format
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import CustomFunctions, Recipe
@@ -26,7 +26,8 @@ def state_parameters(
     """Parameters of the states that an arm's losses train: by arm, then by loss; arms without states are left out.
 
     Shapes come from untrained models. only: names of arms; by default all of the recipe.
-    Raises LimbeckError with a line for each arm whose states cannot be built.
+    Raises LimbeckError with a line for each arm whose states cannot be built, or whose losses on features do not fit
+    its models.
     """
     arms = recipe.arms()
     problems: list[str] = []
@@ -48,9 +49,10 @@ def state_parameters(
         teachers = [teacher.name for teacher in arm.teacher]
         try:
             terms = make_losses(arm.loss, losses)
-            states = make_states(
-                terms, functools.partial(shapes, name), lambda teachers=teachers: [shapes(one) for one in teachers], 0
-            )
+            of_student = functools.partial(shapes, name)
+            of_teachers = functools.partial(lambda names: [shapes(one) for one in names], teachers)
+            states = make_states(terms, of_student, of_teachers, 0)
+            try_losses_on_features(terms, of_student, of_teachers, states)
         except LimbeckError as error:
             problems.append(f"{name}: {error}")
             continue
