@@ -260,3 +260,12 @@ def test_several_runs_are_one_comparison(tmp_path: Path, finished: Any) -> None:
         assert name in both.alts["arms"]
     gains = re.findall(r"second: \w+ ([+−]\d+\.\d\d)", both.alts["arms"])
     assert gains == re.findall(r"first: \w+ ([+−]\d+\.\d\d)", both.alts["arms"]), "each is compared within its run"
+
+
+def test_every_figure_has_its_place_in_the_documentation() -> None:
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "figures.md").read_text(encoding="utf-8")
+    for kind in FIGURES:
+        assert f"(fig-{kind.name})=" in page, kind.name
+        picture = docs / "figures" / f"{kind.name}.png"
+        assert f"](figures/{kind.name}.png)" in page and picture.stat().st_size <= 60_000

@@ -197,7 +197,7 @@ def _figure(record: RunRecord, effect: _Effect) -> Figure:
     styles = _value_styles(record, effect, longest)
     _values_panel(panels[0], effect, styles)
     kinds = dict.fromkeys(p.kind for one in effect.series for p in one.points.values() if p.kind)
-    notes = [*kinds]
+    notes = [*kinds] or ["one seed for each value: no intervals"]
     if has_curves:
         for panel, key in zip(panels[1:], ("validation_loss", "validation_accuracy"), strict=True):
             _curves_panel(panel, record, curves, styles, key)
