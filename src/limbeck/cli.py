@@ -262,7 +262,10 @@ def export_(
     options: Annotated[
         list[str] | None, typer.Argument(metavar="key=value …", help="Options of the data source.")
     ] = None,
-    to: Annotated[list[str] | None, typer.Option(help="Format: onnx, onnx-int8, openvino; repeat for several.")] = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option(help="Format: onnx, onnx-int8, openvino, executorch, litert; repeat for several."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the files (default: export/ in the model's).")] = None,
     layout: Annotated[str, typer.Option(help="Layout of the images: nhwc or nchw.")] = "nhwc",
     calibration: Annotated[

@@ -27,6 +27,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "vgg": {"depth": 8},
     "resnet": {"depth": 8},
 }
+PACKAGES = {"openvino": "openvino", "executorch": "executorch", "litert": "litert_torch"}
 TIMM = ("convnext_atto", "mobilenetv4_conv_small", "efficientnet_b0", "deit_tiny_patch16_224", "repvit_m0_9")
 
 
@@ -64,11 +65,11 @@ def check(model: LoadedModel, folder: Path, to: str, closeness: float) -> None:
 
 
 @pytest.mark.middle
-@pytest.mark.parametrize("to", ["onnx", "onnx-int8", "openvino"])
+@pytest.mark.parametrize("to", ["onnx", "onnx-int8", "openvino", "executorch", "litert"])
 @pytest.mark.parametrize("name", families())
 def test_a_family_exports(name: str, to: str, tmp_path: Path) -> None:
-    if to == "openvino":
-        pytest.importorskip("openvino")
+    if to in PACKAGES and importlib.util.find_spec(PACKAGES[to]) is None:
+        pytest.skip(f"{PACKAGES[to]} is not installed")
     # int8 with random weights and pixels: the steps of eight bits add up, so only gross errors are caught here.
     check(loaded(name, 32, SMALL.get(name, {})), tmp_path, to, 0.5 if to == "onnx-int8" else 1e-4)
 

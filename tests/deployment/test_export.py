@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,25 @@ def test_foreign_and_damaged_openvino_folders_get_one_line(trained: Path, tmp_pa
     openvino_file.open_session(file.path, 1)
     with pytest.raises(LimbeckError, match="damaged, or not an OpenVINO file"):
         openvino_file.open_session(tmp_path / "none.openvino", 1)
+
+
+@pytest.mark.middle
+@pytest.mark.parametrize(("to", "package"), [("executorch", "executorch"), ("litert", "litert_torch")])
+def test_files_of_phones_are_proven_and_damage_gets_one_line(
+    to: str, package: str, trained: Path, tmp_path: Path
+) -> None:
+    if importlib.util.find_spec(package) is None:
+        with pytest.raises(LimbeckError, match=rf"needs {package}: pip install 'limbeck\[{to}\]'"):
+            limbeck.export(trained, to, out=tmp_path)
+        return
+    (file,) = limbeck.export(trained, to, out=tmp_path)
+    assert file.proof.agreement == 1 and file.proof.failures == ()
+    whole, module = file.path.read_bytes(), format_of(file.path).load()
+    for content in (b"", b"not a model", whole[: len(whole) // 2], whole[:-500], b"\0" * 1000):
+        file.path.write_bytes(content)
+        with pytest.raises(LimbeckError) as error:
+            module.open_session(file.path, 1)
+        assert "\n" not in str(error.value) and str(file.path) in str(error.value)
 
 
 def test_a_format_is_known_by_its_suffix() -> None:

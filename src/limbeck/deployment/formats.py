@@ -80,6 +80,8 @@ FORMATS = (
     Format("onnx", "onnx_file", ".onnx"),
     Format("onnx-int8", "onnx_int8", ".int8.onnx", quantised=True),
     Format("openvino", "openvino_file", ".openvino"),
+    Format("executorch", "executorch_file", ".pte"),
+    Format("litert", "litert_file", ".tflite"),
 )
 
 
