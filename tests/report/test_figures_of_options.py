@@ -274,3 +274,9 @@ def test_fifty_arms_are_drawn_and_can_be_told_apart() -> None:
     figure = drawn("accuracy", record)
     named = [text for text in words(figure) if text.startswith("arm-")]
     assert 0 < len(named) <= 14 and any("36 more arms" in text for text in words(figure)), "the others are grey"
+
+    best = {"arm-6-6", "arm-6-5", "arm-5-6", "teacher"}
+    assert best <= {panel.get_title(loc="left") for panel in drawn("generalisation", record).axes}, "not the first ones"
+    (panel,) = drawn("effect", record).axes
+    lines = [line for line in panel.get_lines() if not str(line.get_label()).startswith("_")]
+    assert len(lines) == 7 and len({line.get_color() for line in lines}) == 7, "one colour for each line"

@@ -13,7 +13,7 @@ from limbeck.report.run_data import RunRecord
 from limbeck.report.statistics import mean
 
 from .curves import NO_CURVES, epoch_values, with_curves
-from .drawing import Drawing, Missing
+from .drawing import Drawing, Missing, best_students
 from .style import TEXT, TWO_COLUMNS, ArmStyle, add_note, arm_styles, new_figure, shorten, text_colour
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def draw_generalisation(record: RunRecord) -> list[Drawing] | Missing:
     if not found:
         return Missing("no arm learns from labels, so that no training loss is comparable with the validation loss")
     alt = "Generalisation gap, validation minus training cross-entropy: " + ", ".join(
-        f"{one.arm.name} {format_signed(one.gap)}" for one in found[:MAX_PANELS]
+        f"{one.arm.name} {format_signed(one.gap)}" for one in _shown(record, found)
     )
     return [Drawing("generalisation", "Training and validation loss", f"{alt}.", lambda: _figure(record, found))]
 
@@ -73,8 +73,19 @@ def _means(of_seeds: list[dict[int, float]], scale: float) -> dict[int, float]:
     return {epoch: scale * mean([values[epoch] for values in of_seeds if epoch in values]) for epoch in epochs}
 
 
+def _shown(record: RunRecord, found: list[_Losses]) -> list[_Losses]:
+    """Of too many arms, some teachers and the students that are best on the validation set."""
+    teachers = [one.arm.name for one in found if one.arm.role != "student"][
+        : IN_A_ROW if len(found) > MAX_PANELS else None
+    ]
+    names = {one.arm.name for one in found}
+    students = best_students(record, MAX_PANELS - len(teachers), lambda arm: arm.name in names)
+    chosen = {*teachers, *(arm.name for arm in students)}
+    return [one for one in found if one.arm.name in chosen][:MAX_PANELS]
+
+
 def _figure(record: RunRecord, found: list[_Losses]) -> Figure:
-    shown, styles = found[:MAX_PANELS], arm_styles(record.arms)
+    shown, styles = _shown(record, found), arm_styles(record.arms)
     rows = math.ceil(len(shown) / IN_A_ROW)
     columns = min(IN_A_ROW, len(shown)) if rows > 1 else len(shown)
     figure = new_figure(min(TWO_COLUMNS, 0.6 + 2.2 * columns), 0.45 + 1.65 * rows)

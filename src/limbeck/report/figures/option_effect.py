@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MAX_FIGURES, MAX_SERIES, MAX_CURVES = 8, len(COLOURS), len(COLOURS)
+MAX_FIGURES, MAX_SERIES, MAX_CURVES, MAX_GREY_LINES = 8, len(COLOURS), len(COLOURS), 3
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def _figure(record: RunRecord, effect: _Effect) -> Figure:
     logged = {arm.name for arm in with_curves(record)}
     longest = max(effect.series, key=lambda one: len(one.points))
     curves = {value: arm for value, arm in longest.arms.items() if arm in logged}
-    has_curves = 1 < len(curves) <= MAX_CURVES
+    has_curves = 1 < len(curves) <= MAX_CURVES and len(effect.series) <= MAX_GREY_LINES
     figure = new_figure(TWO_COLUMNS if has_curves else ONE_COLUMN + 0.5, 2.3)
     panels: Sequence[Axes] = figure.subplots(1, 3 if has_curves else 1, squeeze=False)[0]
     styles = _value_styles(record, effect, longest)
@@ -230,13 +230,15 @@ def _value_styles(record: RunRecord, effect: _Effect, longest: _Series) -> dict[
 def _values_panel(panel: Axes, effect: _Effect, styles: Mapping[str, ArmStyle]) -> None:
     several = len(effect.series) > 1
     for number, one in enumerate(effect.series):
-        shift = 0.0 if not several else 0.16 * (number / (len(effect.series) - 1) - 0.5)
+        shift = 0.0 if not several else min(0.08 * len(effect.series), 0.6) * (number / (len(effect.series) - 1) - 0.5)
         places = [effect.values.index(value) + shift for value in one.points]
         line = ("solid", (0, (5, 2)), (0, (1, 1.2)))[number % 3]
-        colour = COLOURS[number % len(COLOURS)] if not one.arms else "#8A8A8A"
+        is_grey = bool(one.arms) and len(effect.series) <= MAX_GREY_LINES  # then arms have their own colours
+        colour = "#8A8A8A" if is_grey else COLOURS[number % len(COLOURS)]
         panel.plot(places, [p.mean for p in one.points.values()], color=colour, linestyle=line, label=one.label, lw=1)
         for place, (value, p) in zip(places, one.points.items(), strict=True):
-            style = styles.get(one.arms.get(value, "")) or ArmStyle(colour, line, MARKERS[number % len(MARKERS)])
+            own = styles.get(one.arms.get(value, "")) if is_grey else None
+            style = own or ArmStyle(colour, line, MARKERS[number % len(MARKERS)])
             dashes = (0, (2, 1.2)) if p.kind == OVER_IMAGES else "solid"
             panel.plot([place, place], [p.low, p.high], color=style.colour, linestyle=dashes, linewidth=1.1)
             panel.plot([place], [p.mean], style.marker, color=style.colour, markersize=4.4, zorder=4)
