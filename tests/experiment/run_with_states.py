@@ -30,6 +30,9 @@ RECIPE: dict[str, Any] = {
         "fitted": {"teacher": "wide",
                    "loss": [{"name": "fitnet", "layers": [2], "teacher_layers": [3]}, {"name": "pooled_features"},
                             {"name": "correlation_congruence", "dimension": 8}, {"name": "attention_transfer"},
+                            {"name": "variational", "weight": 0.1}, {"name": "masked", "weight": 1e-3},
+                            {"name": "review", "layers": [-1], "weight": 0.1}, {"name": "class_attention"},
+                            {"name": "softmax_regression", "weight": 0.1},
                             {"name": "cross_entropy"}]},
     },
 }  # fmt: skip

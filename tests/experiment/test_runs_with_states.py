@@ -125,7 +125,9 @@ def test_an_arm_with_states_is_as_it_is_alone_with_its_states(undisturbed: Path,
     assert found == {name: value for name, value in whole.items() if name in found}
     expected, ended = states(undisturbed), states(tmp_path / "states")
     adapters = {name.split(".")[1] for name in ended}
-    assert adapters == {"fitnet", "pooled_features", "correlation_congruence"}
+    assert adapters == {
+        "fitnet", "pooled_features", "correlation_congruence", "variational", "masked", "review", "softmax_regression",
+    }  # fmt: skip
     assert all(value.equal(expected[name]) for name, value in ended.items())
 
 

@@ -18,7 +18,7 @@ import limbeck.losses
 from limbeck.errors import LimbeckError
 from limbeck.recipes import registry
 from limbeck.training.objective import WeightedLoss
-from limbeck.types import Outputs, Shapes, Targets
+from limbeck.types import Classifier, Outputs, Shapes, Targets
 
 ENTRIES = registry.entries("losses")
 HEAR_A_TEACHER = sorted(name for name, entry in ENTRIES.items() if entry.needs_teacher)
@@ -59,8 +59,9 @@ def outputs(seed: int, *, largest: float = 4.0, dtype: torch.dtype = torch.float
     logits[1] = largest
     logits[2], logits[2, 3] = -largest, largest
     features = (torch.randn(BATCH, 4, 4, 4, generator=g), torch.randn(BATCH, 8, 2, 2, generator=g))
+    classifier = (torch.randn(CLASSES, 8, generator=g), torch.randn(CLASSES, generator=g))
     logits, *features = (t.to(dtype).requires_grad_(grad) for t in (logits, *features))
-    return Outputs(logits, tuple(features))
+    return Outputs(logits, tuple(features), Classifier(*(t.to(dtype).requires_grad_(grad) for t in classifier)))
 
 
 def mixed(share: float | Tensor) -> Targets:
@@ -132,7 +133,9 @@ def test_the_student_learns_and_the_teacher_does_not(name: str, dtype: torch.dty
     student, teacher = outputs(0, dtype=dtype, grad=True), outputs(1, dtype=dtype, grad=True)
     (usual_weight(name) * load(name)(student, teacher, mixed(0.3)).sum()).backward()
     assert any(t.grad is not None and t.grad.abs().max() > 1e-3 for t in (student.logits, *student.features))
-    assert all(t.grad is None for t in (teacher.logits, *teacher.features))
+    assert all(
+        t.grad is None for t in (teacher.logits, *teacher.features, *(teacher.classifier or ())) if t is not None
+    )
 
 
 @pytest.mark.parametrize("name", list(filter(ends_at_the_teacher, HEAR_A_TEACHER)))
@@ -190,8 +193,8 @@ def test_two_calls_agree_and_nothing_is_changed(name: str) -> None:
 
 @every_loss
 def test_an_image_of_share_one_is_not_mixed(name: str) -> None:
-    call: Any = load(name)
-    assert torch.equal(call(outputs(0), outputs(1), mixed(1.0)), call(outputs(0), outputs(1), plain()))
+    values = [load(name)(outputs(0), outputs(1), targets) for targets in (mixed(1.0), plain())]
+    assert torch.equal(*values)
 
 
 @every_loss
@@ -214,7 +217,7 @@ def test_one_example_does_not_reach_anothers_value(name: str) -> None:
     order = torch.randperm(BATCH, generator=torch.Generator().manual_seed(2))
 
     def chosen(o: Outputs) -> Outputs:
-        return Outputs(o.logits[order], tuple(f[order] for f in o.features))
+        return o._replace(logits=o.logits[order], features=tuple(f[order] for f in o.features))
 
     turned = load(name)(chosen(student), chosen(teacher), Targets(*(t[order] for t in targets)))
     torch.testing.assert_close(turned, whole[order], rtol=1e-6, atol=1e-6)
