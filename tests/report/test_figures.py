@@ -46,6 +46,7 @@ def test_accuracy_is_a_point_with_its_interval_on_an_axis_that_shows_the_differe
     assert high - low < 10, "the axis does not begin at zero"
     difference = [100 * (d - b) for d, b in zip(DISTILLED, BASELINE, strict=True)]
     assert has_line(gains, [mean(difference)], [2])
+    assert gains.get_xlim()[0] < 0 < gains.get_xlim()[1], "whether it gains can be seen"
     assert {"resnet", "baseline", "distilled", "86.22", "82.21", "83.41", "+1.20"} <= set(words(figure))
 
 
@@ -245,6 +246,20 @@ def test_names_are_never_formulas_and_never_leave_the_page(curves: Curves) -> No
             if text.get_text().startswith("$"):  # pyright: ignore
                 box = text.get_window_extent()
                 assert box.x0 >= -1 and box.x1 <= size[0] + 1, (one.name, text.get_text())  # pyright: ignore
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "short"),
+    [
+        ("distilled", 9, "distilled"),
+        ("two\n lines", 20, "two lines"),
+        ("kd-temperature-4", 9, "kd-t…re-4"),
+        ("a-long-run: distilled", 16, "a-lo…: distilled"),
+        ("run: a-name-that-is-too-long", 10, "run: …long"),
+    ],
+)
+def test_names_are_shortened_where_they_do_not_differ(text: str, length: int, short: str) -> None:
+    assert style.shorten(text, length) == short and len(short) <= length
 
 
 def test_several_runs_are_one_comparison(tmp_path: Path, finished: Any) -> None:

@@ -83,7 +83,7 @@ def _arms(record: RunRecord, rows: Sequence[_Row]) -> Figure:
     panels[0].set_title(f"{record.split.capitalize()} top-1 accuracy (%)")
     name_rows(panels[0], [row.arm.name for row in shown])
     if gains:
-        _points(panels[1], shown, gains, styles, None, format_signed)
+        _points(panels[1], shown, gains, styles, None, format_signed, also=(0.0,))
         panels[1].axvline(0, color="#444444", linewidth=0.8, zorder=1)
         panels[1].set_title("Gain over the baseline (points)")
         panels[1].grid(visible=False, axis="y")
@@ -158,18 +158,21 @@ def _points(
     styles: Mapping[str, ArmStyle],
     limits: tuple[float, float] | None,
     number: Callable[[float], str],
+    also: Sequence[float] = (),
 ) -> None:
     """Points with intervals, dots for seeds, and the number beside each row."""
+    from matplotlib.ticker import MaxNLocator
     from matplotlib.transforms import blended_transform_factory
 
     margin = blended_transform_factory(panel.transAxes, panel.transData)
     if limits:
         panel.set_xlim(*limits)
     else:
-        ends = [value for p in points.values() for value in (p.low, p.high, *p.seeds)]
+        ends = [value for p in points.values() for value in (p.low, p.high, *p.seeds)] + [*also]
         low, high = min(ends), max(ends)
         span = max(high - low, 0.5)
         panel.set_xlim(low - 0.06 * span, high + 0.06 * span)
+    panel.xaxis.set_major_locator(MaxNLocator(nbins=6))
     low, high = panel.get_xlim()
     for place, row in enumerate(rows):
         one, (colour, _, marker) = points.get(row.arm.name), styles[row.arm.name]

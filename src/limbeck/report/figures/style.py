@@ -162,6 +162,16 @@ def render(make: Callable[[], Figure], formats: Sequence[str] = FORMATS) -> dict
 
 
 def shorten(text: str, length: int) -> str:
-    """The text on one line of at most `length` characters."""
+    """The text on one line of at most `length` characters, shortened in the middle: names often differ at their ends.
+
+    Of `RUN: ARM`, the run is shortened first.
+    """
     text = " ".join(text.split())
-    return text if len(text) <= length else text[: length - 1] + "…"
+    if len(text) <= length:
+        return text
+    run, separator, arm = text.rpartition(": ")
+    room = length - len(separator) - len(arm) - 1
+    if separator and room >= 2:
+        return f"{run[:room]}…{separator}{arm}"
+    tail = (length - 1) // 2
+    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
