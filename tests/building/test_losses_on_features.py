@@ -145,3 +145,17 @@ def test_own_families_with_a_linear_classifier(name: str, found: bool) -> None:
     model = importlib.import_module(f"limbeck.models.{name}").build(5)
     shapes = output_shapes(model, images, InputFormat(normalisation, 32))
     assert (shapes.classifier == (5, shapes.features[-1][1])) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "after_relu"),
+    [("resnet", [True] * 3), ("vgg", [True] * 5), ("strided_resnet", [True] * 3), ("lightweight_cnn", [True] * 4),
+     ("wide_resnet", [False, False, True])],
+)  # fmt: skip
+def test_features_are_before_or_after_the_relu_as_documented(name: str, after_relu: list[bool]) -> None:
+    """A tap at the wrong side of an activation changes a loss without an error."""
+    torch.manual_seed(0)
+    model = importlib.import_module(f"limbeck.models.{name}").build(5).eval()
+    with torch.no_grad():
+        features = model(torch.randn(4, 3, 32, 32)).features
+    assert [bool(maps.min() >= 0) for maps in features] == after_relu

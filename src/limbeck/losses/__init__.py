@@ -13,10 +13,12 @@ from .ctkd import ctkd
 from .dist import dist
 from .dkd import dkd
 from .fitnet import fitnet
+from .fsp import fsp
 from .inter_channel import inter_channel
 from .logit_mse import logit_mse
 from .masked import masked
 from .multi_level import multi_level
+from .neuron_selectivity import neuron_selectivity
 from .nkd import nkd
 from .pooled_features import pooled_features
 from .probabilistic_transfer import probabilistic_transfer
@@ -39,10 +41,12 @@ __all__ = [
     "dist",
     "dkd",
     "fitnet",
+    "fsp",
     "inter_channel",
     "logit_mse",
     "masked",
     "multi_level",
+    "neuron_selectivity",
     "nkd",
     "pooled_features",
     "probabilistic_transfer",
