@@ -74,7 +74,7 @@ def test_the_wheel_holds_the_package_and_its_recipes_and_nothing_else(wheel: Pat
     source = {
         f"limbeck/{path.relative_to(ROOT / 'src/limbeck')}"
         for path in (ROOT / "src/limbeck").rglob("*")
-        if path.suffix in (".py", ".yaml", ".typed")
+        if path.suffix in (".py", ".yaml", ".typed", ".html", ".css", ".js", ".mjs", ".wasm")
     }
     assert package == source
     assert all(name.split("/")[0].endswith(".dist-info") for name in names - package)
