@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 import limbeck
 from limbeck.api.submodules import WithSubmodules, features_of_submodules
+from limbeck.building.teachers import make_teacher
 from limbeck.errors import LimbeckError
 from limbeck.training.teacher import as_outputs
+from limbeck.types import Normalisation
+from limbeck.views.preprocess import InputFormat
 
 G = torch.Generator().manual_seed(0)
 DATA = limbeck.Dataset.from_arrays((torch.randint(0, 256, (60, 3, 8, 8), generator=G).byte(), torch.arange(60) % 3))
@@ -19,6 +22,7 @@ WORDS: dict[str, Any] = {
     "data": DATA, "views": {"batch_size": 16}, "precision": "fp32", "epochs": 1,
     "optimizer": {"name": "sgd", "lr": 0.05},
 }  # fmt: skip
+INPUT_FORMAT = InputFormat(Normalisation((0.5,) * 3, (0.25,) * 3), None)
 FITNET = {"name": "fitnet", "layers": ["1.norm"], "teacher_layers": ["2.norm"]}
 
 
@@ -137,3 +141,17 @@ def test_a_submodule_that_is_not_called_is_named() -> None:
     loss = {"name": "fitnet", "layers": ["0.idle"], "teacher_layers": ["0.conv"]}
     with pytest.raises(LimbeckError, match=r"submodule '0\.idle' is not called by the model's forward"):
         limbeck.distill(student, net(1, 5, 7, 8), loss=[loss, "cross_entropy"], **WORDS)
+
+
+def test_a_teacher_never_moves_its_batch_statistics_and_asks_for_no_gradient() -> None:
+    """Reference code of one method on features keeps the teacher in training mode."""
+    module = net(1, 5, 7).train()
+    frozen = make_teacher("teacher", module, INPUT_FORMAT, device=torch.device("cpu"), precision="fp32", folded=False)
+    frozen.frozen = WithSubmodules(frozen.frozen, ["0.norm", "1.norm"])
+    before = {name: value.clone() for name, value in frozen.frozen.state_dict().items()}
+    assert any(name.endswith("running_mean") for name in before)
+    for seed in range(3):
+        outputs = frozen(torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(seed)))
+        tensors = [outputs.logits, *outputs.features, *(x for x in outputs.classifier or () if x is not None)]
+        assert len(tensors) == 5 and not any(x.requires_grad for x in tensors)
+    assert all(torch.equal(value, before[name]) for name, value in frozen.frozen.state_dict().items())

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 
 from feature_losses import hint, hint_state, overhaul, overhaul_state
 from limbeck.losses import cross_entropy, dist, dkd, soft_targets
+from limbeck.losses.class_attention import class_activation_maps
 from limbeck.recipes.optimization import Sgd
 from limbeck.recipes.views import Crop, Erasing, Mixing, TrivialAugment, Views
 from limbeck.training.distributed import Processes
@@ -41,6 +42,13 @@ VIEWS = Views(
 def regression(student: Outputs, teacher: Outputs, targets: Targets, *, state: nn.Module) -> Tensor:
     """A loss that learns something itself."""
     return (state(student.logits) - teacher.logits).square().mean()
+
+
+def through_classifier(student: Outputs, teacher: Outputs, targets: Targets) -> Tensor:
+    """A loss that applies the student's classifier to its maps, in every process to the whole batch."""
+    assert student.classifier is not None and student.classifier.bias is not None
+    maps = class_activation_maps(student.features[-1], student.classifier.weight, student.classifier.bias)
+    return (maps.amax(dim=(2, 3)) - teacher.logits).square().mean(dim=1)
 
 
 class WithFeatures(nn.Module):
@@ -75,6 +83,7 @@ def learner_of_features(clip_norm: float | None, processes: Processes) -> Learne
     terms = [
         WeightedLoss("hint", of_stages(hint), 0.5, needs_features=True),
         WeightedLoss("overhaul", of_stages(overhaul), 0.5, needs_features=True),
+        WeightedLoss("through_classifier", through_classifier, 0.1, needs_features=True),
         WeightedLoss("cross_entropy", cross_entropy, 0.5),
     ]
     shapes = Shapes((2, 10), ((2, 8, 16, 16), (2, 16, 8, 8))), Shapes((2, 10), ((2, 16, 16, 16), (2, 32, 8, 8)))
