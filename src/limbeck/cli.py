@@ -361,6 +361,33 @@ def watch(
     watch_runs(runs, port)
 
 
+@app.command(
+    epilog=examples(
+        "report runs/quickstart",
+        "report runs/quickstart --out thesis",
+        "report runs/monday runs/tuesday --out compared",
+    )
+)
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run or sweep directory; several make one comparison.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write (default: the run's own; several runs need one).")
+    ] = None,
+) -> None:
+    """Write every table and figure of a run, and its pages, from its directory alone.
+
+    report.md and index.html; tables/ as Markdown, CSV and LaTeX; figures/ as PNG, SVG and PDF.
+
+    Runs that are still going on give what there is so far. A directory that cannot be read is named and skipped.
+    """
+    from limbeck.commands.report import report as write_report
+
+    done = write_report(runs, out)
+    for line in [*(f"skipped: {line}" for line in done.skipped), *(f"left out: {line}" for line in done.problems)]:
+        print(f"limbeck: {line}", file=sys.stderr)
+    print(f"report: {done.page}")
+
+
 @app.command(epilog=examples("card runs/quickstart/models/distilled-seed0 --out my-student --license mit"))
 def card(
     checkpoint: Annotated[Path, typer.Argument(help="Folder of a saved model, such as runs/NAME/models/ARM-seed0.")],

@@ -53,7 +53,7 @@ def test_figures_are_pictures(tmp_path: Path, curves: Curves) -> None:
         content = (tmp_path / "figures" / name).read_bytes()
         Image.open(io.BytesIO(content)).verify()
         assert len(Image.open(io.BytesIO(content)).convert("RGB").getcolors(1 << 24)) > 20  # pyright: ignore
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "index.html", "report.md"], "nothing else"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figures", "index.html", "report.md", "tables"]
 
 
 def test_who_teaches_whom() -> None:

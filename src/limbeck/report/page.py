@@ -7,33 +7,47 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from limbeck.report.figures.catalogue import MAIN, draw_figures
-from limbeck.report.figures.drawing import Drawing
+from limbeck.report.figures.catalogue import FIGURES, MAIN, draw_figures
+from limbeck.report.figures.drawing import Drawing, FigureKind
+from limbeck.report.figures.style import FORMATS
 from limbeck.report.figures.teacher_graph import teacher_graph
 from limbeck.storage.atomic import make_folder, write_file
 
 from . import notes, tables, test_time
-from .arms import Arm, arms_of, reported_split
 from .budget import budget_table
 from .chains import chain_table
 from .findings import failure_line, findings, pretrained_models
 from .formatting import SETS, cell, section
-from .run_data import Curves, record_of_result, with_kept
+from .run_data import Curves, RunRecord, record_of_result, with_kept
+from .table_files.table import Table
+from .table_files.write import FOLDER, tables_of, write_tables
+from .web_page.headline import left_out, unfinished
 from .web_page.write import figures_of, write_index
 
 
 def write_report(folder: Path, result: Mapping[str, Any], curves: Curves) -> Path:
-    """Write `report.md`, `index.html` and the main figures as `figures/*.png` into `folder`; returns `report.md`.
+    """Write the report of a run that has just ended, with the main figures as PNG; returns the path of `report.md`.
 
     result: as in `result.json`. curves: one row of metrics per epoch, by (arm, seed). Each file is replaced
     atomically, the page last. Raises LimbeckError if the folder cannot be written.
     """
-    arms = arms_of(result)
     record = with_kept(record_of_result(folder, result, curves))
-    drawn = draw_figures(record, kinds=MAIN, formats=("png",))
+    return write_run_report(folder, record, kinds=MAIN, formats=("png",))
+
+
+def write_run_report(
+    folder: Path, record: RunRecord, *, kinds: Sequence[FigureKind] = FIGURES, formats: Sequence[str] = FORMATS
+) -> Path:
+    """Write `report.md`, `index.html`, `tables/` and `figures/` of a run into `folder`; returns `report.md`.
+
+    kinds, formats: of the figures. Raises LimbeckError if the folder cannot be written.
+    """
+    drawn = draw_figures(record, kinds=kinds, formats=formats)
+    tables_ = tables_of(record)
     make_folder(folder)
+    write_tables(folder, tables_)
     write_index(folder, [record], figures_of(drawn.files, drawn.alts))
-    return write_page(folder, _sections(result, arms, drawn.drawings), drawn.files)
+    return write_page(folder, _sections(record, drawn.drawings, tables_), drawn.files)
 
 
 def write_page(folder: Path, sections: Sequence[str], figures: Mapping[str, bytes]) -> Path:
@@ -46,15 +60,17 @@ def write_page(folder: Path, sections: Sequence[str], figures: Mapping[str, byte
     return folder / "report.md"
 
 
-def _sections(result: Mapping[str, Any], arms: Sequence[Arm], drawings: Sequence[Drawing]) -> list[str]:
+def _sections(record: RunRecord, drawings: Sequence[Drawing], written: Sequence[Table]) -> list[str]:
+    result, arms = record.result, record.arms
     failures = [failure_line(learner) for arm in arms for learner in arm.failed]
     class_names = result.get("class_names") or []
     return [
-        f"# {cell(notes.recipe_name(result))}",
-        "\n\n".join(findings(arms)) or "This run has no learners.",
+        f"# {cell(record.name)}",
+        state_notes(record),
+        "\n\n".join(findings(arms)) or ("This run has no learners." if record.state == "finished" else ""),
         section("Failures", "\n".join(f"- {cell(line)}" for line in failures)),
         section("Pretrained models", "\n\n".join(pretrained_models(arms))),
-        section(f"Accuracy on the {SETS[reported_split(result)]}", tables.accuracy_table(arms)),
+        section(f"Accuracy on the {SETS[record.split]}", tables.accuracy_table(arms)),
         section("Teacher ensembles", tables.ensemble_table(arms)),
         section("Comparison with teacher and baseline", tables.comparison_table(arms)),
         section("Chains of teachers", chain_table(arms)),
@@ -65,6 +81,7 @@ def _sections(result: Mapping[str, Any], arms: Sequence[Arm], drawings: Sequence
         section("Teachers and students", teacher_graph(result.get("recipe") or {})),
         section("Hardest classes", tables.class_table(arms, class_names)),
         section("Most frequent confusions", tables.confusion_table(arms, class_names)),
+        section("Tables", links(written)),
         section("Results by seed", tables.seed_table(arms)),
         section("Run details", notes.run_details(result)),
         section("Notes", notes.notes(result, arms)),
@@ -74,3 +91,16 @@ def _sections(result: Mapping[str, Any], arms: Sequence[Arm], drawings: Sequence
 def picture(drawing: Drawing) -> str:
     """A figure of `figures/` in Markdown, with what it shows in words."""
     return f"![{cell(drawing.alt)}](figures/{quote(drawing.name)}.png)"
+
+
+def state_notes(record: RunRecord) -> str:
+    """That a run is not finished, and which of its files are damaged; empty for a whole one."""
+    return "\n\n".join(f"**{cell(line)}**" for line in [unfinished(record), *left_out(record)] if line)
+
+
+def links(written: Sequence[Table]) -> str:
+    """Where the tables are as files."""
+    if not written:
+        return ""
+    names = ", ".join(f"[{table.title}]({FOLDER}/{table.name}.md)" for table in written)
+    return f"Each is in `{FOLDER}/` as Markdown, CSV and LaTeX (booktabs): {names}."

@@ -62,7 +62,8 @@ class SweepRecord:
     axes: their names. settings: the value of each axis, one mapping for each trial. validation, ended: by arm, for each
     trial, the validation accuracies (fractions, one for each seed) and how training ended; arms that no axis changes
     have a single entry. swept: the arms that differ between trials. best: by arm, the number of the selected trial.
-    standard: the number of the trial as written in the recipe, if it is one.
+    standard: the number of the trial as written in the recipe, if it is one. search_seeds, search_seconds: of the
+    search, the seconds of all processes together.
     While the sweep goes on, `validation` is empty where nothing was measured yet, and there is no `best`.
     """
 
@@ -73,6 +74,8 @@ class SweepRecord:
     swept: tuple[str, ...]
     best: Mapping[str, int]
     standard: int | None
+    search_seeds: tuple[int, ...] = ()
+    search_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,9 @@ def sweep_of_result(result: Mapping[str, Any]) -> SweepRecord:
         ended=result.get("ended") or {},
         swept=tuple(result["swept"]),
         best=result["best"],
-        standard=result["standard"],
+        standard=result.get("standard"),
+        search_seeds=tuple(result.get("search_seeds") or ()),
+        search_seconds=result.get("search_compute_seconds", result.get("search_seconds")),
     )
 
 

@@ -14,8 +14,9 @@ from .budget import budget_lines
 from .comparisons import compare
 from .findings import failure_line
 from .formatting import DASH, format_interval, format_number, format_optional, format_spread, plain_table
+from .pages.sweep_page import trial_text, validation_top1
+from .run_data import sweep_of_result
 from .statistics import mean
-from .sweep_page import trial_text, validation_top1
 
 MAX_WIDTH = 100
 
@@ -54,10 +55,11 @@ def summary_lines(result: Mapping[str, Any]) -> list[str]:
 def sweep_summary_lines(result: Mapping[str, Any]) -> list[str]:
     """The best trial of each swept arm; lines at most 100 characters wide."""
     lines: list[str] = []
-    for arm in result["swept"]:
-        best = result["best"][arm]
-        head = f"{arm}: best of {len(result['settings'])} trials on the validation set"
-        line = f"{head}: {trial_text(result, best)}, top-1 {validation_top1(result, arm, best)} %"
+    sweep = sweep_of_result(result)
+    for arm in sweep.swept:
+        best = sweep.best[arm]
+        head = f"{arm}: best of {len(sweep.settings)} trials on the validation set"
+        line = f"{head}: {trial_text(sweep, best)}, top-1 {validation_top1(sweep, arm, best)} %"
         lines += textwrap.wrap(line, _terminal_width(), subsequent_indent="  ")
     return lines
 

@@ -28,7 +28,7 @@ from limbeck.experiment.train_cohort import fingerprint
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
-from limbeck.report.sweep_page import write_sweep_report
+from limbeck.report.pages.sweep_page import write_sweep_report
 from limbeck.report.web_page.notebook import html_of_sweep
 from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.sweep_directory import SweepDirectory

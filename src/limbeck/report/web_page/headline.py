@@ -31,13 +31,19 @@ def headline(record: RunRecord) -> list[str]:
 
 def warnings(record: RunRecord) -> list[str]:
     """Plain text about a run that is not finished, failed, has one seed or damaged files; empty for none of them."""
-    lines = [line] if (line := _unfinished(record)) else []
+    lines = [line] if (line := unfinished(record)) else []
     lines += [f"Failed: {failure_line(learner)}" for arm in record.arms for learner in arm.failed]
     lines += [line] if (line := _single_seeds(record.arms)) else []
-    return [*lines, *(f"Left out: {problem}" for problem in record.problems)]
+    return [*lines, *left_out(record)]
 
 
-def _unfinished(record: RunRecord) -> str:
+def left_out(record: RunRecord) -> list[str]:
+    """What is missing or damaged and therefore not shown, one line each."""
+    return [f"Left out: {problem}" for problem in record.problems]
+
+
+def unfinished(record: RunRecord) -> str:
+    """That a run or sweep goes on or has stopped, and how far it is; empty for a finished one."""
     what = "sweep" if record.sweep else "run"
     done, planned = sum(one.state in ("finished", "failed") for one in record.progress), len(record.progress)
     measured = f" {done} of {planned} learners are measured." if planned and not record.sweep else ""
