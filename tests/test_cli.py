@@ -233,6 +233,8 @@ def test_cache(home: Path) -> None:
         (["views", "quickstart", "--arm", "resnt"], "did you mean 'resnet'?"),
         (["views", "quickstart", "--out", "nowhere/sheet.png"], "nowhere/sheet.png"),
         (["import", "nothing.pth"], "nothing.pth"),
+        (["report", "nowhere"], "nowhere: does not exist; expected a run"),
+        (["report", "runs/quickstart", "runs/quickstart"], "give it a folder with --out DIR"),
         (["fit", "resnett", "--megabytes", "1"], "did you mean 'resnet'?"),
         (["fit", "speed_cnn", "--megabytes", "-1"], "fit: megabytes: expected a number greater than 0; got -1"),
         (["fit", "speed_cnn"], "fit: no limit given"),

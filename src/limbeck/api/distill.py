@@ -80,6 +80,14 @@ class Distilled:
             f"{self.seconds:.1f} s)"
         )
 
+    def table(self) -> list[dict[str, Any]]:
+        """The metrics of the student as one dict for each split; `top1` and the other rates are fractions."""
+        listed = ("n", "top1", "top5", "loss", "expected_calibration_error", "balanced_accuracy", "agreement")
+        return [
+            {"split": name, **{key: getattr(found, key) for key in (*listed, "kl_to_reference")}}
+            for name, found in (("validation", self.validation), ("test", self.test))
+        ]
+
     def _repr_html_(self) -> str:
         facts = {
             "student": type(self.student).__name__,

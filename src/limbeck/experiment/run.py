@@ -20,6 +20,7 @@ from limbeck.recipes.fields import folder_name
 from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
+from limbeck.report.table_files.results import arm_dicts
 from limbeck.report.web_page.notebook import html_of_run
 from limbeck.storage.atomic import read_json, write_json
 from limbeck.storage.run_directory import RunDirectory
@@ -54,6 +55,15 @@ class Run:
     def failed(self) -> tuple[str, ...]:
         """Names of the learners that failed: they diverged, or their teacher did."""
         return tuple(failures(self.result))
+
+    def table(self) -> list[dict[str, Any]]:
+        """The results as one dict for each arm: accuracy, gap, retention, gain and cost, for any table library.
+
+        Accuracies are percentages. `top1` is the mean over `top1_n` seeds, `top1_sd` their standard deviation; `gain`
+        over the baseline has the bounds `gain_low` and `gain_high` of its 95 % confidence interval. What was not
+        measured is None.
+        """
+        return arm_dicts(self.result)
 
     def _repr_html_(self) -> str:
         return html_of_run(self.folder, self.result)

@@ -10,7 +10,7 @@ predictions/        LEARNER.safetensors: what each measured learner predicts for
 softened/           LEARNER.safetensors: what temperatures do to the probabilities of each measured teacher
 sample-images.safetensors   images on which students and teachers disagree, for the report
 tensorboard/, wandb/, mlflow/   logs for these, where the recipe asks for them; derived from metrics/
-report.md, index.html, figures/   the report, as Markdown and as one page
+report.md, index.html, figures/, tables/   the report, as Markdown and as one page
 result.json         written last: it exists once the run is finished
 """
 

@@ -5,7 +5,7 @@ deciding.lock       locked for decisions that are made once: the settings of a b
 recipe.json         the recipe with its axes
 search/NNN/         a run directory for each batch of settings; settings.json lists them
 chosen/             the run directory of the chosen settings, with all seeds and the test split
-report.md, index.html, figures/   the report, as Markdown and as one page
+report.md, index.html, figures/, tables/   the report, as Markdown and as one page
 result.json         written last
 """
 

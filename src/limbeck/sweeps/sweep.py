@@ -29,6 +29,9 @@ from limbeck.recipes.load import NO_FUNCTIONS, load_recipe
 from limbeck.recipes.recipe import CustomFunctions, Recipe
 from limbeck.report.page import write_report
 from limbeck.report.pages.sweep_page import write_sweep_report
+from limbeck.report.run_data import sweep_of_result
+from limbeck.report.table_files.results import arm_dicts
+from limbeck.report.table_files.trials import trials_table
 from limbeck.report.web_page.notebook import html_of_sweep
 from limbeck.storage.atomic import make_folder, read_json, write_json
 from limbeck.storage.sweep_directory import SweepDirectory
@@ -62,6 +65,18 @@ class Swept:
     def failed(self) -> tuple[str, ...]:
         """Names of the learners of the final runs that failed: they diverged, or their teacher did."""
         return tuple(failures(self.result["chosen"]))
+
+    def table(self) -> list[dict[str, Any]]:
+        """The results of the final runs as one dict for each arm, as `Run.table` gives them."""
+        return arm_dicts(self.result["chosen"])
+
+    def trials(self) -> list[dict[str, Any]]:
+        """One dict for each trial of each swept arm, best first.
+
+        It has the values of all axes, the validation accuracy in percent (`validation_top1`, `_sd`, `_n`) and how
+        training `ended`.
+        """
+        return trials_table(sweep_of_result(self.result)).dicts()
 
     def _repr_html_(self) -> str:
         return html_of_sweep(self.folder, self.result)
