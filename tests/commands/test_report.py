@@ -72,7 +72,7 @@ def test_the_command_needs_no_torch_and_writes_all(copied: Path, tmp_path: Path)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout == f"report: {tmp_path / 'out' / 'report.md'}\n"
     written = files_of(tmp_path / "out")
-    assert {"report.md", "index.html", "tables/results.tex", "tables/efficiency.csv"} <= written
+    assert {"report.md", "index.html", "tables/results.tex", "tables/accuracy.csv"} <= written
     assert {f"figures/accuracy.{kind}" for kind in ("png", "svg", "pdf")} <= written
     assert "tables/results.tex" not in files_of(copied), "nothing is written into the run"
 
