@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -113,3 +116,46 @@ def test_a_probability_of_zero_is_an_answer() -> None:
 
 def test_one_answer_for_all_is_not_full_marks() -> None:
     assert metrics.accuracy(torch.zeros(10, 10), torch.arange(10)) == pytest.approx(0.1)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 40), st.integers(2, 70), st.integers(1, 400), st.integers(0, 10_000))
+def test_blocks_of_rows_change_no_bit(count: int, classes: int, at_once: int, seed: int) -> None:
+    """What is measured of many classes in pieces is what would be measured at once."""
+    g = torch.Generator().manual_seed(seed)
+    logits, other = (4 * torch.randn(2, count, classes, generator=g)).unbind(0)
+    logits[torch.rand(count, classes, generator=g) < 0.02] = -math.inf
+    labels = torch.randint(0, classes, (count,), generator=g)
+
+    def everything() -> list[object]:
+        own = [metrics.accuracy(logits, labels), metrics.accuracy(logits, labels, 5)]
+        own += [metrics.cross_entropy(logits, labels), metrics.expected_calibration_error(logits, labels)]
+        own += [metrics.agreement(logits, other), metrics.kl_divergence(other, logits)]
+        return [*map(repr, own), metrics.per_class(logits, labels), metrics.confusion(logits, labels)]
+
+    whole = everything()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "LOGITS_AT_ONCE", at_once)
+        assert everything() == whole
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from Linux")
+def test_many_classes_are_measured_in_bounded_memory() -> None:
+    """20,000 images of 2,000 classes: 153 MiB of logits each, of which float64 copies of all would take a gigabyte."""
+    code = """
+import resource, torch
+from limbeck.evaluation.evaluate import evaluate_logits
+from limbeck.types import Split
+torch.set_num_threads(1)
+def peak(images):
+    g = torch.Generator().manual_seed(0)
+    logits = torch.randn(images, 2000, generator=g)
+    split = Split(torch.zeros(images, 3, 1, 1, dtype=torch.uint8), torch.randint(0, 2000, (images,), generator=g))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    evaluate_logits(logits, split, num_classes=2000, reference=logits)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+print(peak(4000), peak(20000))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    few, many = map(float, done.stdout.split())
+    assert few < 350 and many < 100, "MiB beside the logits: blocks and vectors, however many images there are"

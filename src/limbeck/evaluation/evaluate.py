@@ -132,13 +132,21 @@ def logits_of(predict: Predict, split: Split, batch_size: int = 250) -> Tensor:
     count = len(split.stored) if split.rows is None else len(split.rows)
     if count != len(split):
         raise LimbeckError(f"a split has {count} images but {len(split)} labels")
-    answers: list[Tensor] = []
+    logits: Tensor | None = None
+    done = 0
     for images in split.batches(batch_size):
         answer = checked_answer(predict(images), images)
-        answers.append(answer.to("cpu", answer.dtype if answer.dtype == torch.float64 else torch.float32))
-    if len({answer.shape[1] for answer in answers}) > 1:
-        raise LimbeckError("a predictor must return the same number of logits for every batch")
-    return torch.cat(answers)
+        wide = torch.float64 in (answer.dtype, None if logits is None else logits.dtype)
+        dtype = torch.float64 if wide else torch.float32
+        if logits is None:
+            logits = torch.empty(count, answer.shape[1], dtype=dtype)  # concatenating at the end would need it twice
+        if answer.shape[1] != logits.shape[1]:
+            raise LimbeckError("a predictor must return the same number of logits for every batch")
+        logits = logits.to(dtype)
+        logits[done : done + len(answer)] = answer
+        done += len(answer)
+    assert logits is not None
+    return logits
 
 
 def checked_answer(answer: Any, images: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 """Metrics of logits and labels, as pure functions from tensors to numbers.
 
-Everything is computed in float64 on the CPU. Two rules hold throughout.
+Everything is computed in float64 on the CPU, some rows of logits at a time: beside the logits, memory does not grow
+with their number. Means are taken over all images at once, so the numbers do not depend on the size of the blocks.
+Two rules hold throughout.
 
 Ties: among equal logits, the class with the lower index ranks first. A model with constant logits therefore has the
 accuracy of always predicting class 0, not 100 %.
@@ -12,32 +14,65 @@ of zero and valid.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 NO_PREDICTION = -1
+LOGITS_AT_ONCE = 2**20
+"""Logits that are converted to float64 at a time, 8 MiB for each copy; at least one row."""
+
+
+def _row_by_row(measure: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """`measure` of `[N, K]` and `[N]` tensors, which returns one value for each row, computed in blocks of rows."""
+    count = len(tensors[0])
+    rows = max(1, LOGITS_AT_ONCE // max(1, tensors[0].shape[1]))
+    if count <= rows:
+        return measure(*tensors)
+    measured: Tensor | None = None
+    for start in range(0, count, rows):
+        some = measure(*(tensor[start : start + rows] for tensor in tensors))
+        if measured is None:
+            measured = some.new_empty(count)
+        measured[start : start + rows] = some
+        del some  # a small result that outlives its block keeps the allocator from using the block's memory again
+    assert measured is not None
+    return measured
 
 
 def answered(logits: Tensor) -> Tensor:
     """`[N]` bool: which rows of `[N, K]` are valid logits."""
+    return _row_by_row(_answered, logits)
+
+
+def _answered(logits: Tensor) -> Tensor:
     broken = logits.isnan().any(dim=1) | (logits == torch.inf).any(dim=1) | (logits == -torch.inf).all(dim=1)
     return ~broken
 
 
 def predictions(logits: Tensor) -> Tensor:
     """`[N]` int64: the class with the largest logit (the lowest index in a tie), or `NO_PREDICTION`."""
+    return _row_by_row(_predictions, logits)
+
+
+def _predictions(logits: Tensor) -> Tensor:
     classes = logits.shape[1]
     places = torch.arange(classes, device=logits.device).expand_as(logits)
     best = torch.where(logits == logits.amax(dim=1, keepdim=True), places, classes).amin(dim=1)
-    return torch.where(answered(logits), best, NO_PREDICTION)
+    return torch.where(_answered(logits), best, NO_PREDICTION)
 
 
 def correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """`[N]` bool: whether the label is among the `k` largest logits; always true for at most `k` classes."""
+    return (_row_by_row(_ranks, logits, labels) < k) & answered(logits)
+
+
+def _ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """`[N]` int64: how many classes rank before the label."""
     own = logits.gather(1, labels[:, None])
     earlier = torch.arange(logits.shape[1], device=logits.device) < labels[:, None]
-    rank = ((logits > own) | ((logits == own) & earlier)).sum(dim=1)
-    return (rank < k) & answered(logits)
+    return ((logits > own) | ((logits == own) & earlier)).sum(dim=1)
 
 
 def accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
@@ -47,8 +82,12 @@ def accuracy(logits: Tensor, labels: Tensor, k: int = 1) -> float:
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
     """Mean negative log-likelihood of the labels, in nats; NaN if any row is unanswered."""
-    log_likelihood = logits.double().log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
+    log_likelihood = _row_by_row(_log_likelihood, logits, labels)
     return -torch.where(answered(logits), log_likelihood, torch.nan).mean().item()
+
+
+def _log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.double().log_softmax(dim=1).gather(1, labels[:, None])[:, 0]
 
 
 def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
@@ -59,7 +98,7 @@ def expected_calibration_error(logits: Tensor, labels: Tensor, bins: int = 15) -
     """
     if not answered(logits).all():
         return float("nan")
-    confidence = logits.double().softmax(dim=1).amax(dim=1)
+    confidence = _row_by_row(lambda some: some.double().softmax(dim=1).amax(dim=1), logits)
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1
     surplus = torch.zeros(bins, dtype=torch.float64, device=logits.device)
     surplus.index_add_(0, place, confidence - correct(logits, labels).double())
@@ -99,8 +138,12 @@ def kl_divergence(reference: Tensor, logits: Tensor) -> float:
 
     Infinite if `logits` gives probability zero to a class to which `reference` does not.
     """
-    log_p, log_q = reference.double().log_softmax(dim=1), logits.double().log_softmax(dim=1)
-    p = log_p.exp()
-    divergence = torch.where(p > 0, p * (log_p - log_q), 0.0).sum(dim=1)
+    divergence = _row_by_row(_divergence, reference, logits)
     known = answered(reference) & answered(logits)
     return torch.where(known, divergence, torch.nan).mean().item()
+
+
+def _divergence(reference: Tensor, logits: Tensor) -> Tensor:
+    log_p, log_q = reference.double().log_softmax(dim=1), logits.double().log_softmax(dim=1)
+    p = log_p.exp()
+    return torch.where(p > 0, p * (log_p - log_q), 0.0).sum(dim=1)
