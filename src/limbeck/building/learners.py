@@ -12,7 +12,7 @@ from limbeck.seeding import seed_everything
 from limbeck.training.distributed import SINGLE_PROCESS, Processes
 from limbeck.training.learner import Learner, Training
 from limbeck.training.model_errors import explain_build_errors
-from limbeck.training.objective import Objective
+from limbeck.training.objective import EnsembleWeights, Objective
 from limbeck.training.precision import compute_dtype
 from limbeck.training.teacher import Teacher
 from limbeck.types import Shapes
@@ -76,6 +76,7 @@ def make_learner(
                 teacher_output_shapes(load_teacher(teacher), images) for teacher, _ in teachers if load_teacher
             ],
             seed=seed,
+            ensemble=arm.ensemble,
         ),
         make_training(arm, tuple(teacher for teacher, _ in teachers)),
         input_format=input_format,
@@ -115,8 +116,12 @@ def make_objective(
     student_shapes: Callable[[], Shapes],
     teacher_shapes: Callable[[], Sequence[Shapes]],
     seed: int,
+    ensemble: EnsembleWeights = "fixed",
 ) -> Objective:
-    """The weighted sum of losses that an arm minimises, with their states (`loss_states.make_states`)."""
+    """The weighted sum of losses that an arm minimises, with their states (`loss_states.make_states`).
+
+    ensemble: how several teachers are weighed.
+    """
     terms = make_losses(losses_of_arm, losses)
     states = make_states(terms, student_shapes, teacher_shapes, seed)
-    return Objective(terms, teacher_weights=teacher_weights, states=states)
+    return Objective(terms, teacher_weights=teacher_weights, states=states, ensemble=ensemble)

@@ -14,11 +14,13 @@ from typing import Any
 
 from limbeck.building.data import view_planner
 from limbeck.building.learners import make_learner
+from limbeck.building.saved_model import describe, save_model
 from limbeck.errors import LimbeckError
 from limbeck.recipes.recipe import Arm
 from limbeck.storage.atomic import read_json
 from limbeck.storage.run_directory import CohortDirectory, LearnerId
 from limbeck.training.distributed import count_unsynchronised_batch_norms
+from limbeck.training.learner import Learner
 from limbeck.training.teacher import Teacher
 
 from .context import RunContext
@@ -102,7 +104,7 @@ def train_cohorts(
 
 def is_ready(cohort: CohortPlan, trained_by: Mapping[LearnerId, str], finished: Mapping[str, object]) -> bool:
     """Whether all teachers of a cohort are trained. trained_by: for each learner, the key of its cohort."""
-    return all(trained_by[teacher] in finished for teacher in cohort.teachers if teacher in trained_by)
+    return all(trained_by[one.trained] in finished for one in cohort.teachers if one.trained in trained_by)
 
 
 @contextlib.contextmanager
@@ -203,6 +205,7 @@ def prepare_cohort(context: RunContext, cohort: CohortPlan, watcher: Watcher) ->
         load_teacher,
         load_teacher.cache_clear,
         [plan for plan in plan_banks(recipe, [cohort], images) if plan.teacher in teachers],
+        functools.partial(_save_snapshot, context, {plan.name: plan.id for plan in plans}),
     )
     earlier = [
         cohort_identity(dataclasses.replace(context, recipe=before), cohort, fingerprints)
@@ -210,6 +213,15 @@ def prepare_cohort(context: RunContext, cohort: CohortPlan, watcher: Watcher) ->
         if {plan.arm for plan in cohort.learners} <= set(before.arms())
     ]
     return PreparedCohort(context, plans, ready, cohort_identity(context, cohort, fingerprints), earlier)
+
+
+def _save_snapshot(context: RunContext, ids: Mapping[str, LearnerId], learner: Learner) -> None:
+    """Save the weights that a learner is evaluated with, if its recipe has a snapshot of the epoch that is done."""
+    trained, epoch = ids[learner.name], learner.epochs_done
+    arm = context.arm(trained)
+    if epoch in arm.snapshots and learner.failure is None and context.processes.is_first:
+        folder = context.directory.model(dataclasses.replace(trained, epoch=epoch))
+        save_model(folder, learner.evaluated_model, describe(arm, context.recipe.data, context.images))
 
 
 def check_teachers_differ(student: str, teachers: Sequence[Teacher]) -> None:

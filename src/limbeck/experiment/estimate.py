@@ -59,6 +59,16 @@ def _starting_points(recipe: Recipe) -> list[str]:
     return ["", *lines] if lines else []
 
 
+def _snapshots(recipe: Recipe, costs: Mapping[str, ArmCost]) -> list[str]:
+    """The disk space of each arm's snapshots."""
+    return [
+        f"{name} saves snapshots of epochs {', '.join(map(str, arm.snapshots))}: "
+        f"{len(arm.snapshots)} × {costs[name].megabytes:.2f} MB on disk for each seed"
+        for name, arm in recipe.arms().items()
+        if arm.snapshots
+    ]
+
+
 def _within_budget(recipe: Recipe, costs: Mapping[str, ArmCost]) -> list[str]:
     """What each student costs in megabytes and multiply-adds, and whether it meets the limits that there are."""
     if recipe.budget is None:
@@ -113,6 +123,7 @@ def describe_plan(
         own = ", ".join(f"{loss} {parameters:,}" for loss, parameters in of_losses.items())
         lines.append(f"{name} also trains parameters of its losses, not part of the model: {own}")
     lines += _within_budget(recipe, costs)
+    lines += _snapshots(recipe, costs)
     lines += _starting_points(recipe)
     measured: list[str] = []
     check_arms_from_files(recipe, images, device, models, measured.append)

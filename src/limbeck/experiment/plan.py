@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from limbeck.recipes.recipe import Arm, Recipe, Views
 from limbeck.seeding import key as number_of
@@ -130,7 +130,10 @@ def _learners(recipe: Recipe) -> list[LearnerPlan]:
                 continue
             role = "teacher" if name in recipe.teachers else "student"
             learner = _learner_id(recipe, name, seed)
-            teachers = tuple((_learner_id(recipe, one.name, learner.seed or 0), one.weight) for one in arm.teacher)
+            teachers = tuple(
+                (replace(_learner_id(recipe, one.name, learner.seed or 0), epoch=one.epoch), one.weight)
+                for one in arm.teacher
+            )
             learners.setdefault(learner, LearnerPlan(learner, role, teachers, own_seed(recipe, name)))
     return list(learners.values())
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limbeck.evaluation import metrics
 from limbeck.evaluation.evaluate import evaluate_logits, logits_of
-from limbeck.training.objective import ensemble
+from limbeck.losses.ensembles import ensemble, log_weights_by_entropy, mixture
 from limbeck.training.predictor import predictor
 from limbeck.training.teacher import Teacher
 from limbeck.types import Outputs, Split
@@ -44,32 +44,37 @@ class ReferenceOutputs:
         Students without a teacher are compared with them too.
         """
         self._logits: dict[tuple[str, str], Tensor] = {}
-        self._ensembles: dict[WeightedTeachers, dict[str, Any]] = {}
+        self._ensembles: dict[tuple[WeightedTeachers, bool], dict[str, Any]] = {}
 
-    def logits(self, teachers: WeightedTeachers, split: str) -> Tensor | None:
-        """Logits `[N, K]` of the teacher, or of the ensemble of several at temperature 1; None without a teacher."""
+    def logits(self, teachers: WeightedTeachers, split: str, *, by_entropy: bool = False) -> Tensor | None:
+        """Logits `[N, K]` of the teacher, or of the ensemble of several at temperature 1; None without a teacher.
+
+        by_entropy: weigh several teachers for each image (`log_weights_by_entropy`).
+        """
         outputs = [Outputs(self._logits_of(str(teacher), split)) for teacher, _ in teachers]
+        if by_entropy:
+            return mixture(outputs, log_weights_by_entropy(outputs, _shares(teachers)), 1.0).logits
         mixed = ensemble(outputs, _shares(teachers), 1.0)
         return mixed.logits if mixed else None
 
-    def about_ensemble(self, teachers: WeightedTeachers) -> dict[str, Any]:
+    def about_ensemble(self, teachers: WeightedTeachers, *, by_entropy: bool = False) -> dict[str, Any]:
         """The entry of `result.json` on an ensemble of teachers: its measurements, and how far its members agree.
 
         `agreement`: for each split, the fraction of images on which two members (row and column) predict the same.
         """
-        if teachers not in self._ensembles:
+        if (teachers, by_entropy) not in self._ensembles:
             names = [str(teacher) for teacher, _ in teachers]
             about: dict[str, Any] = {"teachers": names, "weights": _shares(teachers)}
             agreement: dict[str, list[list[float]]] = {}
             for split_name, split in self.splits.items():
-                logits = self.logits(teachers, split_name)
+                logits = self.logits(teachers, split_name, by_entropy=by_entropy)
                 assert logits is not None
                 classes = len(self.context.images.class_names)
                 about[split_name] = evaluate_logits(logits, split, num_classes=classes).to_dict()
                 of_members = [self._logits_of(name, split_name) for name in names]
                 agreement[split_name] = [[metrics.agreement(one, other) for other in of_members] for one in of_members]
-            self._ensembles[teachers] = about | {"agreement": agreement}
-        return self._ensembles[teachers]
+            self._ensembles[teachers, by_entropy] = about | {"agreement": agreement}
+        return dict(self._ensembles[teachers, by_entropy])
 
     def _logits_of(self, name: str, split: str) -> Tensor:
         if (name, split) not in self._logits:

@@ -125,14 +125,26 @@ def measure_learner(
     watcher.say(f"measuring {learner.name}")
     model, row["chosen_epoch"] = learner.chosen()
     save_model(context.directory.model(plan.id), model, describe(arm, context.recipe.data, context.images))
-    if len(plan.teachers) > 1:
-        row["ensemble"] = references.about_ensemble(plan.teachers)
+    teachers = plan.teachers
+    if learned := learner.objective.learned_weights():
+        teachers = tuple((teacher, weight) for (teacher, _), weight in zip(teachers, learned, strict=True))
+    by_entropy = arm.ensemble == "entropy"
+    if len(teachers) > 1 or any(teacher.epoch for teacher, _ in teachers):
+        row["ensemble"] = references.about_ensemble(teachers, by_entropy=by_entropy)
+        if arm.ensemble != "fixed":
+            row["ensemble"]["weighed_by"] = arm.ensemble
     common = references.common if plan.role == "student" else ()
-    return row | _measured(context, plan.id, model, references, plan.teachers or common)
+    return row | _measured(context, plan.id, model, references, teachers or common, by_entropy=by_entropy)
 
 
 def _measured(
-    context: RunContext, learner: LearnerId, model: nn.Module, references: ReferenceOutputs, teachers: WeightedTeachers
+    context: RunContext,
+    learner: LearnerId,
+    model: nn.Module,
+    references: ReferenceOutputs,
+    teachers: WeightedTeachers,
+    *,
+    by_entropy: bool = False,
 ) -> dict[str, Any]:
     recipe, images, arm_name = context.recipe, context.images, learner.arm
     arm = recipe.arms()[arm_name]
@@ -142,7 +154,7 @@ def _measured(
     predictions: dict[str, Predictions] = {}
     for name, split in references.splits.items():
         logits = logits_of(predict, split, recipe.evaluation.batch_size)
-        reference = references.logits(teachers, name)
+        reference = references.logits(teachers, name, by_entropy=by_entropy)
         classes = len(images.class_names)
         measured[name] = evaluate_logits(logits, split, num_classes=classes, reference=reference).to_dict()
         measured["correct"][name] = packed(metrics.correct(logits, split.labels.cpu().long()))
@@ -258,6 +270,7 @@ def _about(context: RunContext, plan: LearnerPlan, learner: Learner | None) -> d
         "seed": plan.seed,
         "model": arm.model.name,
         "teacher": [voice.name for voice in arm.teacher],
+        **({"teacher_epochs": epochs} if any(epochs := [voice.epoch for voice in arm.teacher]) else {}),
         "baseline": baseline_of(context.recipe, plan.arm),
         "epochs": arm.epochs,
         "epochs_run": learner.epochs_done if learner else 0,

@@ -84,6 +84,7 @@ class Cohort:
     train_split: the training images, on the device. teachers: their names. load_teacher: returns a teacher by its name.
     release_teachers: called when all outputs come from banks and no teacher is needed in memory.
     bank_plans: the outputs bank of each teacher; if empty, the teachers compute their outputs in every step.
+    save_snapshot: called for each learner after each of its epochs.
     """
 
     learners: Sequence[Learner]
@@ -94,6 +95,7 @@ class Cohort:
     load_teacher: Callable[[str], Teacher] = {}.__getitem__
     release_teachers: Callable[[], None] = lambda: None
     bank_plans: Sequence[BankPlan] = ()
+    save_snapshot: Callable[[Learner], None] = lambda learner: None
 
 
 def train_cohort(
@@ -156,6 +158,7 @@ def train_cohort(
                         if checkpoint_policy and processes.is_first:
                             checkpoint_policy.directory.metrics(learner.name).append(row)
                         rows[learner.name] = row
+                        cohort.save_snapshot(learner)  # before any checkpoint after this epoch
                 if stop_rule:
                     stop_rule(learners, {name: row.get("validation_accuracy", 0.0) for name, row in rows.items()})
                 for name, row in rows.items():  # after all are validated: no save may fall between two validations

@@ -49,7 +49,7 @@ def folder_name(value: str) -> str:
 def _arm_name(value: str, info: ValidationInfo) -> str:
     if isinstance(info.context, dict) and value in info.context.get("invalid arm names", ()):
         return value  # already reported; the arm itself is still checked
-    if re.search(r"-seed\d*$", value):
+    if re.search(r"-seed\d*(-epoch\d*)?$", value):
         raise ValueError(f"{shortened(value)} ends with -seed…, which is reserved for trained models")
     return folder_name(value)
 

@@ -66,13 +66,17 @@ class LossTerm(NameWithOptions):
     """Number of epochs over which the weight grows linearly from 0 to `weight`."""
 
 
-class WeightedTeacher(RecipePart):
+class WeightedTeacher(ExtendedPart):
     """One of several teachers, and its weight."""
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"epoch"})
 
     name: str
     """Name of the arm that teaches."""
     weight: Positive = 1.0
     """Relative weight of this teacher's outputs among all teachers of the arm."""
+    epoch: Count | None = None
+    """Teach with the weights after this epoch, one of the teacher's `snapshots` (default: its final weights)."""
 
 
 def _as_teachers(value: object) -> object:
@@ -154,7 +158,7 @@ class Arm(TrainingOptions, ModelOptions):  # in a dump, the keys of ModelOptions
     `loss` is not trained.
     """
 
-    added_later: ClassVar[frozenset[str]] = frozenset({"quantise"})
+    added_later: ClassVar[frozenset[str]] = frozenset({"quantise", "ensemble", "snapshots"})
 
     precision: Precision | None = None
     """Numerical precision of training (default: that of the recipe)."""
@@ -168,6 +172,11 @@ class Arm(TrainingOptions, ModelOptions):  # in a dump, the keys of ModelOptions
     run seed share theirs, each trained teacher has its own)."""
     baseline: str | None = None
     """The student to compare this one with (default: the student named `baseline`)."""
+    ensemble: Literal["fixed", "confidence", "entropy", "learned"] = "fixed"
+    """How several teachers are weighed. `fixed`: by their weights. `confidence`, `entropy`: for each image, also by
+    their probability of the label, or by their certainty. `learned`: by weights trained to predict the labels."""
+    snapshots: tuple[Count, ...] = ()
+    """Epochs after which the weights are saved too, for students that this arm teaches (see `teacher`)."""
 
     @property
     def trained(self) -> bool:

@@ -21,13 +21,18 @@ FROM_A_FILE = "from a file"
 """How the training of a pretrained model `ended`, in `result.json`."""
 SIGNIFICANCE = 0.01
 """An accuracy that guessing reaches with a higher probability is not clearly better than chance."""
+WEIGHED_BY = {"learned": ", learned weights", "entropy": ", weighted by entropy"}
+"""What the name of an ensemble says of its weights; those by confidence need labels, so they only serve training."""
 SUMMED_COSTS = ("parameters", "megabytes", "multiply_adds", "image_ms_median", "batch_ms_median")
 """The cost of an ensemble is the sum of its members' costs; percentiles cannot be summed."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Learners that differ only in their seed. members: the teachers of an ensemble."""
+    """Learners that differ only in their seed. members: the teachers of an ensemble.
+
+    teacher_epochs: for each teacher, the epoch of the snapshot that teaches, or None; empty without snapshots.
+    """
 
     name: str
     role: str
@@ -37,6 +42,21 @@ class Arm:
     learners: tuple[Learner, ...]
     split: str = "test"
     members: tuple[str, ...] = ()
+    teacher_epochs: tuple[int | None, ...] = ()
+
+    @property
+    def teacher_labels(self) -> tuple[str, ...]:
+        """The teachers in words: `large`, or `large (epoch 5)` for a snapshot."""
+        epochs = self.teacher_epochs or (None,) * len(self.teachers)
+        return tuple(
+            name if epoch is None else f"{name} (epoch {epoch})"
+            for name, epoch in zip(self.teachers, epochs, strict=True)
+        )
+
+    @property
+    def has_ensemble(self) -> bool:
+        """Whether what teaches this arm is measured apart: several teachers, or a snapshot."""
+        return len(self.teachers) > 1 or any(self.teacher_epochs)
 
     def by_seed(self, part: str, metric: str, scale: float = 1.0) -> dict[int, float]:
         """Finite values of a metric by seed, as in `by_seed("test", "top1", 100)`; missing values are left out."""
@@ -104,6 +124,7 @@ def arms_of(result: Mapping[str, Any]) -> list[Arm]:
             baseline=learners[0].get("baseline"),
             learners=tuple(learners),
             split=split,
+            teacher_epochs=tuple(learners[0].get("teacher_epochs") or ()),
         )
         for name, learners in by_arm.items()
     ]
@@ -115,14 +136,14 @@ def arms_of(result: Mapping[str, Any]) -> list[Arm]:
 
 def teacher_of(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
     """The teacher of an arm, or the ensemble of its teachers; None if it has none or the teacher was not measured."""
-    if len(arm.teachers) > 1:
+    if arm.has_ensemble:
         return _ensemble(arm, arms)
     return next((other for other in arms if other.name in arm.teachers and other.values("test", "top1")), None)
 
 
 def with_ensembles(arms: Sequence[Arm]) -> list[Arm]:
     """The arms, with each distinct teacher ensemble inserted between teachers and students."""
-    ensembles = {found.name: found for arm in arms if len(arm.teachers) > 1 if (found := teacher_of(arm, arms))}
+    ensembles = {found.name: found for arm in arms if arm.has_ensemble if (found := teacher_of(arm, arms))}
     teachers = [arm for arm in arms if arm.role == "teacher"]
     return [*teachers, *ensembles.values(), *(arm for arm in arms if arm.role != "teacher")]
 
@@ -150,8 +171,10 @@ def _ensemble(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
             cost[metric] = math.fsum(values)
     weights = measured[0]["ensemble"].get("weights") or ()
     equal = max(weights, default=0.0) - min(weights, default=0.0) < 1e-9
-    terms = arm.teachers if equal else [f"{w:.2g} {name}" for w, name in zip(weights, arm.teachers, strict=True)]
-    name = " + ".join(terms)
+    weighed_by, labels = measured[0]["ensemble"].get("weighed_by"), arm.teacher_labels
+    fixed = equal or weighed_by == "learned"
+    terms = labels if fixed else [f"{w:.2g} {name}" for w, name in zip(weights, labels, strict=True)]
+    name = " + ".join(terms) + WEIGHED_BY.get(weighed_by, "")
     learners = tuple(
         {
             "arm": name, "seed": learner["seed"], "test": learner["ensemble"]["test"],
@@ -160,7 +183,8 @@ def _ensemble(arm: Arm, arms: Sequence[Arm]) -> Arm | None:
         }
         for learner in measured
     )  # fmt: skip
-    return Arm(name, ENSEMBLE, f"{len(members)} together", (), None, learners, arm.split, arm.teachers)
+    together = f"{len(members)} together" if len(members) > 1 else members[0].model
+    return Arm(name, ENSEMBLE, together, (), None, learners, arm.split, arm.teachers)
 
 
 def _validation_as_test(learner: Learner) -> Learner:

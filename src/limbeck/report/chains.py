@@ -28,7 +28,7 @@ def chain_table(arms: Sequence[Arm]) -> str:
         rows.append(
             [
                 ARROW.join(" + ".join(cell(one.name) for one in level) for level in levels),
-                cell(", ".join(arm.teachers)),
+                cell(", ".join(arm.teacher_labels)),
                 ARROW.join(
                     " + ".join(format_optional(one.average("test", "top1", 100)) for one in level) for level in levels
                 ),

@@ -57,7 +57,7 @@ def comparison_table(arms: Sequence[Arm]) -> str:
     rows = [
         [
             cell(arm.name),
-            cell(", ".join(arm.teachers)) or DASH,
+            cell(", ".join(arm.teacher_labels)) or DASH,
             format_spread(arm.values("test", "agreement", 100)),
             format_spread(arm.values("test", "kl_to_reference"), 3),
             format_spread(comparison.gap),

@@ -5,7 +5,7 @@ recipe.json         the recipe of the run, with all defaults and with absolute p
 plan.json           only of an extended run: its cohorts, its earlier recipes, and what was added when
 extension.json      an extension that is not complete yet; the next start completes it first
 cohorts/KEY/        checkpoints/, metrics/LEARNER.jsonl and, once the cohort is finished, done.json
-models/LEARNER/     model.safetensors and model.json of each finished learner
+models/LEARNER/     model.safetensors and model.json of each finished learner, and of each snapshot (LEARNER-epochN)
 predictions/        LEARNER.safetensors: what each measured learner predicts for single images, with a checksum
 sample-images.safetensors   images on which students and teachers disagree, for the report
 report.md, index.html, figures/   the report, as Markdown and as one page
@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +50,23 @@ from .lock import Lock, try_lock
 class LearnerId:
     """One arm, trained with one random seed; an arm that is used as it comes from a file has none.
 
-    Its text (`ARM-seedN`, or `ARM`) names files and learners in logs and messages. It is never parsed back.
+    epoch: of a snapshot, the weights of the learner after that epoch.
+    Its text (`ARM-seedN`, `ARM-seedN-epochM`, or `ARM`) names files and learners in logs and messages. It is never
+    parsed back.
     """
 
     arm: str
     seed: int | None = None
+    epoch: int | None = None
 
     def __str__(self) -> str:
-        return self.arm if self.seed is None else f"{self.arm}-seed{self.seed}"
+        snapshot = "" if self.epoch is None else f"-epoch{self.epoch}"
+        return self.arm if self.seed is None else f"{self.arm}-seed{self.seed}{snapshot}"
+
+    @property
+    def trained(self) -> LearnerId:
+        """The learner of a snapshot; of anything else, itself."""
+        return replace(self, epoch=None)
 
 
 class RunDirectory:

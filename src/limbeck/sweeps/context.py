@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from limbeck.building.data import Images
 from limbeck.experiment.cohorts import MakeStopRule, MakeWatcher, train_cohorts
 from limbeck.experiment.context import RunContext, open_context
-from limbeck.experiment.plan import Plan, make_plan
+from limbeck.experiment.plan import CohortPlan, Plan, make_plan
 from limbeck.experiment.signals import GracefulShutdown
 from limbeck.recipes.recipe import Recipe
 from limbeck.recipes.sweep import Sweep
@@ -97,3 +97,13 @@ def reuse_teachers(source: RunDirectory, target: RunDirectory, recipe: Recipe, p
                 for part in ("metrics", "checkpoints"):  # in this order: a checkpoint implies that its metrics exist
                     if not (copy.root / part).exists():
                         copy_folder(trained.root / part, copy.root / part)
+                _copy_snapshots(source, target, recipe, cohort)
+
+
+def _copy_snapshots(source: RunDirectory, target: RunDirectory, recipe: Recipe, cohort: CohortPlan) -> None:
+    """Snapshots are saved in training, which is over: a run that resumes after the last epoch writes none."""
+    for learner in cohort.learners:
+        for epoch in recipe.arms()[learner.arm].snapshots:
+            snapshot = replace(learner.id, epoch=epoch)
+            if source.model(snapshot).exists() and not target.model(snapshot).exists():
+                copy_folder(source.model(snapshot), target.model(snapshot))

@@ -184,7 +184,7 @@ def _identity(recipe: Recipe, name: str) -> str:
     arm = recipe.arms()[name]
     views = (arm.views or recipe.views).model_dump(mode="json")
     options = arm.model_dump(mode="json", exclude={"teacher", "baseline", "views"})
-    teachers = [(_identity(recipe, teacher.name), teacher.weight) for teacher in arm.teacher]
+    teachers = [(_identity(recipe, teacher.name), teacher.weight, teacher.epoch) for teacher in arm.teacher]
     return json.dumps([name, options, views, teachers], sort_keys=True)
 
 
@@ -194,7 +194,7 @@ def _renamed(recipe: Recipe, name: str, new_names: Mapping[str, str], base: Reci
     tree = arm.model_dump(mode="json")
     if arm.trained and new_names[name] != name:
         tree["seed"] = own_seed(recipe, name)  # the seed depends on the name unless it is given
-    tree["teacher"] = [{"name": new_names[teacher.name], "weight": teacher.weight} for teacher in arm.teacher]
+    tree["teacher"] = [{**teacher, "name": new_names[teacher["name"]]} for teacher in tree["teacher"]]
     if name in recipe.students:
         baseline = arm.baseline or ("baseline" if "baseline" in recipe.students and name != "baseline" else None)
         tree["baseline"] = new_names[baseline] if baseline else None

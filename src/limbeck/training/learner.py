@@ -102,8 +102,8 @@ class Learner:
 
     @property
     def loss_names(self) -> list[str]:
-        """The names of the objective's losses, in order."""
-        return [loss.name for loss in self.objective.losses]
+        """The names of the objective's values, in order: of its losses, and of what else it minimises."""
+        return self.objective.value_names
 
     def begin_epoch(self) -> None:
         """Forget the values of the last epoch, and return to training mode."""
@@ -172,7 +172,9 @@ class Learner:
             self.ended = "failed"
 
     def finish_epoch(self, epoch: int) -> dict[str, float]:
-        """Means over the epoch: `train_loss`, one value per loss, `train_accuracy`, and the last learning rate."""
+        """Means over the epoch: `train_loss`, one value per loss, `train_accuracy`; the last learning rate and, if they
+        are learned, the weights of the teachers.
+        """
         self.check(epoch)
         means = torch.stack(self.trace).mean(dim=0).tolist()
         if not self.ended:
@@ -180,7 +182,9 @@ class Learner:
         if self.average:
             self.average.copy_counters()
         terms = {f"train_{name}": value for name, value in zip(self.loss_names, means, strict=False)}
-        return {"train_loss": sum(means[:-1]), **terms, "train_accuracy": means[-1], "lr": self.rate}
+        learned = zip(self.training.teachers, self.objective.learned_weights(), strict=False)
+        weights = {f"teacher_weight_{name}": weight for name, weight in learned}
+        return {"train_loss": sum(means[:-1]), **terms, "train_accuracy": means[-1], "lr": self.rate, **weights}
 
     def record_validation(self, loss: float, accuracy: float) -> None:
         """Record a validation result: update the best so far, and end the learner when patience runs out."""

@@ -8,14 +8,20 @@ import math
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
 
 from limbeck.errors import LimbeckError, one_line
-from limbeck.losses.log_space import log_probabilities
+from limbeck.losses.ensembles import (
+    ensemble,
+    log_probability_of_labels,
+    log_weights_by_confidence,
+    log_weights_by_entropy,
+    mixture,
+)
 from limbeck.losses.plain_tensors import described
 from limbeck.types import Outputs, Shapes, Targets
 
@@ -24,6 +30,9 @@ from .precision import autocast
 
 Loss = Callable[..., Tensor]
 MakeState = Callable[..., nn.Module]
+EnsembleWeights = Literal["fixed", "confidence", "entropy", "learned"]
+LEARNED_WEIGHTS = "teacher_weights"
+"""The name of the value that trains learned weights of teachers, beside the names of the losses."""
 Compared = TypeVar("Compared", Outputs, Shapes)
 
 
@@ -167,7 +176,10 @@ class _NoFeatures(tuple[Any, ...]):
 class Objective(nn.Module):
     """The weighted sum of a learner's losses, and the modules that these losses train.
 
-    teacher_weights: relative weights of the teachers, scaled to sum to 1.
+    teacher_weights: relative weights of the teachers, scaled to sum to 1. ensemble: how several teachers are weighed.
+    `fixed`: by these weights alone. `confidence`, `entropy`: for each image (`log_weights_by_confidence`, `…_entropy`).
+    `learned`: by weights that are trained to make the ensemble's probability of the labels as high as possible. They
+    start from the given ones; the value that is minimised, −log Σ_i w_i p_i(y), is one more value of the objective.
     states: for each loss that has one, the module that the loss takes as `state=`. It is trained and checkpointed
     with the learner, but is not part of the student. A loss with a state receives half-precision outputs as float32,
     because the parameters of the state are float32.
@@ -179,26 +191,43 @@ class Objective(nn.Module):
         *,
         teacher_weights: Sequence[float] = (),
         states: Mapping[str, nn.Module] | None = None,
+        ensemble: EnsembleWeights = "fixed",
     ) -> None:
         super().__init__()
         self.losses = tuple(losses)
         self.temperatures = tuple(loss.temperature for loss in self.losses)
         total = sum(teacher_weights)
         self.teacher_weights = tuple(weight / total for weight in teacher_weights)
+        self.ensemble = ensemble if len(self.teacher_weights) > 1 else "fixed"
+        if self.ensemble == "learned":
+            self.teacher_scores = nn.Parameter(torch.tensor(self.teacher_weights).log())
         self.states = nn.ModuleDict({_module_name(name): state for name, state in (states or {}).items()})
         self.needs_features = any(loss.needs_features for loss in self.losses)
+
+    @property
+    def value_names(self) -> list[str]:
+        """The name of each value that `forward` returns: of the losses in order, then `teacher_weights` if learned."""
+        return [loss.name for loss in self.losses] + [LEARNED_WEIGHTS] * (self.ensemble == "learned")
+
+    def learned_weights(self) -> list[float]:
+        """The learned weights of the teachers, which sum to 1; empty if they are not learned."""
+        return self.teacher_scores.detach().softmax(dim=0).tolist() if self.ensemble == "learned" else []
 
     def forward(
         self, student: Outputs, teachers: Sequence[Outputs], targets: Targets, epochs: float = math.inf
     ) -> Tensor:
-        """Weighted values of all losses, `[number of losses]` float32. Their sum is minimised.
+        """Weighted values of all losses, as in `value_names`, float32. Their sum is minimised.
 
         epochs: done after this step, as a fraction; for weights with a warm-up.
         Raises LimbeckError if a loss reads features that it does not declare, or those of several teachers.
         """
         values = []
+        log_weights = self._log_weights(teachers, targets)
         for loss, temperature in zip(self.losses, self.temperatures, strict=True):
-            teacher = ensemble(teachers, self.teacher_weights, temperature)
+            if log_weights is None:
+                teacher = ensemble(teachers, self.teacher_weights, temperature)
+            else:
+                teacher = mixture(teachers, log_weights, temperature)
             seen = loss.visible(student, teacher, len(teachers))
             if _module_name(loss.name) in self.states:
                 state = self.states[_module_name(loss.name)]
@@ -207,7 +236,18 @@ class Objective(nn.Module):
             else:
                 value = loss(*seen, targets)
             values.append(loss.weight_at(epochs) * value.mean())
+        if self.ensemble == "learned":
+            together = mixture(teachers, self.teacher_scores.log_softmax(dim=0), 1.0)
+            values.append(-log_probability_of_labels(together.logits, targets).mean())
         return torch.stack(values)
+
+    def _log_weights(self, teachers: Sequence[Outputs], targets: Targets) -> Tensor | None:
+        """The logarithms of the teachers' weights, `[n]` or `[n, B]`; None if they are fixed. Without gradient."""
+        if self.ensemble == "confidence":
+            return log_weights_by_confidence(teachers, self.teacher_weights, targets)
+        if self.ensemble == "entropy":
+            return log_weights_by_entropy(teachers, self.teacher_weights)
+        return self.teacher_scores.detach().log_softmax(dim=0) if self.ensemble == "learned" else None
 
 
 def _where(error: BaseException) -> str:
@@ -245,18 +285,3 @@ def _widened(tensor: Tensor) -> Tensor:
 def combined_shapes(teachers: Sequence[Shapes]) -> Shapes | None:
     """The shapes of the ensemble of several teachers, which has logits only."""
     return teachers[0] if len(teachers) == 1 else Shapes(teachers[0].logits) if teachers else None
-
-
-def ensemble(teachers: Sequence[Outputs], weights: Sequence[float], temperature: float) -> Outputs | None:
-    """Combine the outputs of several teachers: the weighted mean of their probabilities at temperature T.
-
-    Returns logits z with softmax(z / T) = Σ_i w_i softmax(z_i / T). A single teacher is returned unchanged; several
-    teachers give no features, since features of different models have no mean.
-    """
-    if not teachers:
-        return None
-    if len(teachers) == 1:
-        return teachers[0]
-    logs = torch.stack([log_probabilities(t.logits, temperature) for t in teachers])
-    scale = torch.tensor(weights, dtype=logs.dtype, device=logs.device).log().view(-1, 1, 1)
-    return Outputs(temperature * torch.logsumexp(logs + scale, dim=0))

@@ -70,6 +70,7 @@ def _recipe(recipe: Recipe, losses: CustomFunctions, models: CustomFunctions) ->
                 _quantised(arm, group),
                 _losses(arm, losses, at, Recipe),
                 _relations(recipe, name, arm, group),
+                _snapshots(arm),
                 _outputs_bank(arm, losses) if recipe.outputs_bank is not None else (),
             )
             problems += _below(at, itertools.chain(*checks))
@@ -200,8 +201,17 @@ def _relations(recipe: Recipe, name: str, arm: Arm, group: str) -> Iterator[Prob
             yield ("teacher", index), f"no arm named {teacher!r}{did_you_mean(teacher, arms)}"
         elif group == "teachers" and teacher in recipe.students:
             yield ("teacher", index), f"{teacher!r} is a student; a teacher can only learn from other teachers"
-    if len(set(teachers)) != len(teachers):
+        elif (epoch := arm.teacher[index].epoch) is not None and epoch not in (kept := arms[teacher].snapshots):
+            owner = "teachers" if teacher in recipe.teachers else "students"
+            has = f"it has {', '.join(map(str, kept))}" if kept else "it has none"
+            yield (
+                ("teacher", index, "epoch"),
+                f"{teacher!r} has no snapshot of epoch {epoch} ({has}); add it to {owner}.{teacher}.snapshots",
+            )
+    if len({(teacher.name, teacher.epoch) for teacher in arm.teacher}) != len(teachers):
         yield ("teacher",), "lists a teacher twice"
+    if arm.ensemble != "fixed" and len(teachers) < 2:
+        yield ("ensemble",), f"{arm.ensemble!r} weighs several teachers; this arm has {len(teachers) or 'none'}"
     for one, other in itertools.combinations(dict.fromkeys(t for t in teachers if t in arms), 2):
         if _model_key(recipe, one) == _model_key(recipe, other):
             fix = "give one of them its own `seed:`" if arms[one].trained else "remove one"
@@ -209,6 +219,21 @@ def _relations(recipe: Recipe, name: str, arm: Arm, group: str) -> Iterator[Prob
     if arm.baseline is not None and (group == "teachers" or arm.baseline not in recipe.students):
         known = [student for student in recipe.students if student != name]
         yield ("baseline",), f"no student named {arm.baseline!r}{did_you_mean(arm.baseline, known)}"
+
+
+def _snapshots(arm: Arm) -> Iterator[Problem]:
+    """Every snapshot must be reached, whatever happens in training."""
+    if not arm.snapshots:
+        return
+    if not arm.trained:
+        yield ("snapshots",), "are saved in training; a model loaded from a file has none"
+    elif arm.patience is not None:
+        yield ("snapshots",), "need a fixed number of epochs; patience may end the training before them"
+    for index, epoch in enumerate(arm.snapshots):
+        if arm.trained and arm.epochs is not None and epoch > arm.epochs:
+            yield ("snapshots", index), f"expected an epoch of the training, at most {arm.epochs}; got {epoch}"
+        if epoch in arm.snapshots[:index]:
+            yield ("snapshots", index), f"{epoch} is listed twice"
 
 
 def _model_key(recipe: Recipe, name: str) -> tuple[object, ...]:

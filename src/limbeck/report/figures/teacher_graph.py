@@ -21,15 +21,20 @@ def teacher_graph(recipe: Mapping[str, Any]) -> str:
     nodes = {name: f"t{number}" for number, name in enumerate(teachers)}
     nodes |= {name: f"s{number}" for number, name in enumerate(students)}
     for name, arm in {**teachers, **students}.items():
-        its_teachers = [teacher["name"] for teacher in arm.get("teacher") or () if teacher["name"] in nodes]
+        its_teachers = [teacher for teacher in arm.get("teacher") or () if teacher["name"] in nodes]
         box = f'{nodes[name]}["{_text(name)}<br>{_model(arm)}{_losses(arm)}"]'
         if name in teachers and not its_teachers:
             lines.append(f"    view --> {box}")
             continue
         lines.append(f"    {box}")
-        edges = [f"    {nodes[teacher]} --> {nodes[name]}" for teacher in its_teachers]
+        edges = [f"    {nodes[teacher['name']]} -->{_snapshot(teacher)} {nodes[name]}" for teacher in its_teachers]
         lines += edges or [f"    view --> {nodes[name]}"]
     return "\n".join(["```mermaid", *lines, "```"])
+
+
+def _snapshot(teacher: Mapping[str, Any]) -> str:
+    """The label of an arrow: `|epoch 5|` from a snapshot, else nothing."""
+    return f"|epoch {teacher['epoch']}|" if teacher.get("epoch") else ""
 
 
 def _model(arm: Mapping[str, Any]) -> str:
