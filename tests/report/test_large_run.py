@@ -17,13 +17,15 @@ from limbeck.storage.run_directory import RunDirectory
 ARMS, EPOCHS, SEEDS = 50, 200, 3
 SECONDS, MEGABYTES = 20.0, 1000.0
 MEASURED = """
-import json, resource, sys, time
+import json, re, sys, time
+from pathlib import Path
 begun = time.process_time()
 from limbeck.cli import app
 app(["report", *sys.argv[1:]], standalone_mode=False)
-usage = resource.getrusage(resource.RUSAGE_SELF)
-print(json.dumps({"cpu_seconds": time.process_time() - begun, "megabytes": usage.ru_maxrss / 1024}))
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+print(json.dumps({"cpu_seconds": time.process_time() - begun, "megabytes": int(peak[1]) / 1024}))
 """
+"""The peak is not `ru_maxrss`, which begins at that of the process that started this one."""
 
 
 def large_run(folder: Path) -> Path:
@@ -71,6 +73,7 @@ def large_run(folder: Path) -> Path:
 
 
 @pytest.mark.middle
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux to measure the peak")
 def test_a_large_run_is_reported_in_seconds(tmp_path: Path) -> None:
     folder = large_run(tmp_path / "large")
     done = subprocess.run(
