@@ -8,13 +8,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from limbeck.errors import LimbeckError, did_you_mean
+from limbeck.errors import LimbeckError, did_you_mean, nearest
 from limbeck.recipes import registry
 from limbeck.recipes.recipe import CustomFunctions, LossTerm
 from limbeck.training.teacher import as_outputs
 from limbeck.types import Outputs
 
 OPTIONS = ("layers", "teacher_layers")
+MOST_LISTED = 40
+"""Names of submodules that an error lists where none is near; a model may have hundreds."""
 
 
 def named_layers(
@@ -50,7 +52,7 @@ def _ordered(option: str, names: Sequence[str], model: nn.Module | None) -> list
     for name in names:
         if name not in known:
             who = "student" if option == "layers" else "teacher"
-            hint = did_you_mean(name, known) if len(known) <= 40 or "did you mean" in did_you_mean(name, known) else ""
+            hint = did_you_mean(name, known) if len(known) <= MOST_LISTED or nearest(name, known) else ""
             raise LimbeckError(f"{option}: the {who} has no submodule {name!r}{hint}")
     return [name for name in known if name in names]
 

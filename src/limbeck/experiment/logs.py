@@ -14,6 +14,8 @@ from .plan import CohortPlan, LearnerPlan
 def epoch_log(context: RunContext, plans: Sequence[LearnerPlan], say: Callable[[str], None]) -> EpochLog:
     """Where the epochs of these learners are written besides the metrics log."""
     recipe = context.recipe
+    if not recipe.log:
+        return EpochLog()
     options = options_of(recipe.to_dict())
     of_learners = {plan.name: {"arm": plan.arm, "seed": plan.seed, **options[plan.arm]} for plan in plans}
     return EpochLog(recipe.log, context.directory.root, recipe.name, of_learners, say)

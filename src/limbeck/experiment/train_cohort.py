@@ -117,7 +117,7 @@ def train_cohort(
     log = checkpoint_policy.log if checkpoint_policy and learners[0].processes.is_first else EpochLog()
     with _teachers_of(cohort, watcher.say) as teachers, log:
         position, before = _resume(learners, checkpoint_policy, watcher) if checkpoint_policy else (Position(), [])
-        if checkpoint_policy:
+        if checkpoint_policy and log:
             log.restart({one.name: checkpoint_policy.directory.metrics(one.name).rows() for one in learners})
         if stop_rule and checkpoint_policy:
             for learner in learners:

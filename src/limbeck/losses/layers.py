@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from limbeck.types import Classifier, Outputs, Shapes
 
 from .log_space import widened
 
+Pair = TypeVar("Pair")
 ALL, PAIRED = "all", "paired"
 Layers = str | Sequence[int]
 """Numbers of layers: 1 is the shallowest, -1 the deepest. `all` takes as many from the end as both models have;
@@ -62,7 +63,7 @@ def pooled_pair(
     name: str, student: Outputs, teacher: Outputs, layers: Layers, teacher_layers: Layers
 ) -> tuple[Tensor, Tensor]:
     """The means over all positions of one pair of maps: `[B, C]` of student and teacher."""
-    (own, of_teacher) = one_pair(name, student, teacher, layers, teacher_layers)
+    own, of_teacher = one_pair(name, student, teacher, layers, teacher_layers)
     return own.mean(dim=(2, 3)), of_teacher.mean(dim=(2, 3))
 
 
@@ -70,22 +71,20 @@ def one_pair(
     name: str, student: Outputs, teacher: Outputs, layers: Layers, teacher_layers: Layers
 ) -> tuple[Tensor, Tensor]:
     """`map_pairs` of a loss that compares one layer. Raises LimbeckError for several."""
-    pairs = map_pairs(name, student, teacher, layers, teacher_layers)
-    return pairs[_only(name, len(pairs), layers)]
+    return _only(name, map_pairs(name, student, teacher, layers, teacher_layers), layers)
 
 
 def one_size_pair(
     name: str, student: Shapes, teacher: Shapes | None, layers: Layers, teacher_layers: Layers
 ) -> SizePair:
     """`size_pairs` of a loss that compares one layer."""
-    pairs = size_pairs(name, student, teacher, layers, teacher_layers)
-    return pairs[_only(name, len(pairs), layers)]
+    return _only(name, size_pairs(name, student, teacher, layers, teacher_layers), layers)
 
 
-def _only(name: str, found: int, layers: Layers) -> int:
-    if found != 1:
+def _only(name: str, found: Sequence[Pair], layers: Layers) -> Pair:
+    if len(found) != 1:
         raise LimbeckError(f"{name}: layers: expected one layer, such as [-1]; got {short_repr(layers)}")
-    return 0
+    return found[0]
 
 
 def _numbers(name: str, own: int, of_teacher: int, layers: Layers, teacher_layers: Layers) -> list[tuple[int, int]]:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from limbeck.types import Classifier, Outputs
 
 
-def linear_classifier(model: nn.Module, num_classes: int) -> Classifier | None:
+def linear_layers(model: nn.Module) -> tuple[nn.Linear, ...]:
+    """The linear layers of a model, for `classifier_among`. Found once for each model: large ones have many modules."""
+    return tuple(module for module in model.modules() if isinstance(module, nn.Linear))
+
+
+def classifier_among(layers: Sequence[nn.Linear], num_classes: int) -> Classifier | None:
     """Weight and bias of the last linear layer with one output per class, or None. They are not copied.
 
     Whether the logits are that layer of the means of the last feature map is for `explains_logits` to say.
     """
-    found = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == num_classes]
+    found = [layer for layer in layers if layer.out_features == num_classes]
     return Classifier(found[-1].weight, found[-1].bias) if found else None
+
+
+def linear_classifier(model: nn.Module, num_classes: int) -> Classifier | None:
+    """`classifier_among` the layers of a model that is asked once."""
+    return classifier_among(linear_layers(model), num_classes)
 
 
 def explains_logits(outputs: Outputs) -> bool:

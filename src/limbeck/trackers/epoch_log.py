@@ -64,6 +64,10 @@ class EpochLog:
             for name in names
         }
 
+    def __bool__(self) -> bool:
+        """Whether any tracker is written."""
+        return bool(self._trackers)
+
     def restart(self, rows: Mapping[str, Sequence[Row]]) -> None:
         """Make the files of each learner hold exactly these epochs, and open them for more."""
         for learner, of_learner in rows.items():

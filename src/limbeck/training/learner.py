@@ -5,6 +5,7 @@ All of this belongs to the learner, so one that ends does not affect the others 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limbeck.models.linear_classifier import linear_classifier
+from limbeck.models.linear_classifier import classifier_among, linear_layers
 from limbeck.recipes.optimization import Constant, Optimizer, Schedule
 from limbeck.seeding import seed_device
 from limbeck.types import Outputs, Targets
@@ -134,7 +135,7 @@ class Learner:
         with autocast(self.dtype, self.device), explain_model_errors(self.name, pixels.shape, "training on"):
             outputs = as_outputs(self.model(pixels))
         if self.objective.needs_features:
-            outputs = outputs._replace(classifier=linear_classifier(self.model, outputs.logits.shape[1]))
+            outputs = outputs._replace(classifier=classifier_among(self._linear_layers, outputs.logits.shape[1]))
         else:
             outputs = Outputs(outputs.logits)
         outputs = self.processes.all_gather(outputs, targets.labels.shape[0])
@@ -160,6 +161,10 @@ class Learner:
         if self.average:
             self.average.update()
         self.trace.append(torch.cat([values.detach(), _accuracy(outputs.logits, targets)]))
+
+    @functools.cached_property
+    def _linear_layers(self) -> tuple[nn.Linear, ...]:
+        return linear_layers(self.model)
 
     def check(self, epoch: int) -> None:
         """Check the losses since the last check; the learner ends at the first that is not finite."""

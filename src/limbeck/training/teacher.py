@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import LimbeckError
 from limbeck.losses.plain_tensors import described
-from limbeck.models.linear_classifier import linear_classifier
+from limbeck.models.linear_classifier import classifier_among, linear_layers
 from limbeck.types import Outputs
 from limbeck.views.preprocess import InputFormat
 
@@ -61,8 +62,12 @@ class Teacher:
         # allow without a copy. Inference mode would save little: the overhead of some twenty calls.
         with torch.no_grad(), autocast(self.dtype, self.device), explain_model_errors(self.name, pixels.shape):
             outputs = as_outputs(self.frozen(pixels))
-        classifier = linear_classifier(self.frozen, outputs.logits.shape[1]) if outputs.features else None
+        classifier = classifier_among(self._linear_layers, outputs.logits.shape[1]) if outputs.features else None
         return Outputs(outputs.logits.float(), outputs.features, classifier)
+
+    @functools.cached_property
+    def _linear_layers(self) -> tuple[nn.Linear, ...]:
+        return linear_layers(self.frozen)
 
     def outputs(self, pixels: PreparePixels, *, epoch: int, step: int) -> Outputs:
         """Outputs for a view, computed by the model; epoch and step do not matter."""
