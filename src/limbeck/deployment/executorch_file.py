@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from limbeck.errors import LimbeckError, one_line
 from limbeck.packages import need
 
-from . import onnx_file
+from .exported_file import METADATA, metadata, metadata_text, quiet, read_bytes
 from .formats import Job, Run
 
 
@@ -21,7 +20,7 @@ def write(path: Path, job: Job) -> None:
 
     Its passes (1.5) limit a flexible batch to 15 images, and channel shuffles fail at one.
     """
-    with onnx_file.quiet():
+    with quiet():
         exir = need("executorch.exir", "executorch", "export to executorch")
         xnnpack = need(
             "executorch.backends.xnnpack.partition.xnnpack_partitioner", "executorch", "export to executorch"
@@ -31,12 +30,12 @@ def write(path: Path, job: Job) -> None:
     network = job.deployed.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     images = torch.zeros(job.example_shape(1), dtype=torch.uint8)
     try:
-        with onnx_file.quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             program = torch.export.export(network, (images,))
             lowered = exir.to_edge_transform_and_lower(
                 program,
                 partitioner=[xnnpack.XnnpackPartitioner()],
-                constant_methods={onnx_file.METADATA: json.dumps(dict(job.about), ensure_ascii=False)},
+                constant_methods={METADATA: metadata_text(job.about)},
             )
             content = lowered.to_executorch().buffer
     except Exception as error:  # its passes raise anything
@@ -50,23 +49,20 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
     ExecuTorch has one pool of threads for the whole process; `threads` sets its size.
     Raises LimbeckError for a file that is damaged or that Limbeck did not write.
     """
-    with onnx_file.quiet():
+    with quiet():
         runtime = need("executorch.runtime", "executorch", str(path))
         portable_lib = need("executorch.extension.pybindings.portable_lib", "executorch", str(path))
     portable_lib._unsafe_reset_threadpool(threads)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LimbeckError(f"{path}: cannot be read: {error.strerror or error}") from error
+    content = read_bytes(path)
     try:
         program = runtime.Runtime.get().load_program(content)
         names = program.method_names
-        text = program.load_method(onnx_file.METADATA).execute([])[0] if onnx_file.METADATA in names else None
+        text = program.load_method(METADATA).execute([])[0] if METADATA in names else None
         forward = program.load_method("forward")
         assert forward is not None
     except Exception as error:
         raise LimbeckError(f"{path}: damaged, or not an ExecuTorch file") from error
-    about = onnx_file.metadata(path, text)
+    about = metadata(path, text)
 
     def run(images: np.ndarray, program: object = program) -> tuple[np.ndarray, np.ndarray]:  # its memory must stay
         parts = torch.from_numpy(np.ascontiguousarray(images)).split(1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import importlib.metadata
+import io
 import zipfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from limbeck.errors import LimbeckError, one_line
 from limbeck.packages import need
 
-from . import onnx_file
+from .exported_file import metadata, metadata_text, quiet, read_bytes
 from .formats import Job, Run
 
 MEMBER = "limbeck.json"
@@ -26,18 +26,18 @@ def write(path: Path, job: Job) -> None:
 
     Its converter (0.10) refuses a flexible batch; a fixed one can be resized by the runtime, but not in every model.
     """
-    with onnx_file.quiet():
+    with quiet():
         litert_torch = need("litert_torch", "litert", "export to litert")
     # XNNPACK needs weights that are not channels last.
     network = job.deployed.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     images = torch.zeros(job.example_shape(1), dtype=torch.uint8)
     try:
-        with onnx_file.quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             litert_torch.convert(network, (images,)).export(str(path))
     except Exception as error:  # its passes raise anything
         raise LimbeckError(f"this model cannot be exported to LiteRT: {one_line(error)}") from error
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(MEMBER, json.dumps(dict(job.about), ensure_ascii=False))
+        archive.writestr(MEMBER, metadata_text(job.about))
 
 
 def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
@@ -46,16 +46,14 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
     Raises LimbeckError for a file that is damaged or that Limbeck did not write.
     """
     runtime = need("ai_edge_litert.interpreter", "litert", str(path))
+    content = read_bytes(path)
     try:
-        content = path.read_bytes()
         interpreter = runtime.Interpreter(model_content=content, num_threads=threads)
         answer = interpreter.get_signature_runner()
         (name,) = answer.get_input_details()
-    except OSError as error:
-        raise LimbeckError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
         raise LimbeckError(f"{path}: damaged, or not a LiteRT file") from error
-    about = onnx_file.metadata(path, _member(path))
+    about = metadata(path, _member(content))
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = [answer(**{name: image[None]}) for image in images]
@@ -64,9 +62,9 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
     return run, about
 
 
-def _member(path: Path) -> str | None:
+def _member(content: bytes) -> str | None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return archive.read(MEMBER).decode()
     except (zipfile.BadZipFile, KeyError, ValueError, OSError):
         return None
@@ -74,4 +72,4 @@ def _member(path: Path) -> str | None:
 
 def runtime_name() -> str:
     """Name and version of the runtime."""
-    return f"LiteRT {metadata.version('ai-edge-litert')}"
+    return f"LiteRT {importlib.metadata.version('ai-edge-litert')}"

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import logging
-import os
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ from limbeck.errors import LimbeckError, one_line
 from limbeck.models.torchvision_operators import declare_missing_operators
 from limbeck.packages import need
 
+from .exported_file import METADATA, metadata, metadata_text, quiet, read_bytes
 from .formats import Job, Run
 from .learned_scales import store_as_integers
 
@@ -26,8 +22,6 @@ OPSET = 20
 LARGEST_FILE = 2 * 10**9
 """Bytes. A protobuf message cannot be larger; the rest would need a second file."""
 OUTPUTS = ("probabilities", "logits")
-METADATA = "limbeck"
-"""The key of the metadata. Its value is JSON."""
 
 
 def write(path: Path, job: Job) -> None:
@@ -73,13 +67,8 @@ def set_metadata(model: Any, about: Mapping[str, Any]) -> None:
     """Put `about` into a model in memory, in place of what was there."""
     del model.metadata_props[:]
     entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA, metadata_text(about)
+    entry.key, entry.value = METADATA, metadata_text({**about, "opset": OPSET})
     model.producer_name, model.producer_version = "limbeck", str(about.get("limbeck", ""))
-
-
-def metadata_text(about: Mapping[str, Any]) -> str:
-    """`about`, and the opset, as the JSON that files keep."""
-    return json.dumps({**about, "opset": OPSET}, ensure_ascii=False)
 
 
 def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
@@ -91,11 +80,9 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 4
+    content = read_bytes(path)  # a file that names external data cannot make the runtime read other files
     try:
-        # From bytes: a file that names external data cannot make the runtime read other files.
-        session = runtime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-    except OSError as error:
-        raise LimbeckError(f"{path}: cannot be read: {error.strerror or error}") from error
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's own exceptions have no common class
         raise LimbeckError(f"{path}: damaged, or not an ONNX file") from error
     about = metadata(path, session.get_modelmeta().custom_metadata_map.get(METADATA))
@@ -105,15 +92,6 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
         return probabilities, logits
 
     return run, about
-
-
-def metadata(path: Path, text: str | None) -> dict[str, Any]:
-    """What a file says of itself. Raises LimbeckError where Limbeck did not write it."""
-    with contextlib.suppress(ValueError, RecursionError):
-        about = json.loads(text or "")
-        if isinstance(about, dict) and {"class_names", "image_shape", "layout"} <= set(about):
-            return about
-    raise LimbeckError(f"{path}: was not written by `limbeck export`, so its input is unknown")
 
 
 def runtime_name() -> str:
@@ -129,24 +107,3 @@ def _strip(model: Any) -> None:
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         del part.metadata_props[:]
         part.doc_string = ""
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Without an exporter's progress messages and the warnings about its own internals."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with (
-        warnings.catch_warnings(),
-        open(os.devnull, "w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-    ):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -13,6 +13,7 @@ from limbeck.errors import LimbeckError, one_line
 from limbeck.packages import need
 
 from . import onnx_file
+from .exported_file import METADATA, metadata, metadata_text
 from .formats import Job, Run
 
 MODEL = "model.xml"
@@ -26,7 +27,7 @@ def write(path: Path, job: Job) -> None:
     onnx_file.write(source, job)
     try:
         model = openvino.convert_model(str(source))
-        model.set_rt_info(onnx_file.metadata_text(job.about), [onnx_file.METADATA])
+        model.set_rt_info(metadata_text({**job.about, "opset": onnx_file.OPSET}), [METADATA])
         openvino.save_model(model, str(path / MODEL), compress_to_fp16=False)
     except Exception as error:  # OpenVINO's own exceptions are RuntimeErrors and others
         raise LimbeckError(f"this model cannot be exported to OpenVINO: {one_line(error)}") from error
@@ -46,8 +47,8 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
         core = openvino.Core()
         model = core.read_model(str(path if path.suffix == ".onnx" else path / MODEL))
         if path.suffix != ".onnx":
-            text = model.get_rt_info([onnx_file.METADATA]).astype(str) if model.has_rt_info(onnx_file.METADATA) else ""
-            about = onnx_file.metadata(path, text)
+            text = model.get_rt_info([METADATA]).astype(str) if model.has_rt_info(METADATA) else ""
+            about = metadata(path, text)
         # The hint: on processors that have bfloat16, OpenVINO computes in it unless told otherwise.
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
         compiled = core.compile_model(model, "CPU", settings)
