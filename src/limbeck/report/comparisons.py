@@ -21,7 +21,8 @@ class Comparison:
 
     teacher: the teacher, or the ensemble of several teachers.
     retention: percent, one value per seed; empty if the teacher is at chance, where it has no meaning. gap: points.
-    gain: points, paired by seed; without bounds for fewer than three seeds. over_images: by seed, the bounds of the
+    gains: points, one value for each seed that both have. gain: their mean, without bounds for fewer than three seeds.
+    over_images: by seed, the bounds of the
     gain over images drawn like those of the split, in points.
     compression: the teacher's parameters / the arm's. speed: the teacher's latency for one image / the arm's.
     transfer: if the baseline has another teacher, the percentage of the better teacher's advantage that
@@ -32,6 +33,7 @@ class Comparison:
     baseline: Arm | None
     retention: Sequence[float]
     gap: Sequence[float]
+    gains: Sequence[float]
     gain: statistics.Interval | None
     over_images: Mapping[int, tuple[float, float]]
     compression: float | None
@@ -59,16 +61,31 @@ def compare(arm: Arm, arms: Sequence[Arm]) -> Comparison:
         compression = _ratio(teacher, arm, "parameters")
         speed = _ratio(teacher, arm, "image_ms_median")
     baseline = by_name.get(arm.baseline) if arm.baseline and arm.baseline != arm.name else None
-    gain = None
-    if baseline is not None:
-        of_baseline = baseline.by_seed("test", "top1", 100)
-        gains = [metrics.gain(accuracy[seed], of_baseline[seed]) for seed in accuracy if seed in of_baseline]
-        if len(gains) >= MIN_SEEDS:
-            gain = statistics.paired_interval(gains)
-        elif gains:
-            gain = statistics.Interval(statistics.mean(gains), None, None, len(gains))
+    gains = _paired(accuracy, baseline.by_seed("test", "top1", 100)) if baseline is not None else []
+    gain = _interval(gains, statistics.mean(gains)) if gains else None
     transfer = _transfer(arm, baseline, teacher, arms)
-    return Comparison(teacher, baseline, retention, gaps, gain, _over_images(arm), compression, speed, transfer)
+    return Comparison(teacher, baseline, retention, gaps, gains, gain, _over_images(arm), compression, speed, transfer)
+
+
+def change(arm: Arm, other: Arm) -> statistics.Interval:
+    """Accuracy of one arm minus that of another, in points, paired by seed.
+
+    With fewer than three common seeds it is the difference of the means over all seeds of each, without bounds.
+    """
+    own, theirs = arm.by_seed("test", "top1", 100), other.by_seed("test", "top1", 100)
+    means = [statistics.mean(list(values.values())) for values in (own, theirs)]
+    return _interval(_paired(own, theirs), means[0] - means[1])
+
+
+def _paired(own: Mapping[int, float], theirs: Mapping[int, float]) -> list[float]:
+    return [metrics.gain(own[seed], theirs[seed]) for seed in own if seed in theirs]
+
+
+def _interval(differences: Sequence[float], mean: float) -> statistics.Interval:
+    """The interval of paired differences; of too few of them only their number, and the mean as given."""
+    if len(differences) >= MIN_SEEDS:
+        return statistics.paired_interval(differences)
+    return statistics.Interval(mean, None, None, len(differences))
 
 
 def _over_images(arm: Arm) -> dict[int, tuple[float, float]]:

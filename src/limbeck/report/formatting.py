@@ -30,6 +30,12 @@ def format_signed(value: float, digits: int = 2) -> str:
     return text if text[0] in "−–" or not text.strip("0.,") else f"+{text}"
 
 
+def few_of(names: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`: up to `most` names."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 def format_spread(values: Sequence[float], digits: int = 2, unit: str = "") -> str:
     """`84.61 ± 0.12 (n = 3)`; `84.61 (n = 1)` for a single value; `–` for none.
 
@@ -38,9 +44,13 @@ def format_spread(values: Sequence[float], digits: int = 2, unit: str = "") -> s
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
         return DASH
-    spread = standard_deviation(finite)
-    deviation = "" if spread is None else f" ± {spread:.{digits}f}"
-    return f"{format_number(mean(finite), digits)}{deviation}{unit} (n = {len(finite)})"
+    return spread_text(mean(finite), standard_deviation(finite), len(finite), digits, unit)
+
+
+def spread_text(mean: float, sd: float | None, n: int, digits: int = 2, unit: str = "") -> str:
+    """`format_spread` of what was computed before. sd: None for a single value."""
+    deviation = "" if sd is None else f" ± {sd:.{digits}f}"
+    return f"{format_number(mean, digits)}{deviation}{unit} (n = {n})"
 
 
 def format_interval(interval: Interval, digits: int = 2) -> str:

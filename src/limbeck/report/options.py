@@ -42,7 +42,7 @@ def options_of(recipe: Mapping[str, Any]) -> dict[str, Options]:
 
 def differing(options: Mapping[str, Options]) -> list[str]:
     """The names of the options that are not the same in all arms, in the order in which they appear."""
-    names = dict.fromkeys(name for of_arm in options.values() for name in of_arm)
+    names = option_names(options.values())
     return [name for name in names if len({repr(of_arm.get(name, ABSENT)) for of_arm in options.values()}) > 1]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from limbeck.report.figures.catalogue import FIGURES, MAIN, draw_figures
+from limbeck.report.figures.catalogue import FIGURES, MAIN, Drawn, draw_figures
 from limbeck.report.figures.drawing import Drawing, FigureKind
 from limbeck.report.figures.style import FORMATS
 from limbeck.report.figures.teacher_graph import teacher_graph
@@ -42,19 +42,24 @@ def write_run_report(
 
     kinds, formats: of the figures. Raises LimbeckError if the folder cannot be written.
     """
-    drawn = draw_figures(record, kinds=kinds, formats=formats)
-    tables_ = tables_of(record)
-    make_folder(folder)
-    write_tables(folder, tables_)
-    write_index(folder, [record], figures_of(drawn.files, drawn.alts))
-    return write_page(folder, _sections(record, drawn.drawings, tables_), drawn.files)
+    drawn, written = draw_figures(record, kinds=kinds, formats=formats), tables_of(record)
+    return write_page(folder, _sections(record, drawn.drawings, written), [record], written, drawn)
 
 
-def write_page(folder: Path, sections: Sequence[str], figures: Mapping[str, bytes]) -> Path:
-    """Write the sections that are not empty as `report.md`, and the figures by file name into `figures/`."""
+def write_page(
+    folder: Path, sections: Sequence[str], records: Sequence[RunRecord], written: Sequence[Table], drawn: Drawn
+) -> Path:
+    """Write `tables/`, `index.html`, `figures/` and, last, the sections that are not empty as `report.md`.
+
+    records: what `index.html` shows. Returns the path of `report.md`. Raises LimbeckError if the folder cannot be
+    written.
+    """
     page = "\n\n".join(part for part in sections if part) + "\n"
+    make_folder(folder)
+    write_tables(folder, written)
+    write_index(folder, records, figures_of(drawn.files, drawn.alts))
     make_folder(folder / "figures")
-    for name, content in figures.items():
+    for name, content in drawn.files.items():
         write_file(folder / "figures" / name, content)
     write_file(folder / "report.md", page.encode())
     return folder / "report.md"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from limbeck.storage.run_directory import LearnerId, RunDirectory
 
 from .arms import Arm, Learner, arms_of, learner_id, reported_split
 from .options import Options, options_of
+from .statistics import mean
 from .stored_rows import check_epoch, check_learner, check_result, check_settings, check_sweep
 
 Curves = Mapping[tuple[str, int], Sequence[Mapping[str, Any]]]
@@ -76,6 +78,16 @@ class SweepRecord:
     standard: int | None
     search_seeds: tuple[int, ...] = ()
     search_seconds: float | None = None
+
+    def accuracies(self, arm: str, number: int) -> list[float]:
+        """The validation accuracies of a trial that are known, fractions, one for each seed."""
+        of_trials = self.validation.get(arm) or ()
+        return [value for value in of_trials[number] if value is not None] if number < len(of_trials) else []
+
+    def ranked(self, arm: str) -> list[int]:
+        """The numbers of all trials, best first; those without a result last."""
+        means = [mean(known) if (known := self.accuracies(arm, n)) else -math.inf for n in range(len(self.settings))]
+        return sorted(range(len(means)), key=lambda number: -means[number])
 
 
 @dataclass(frozen=True)
@@ -125,6 +137,10 @@ class RunRecord:
         """The names of the classes in the order of the labels; empty if unknown."""
         return tuple(map(str, self.result.get("class_names") or ()))
 
+    def class_name(self, number: int) -> str:
+        """The name of a class, or `class 3` if it is unknown."""
+        return self.class_names[number] if number < len(self.class_names) else f"class {number}"
+
     @property
     def environment(self) -> Mapping[str, Any]:
         """Versions and hardware; empty while the run is not finished."""
@@ -133,7 +149,12 @@ class RunRecord:
     @cached_property
     def options(self) -> dict[str, Options]:
         """The options of each arm of the runs that were measured, as flat names and values; see `options_of`."""
-        return options_of(self.result.get("recipe") or self.recipe)
+        return options_of(self.measured_recipe)
+
+    @property
+    def measured_recipe(self) -> Mapping[str, Any]:
+        """The recipe of the runs that were measured: of a sweep, the one with the values that were chosen."""
+        return self.result.get("recipe") or self.recipe
 
     def arm(self, name: str) -> Arm | None:
         """An arm by its name."""
@@ -222,6 +243,12 @@ def record_of_result(folder: Path, result: Mapping[str, Any], curves: Curves) ->
     recipe = result.get("recipe") or {}
     progress = _progress(recipe, result.get("arms") or (), curves)
     return RunRecord(folder, "finished", recipe, result, tuple(arms_of(result)), curves, tuple(progress))
+
+
+def record_of_sweep_result(folder: Path, result: Mapping[str, Any], curves: Curves) -> RunRecord:
+    """The record of a finished sweep whose results are in memory. curves: of its final runs."""
+    final = record_of_result(folder, result["chosen"], curves)
+    return replace(final, recipe=result.get("recipe") or final.recipe, sweep=sweep_of_result(result))
 
 
 def sweep_of_result(result: Mapping[str, Any]) -> SweepRecord:

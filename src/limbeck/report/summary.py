@@ -12,9 +12,10 @@ from typing import Any
 from .arms import arms_of, reported_split, with_ensembles
 from .budget import budget_lines
 from .comparisons import compare
+from .figures.heat_map import trial_text
 from .findings import failure_line
 from .formatting import DASH, format_interval, format_number, format_optional, format_spread, plain_table
-from .pages.sweep_page import trial_text, validation_top1
+from .pages.sweep_page import validation_top1
 from .run_data import sweep_of_result
 from .statistics import mean
 

@@ -13,8 +13,8 @@ from limbeck.report.run_data import RunRecord
 from limbeck.report.statistics import mean
 
 from .drawing import Drawing, Missing
-from .intervals import OVER_IMAGES, Point, accuracy_point
-from .style import BACKGROUND, FAINT, TWO_COLUMNS, ArmStyle, add_note, arm_styles, name_rows, new_figure, shorten
+from .intervals import Point, accuracy_point
+from .style import BACKGROUND, FAINT, TWO_COLUMNS, ArmStyle, add_note, arm_styles, fill, name_rows, new_figure, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,8 +69,8 @@ def _size(record: RunRecord, arms: Sequence[Arm], smaller: Mapping[str, float]) 
             if arm.name not in values:
                 continue
             value = values[arm.name]
-            colour, face = styles[arm.name].colour, "white" if arm.role != "student" else styles[arm.name].colour
-            panel.barh(place, value, height=0.6, color=face, edgecolor=colour, linewidth=1.1, zorder=2)
+            colour = styles[arm.name].colour
+            panel.barh(place, value, height=0.6, color=fill(arm, colour), edgecolor=colour, linewidth=1.1, zorder=2)
             ratio = f"  (÷ {format_number(smaller[arm.name], 1)})" if cost is SIZES[0] and arm.name in smaller else ""
             panel.text(value + 0.02 * right, place, cost.text(value) + ratio, va="center", fontsize=6.5)
         panel.set_xlim(0, right)
@@ -165,12 +165,10 @@ def _panel(
             continue
         p, (colour, _, marker) = points[arm.name], styles[arm.name]
         colour = colour if arm.name in named else BACKGROUND
-        dashes = (0, (2, 1.2)) if p.kind == OVER_IMAGES else "solid"
-        panel.plot([values[arm.name]] * 2, [p.low, p.high], color=colour, linewidth=0.9, linestyle=dashes, zorder=2)
-        face = "white" if arm.role != "student" else colour
+        panel.plot([values[arm.name]] * 2, [p.low, p.high], color=colour, linewidth=0.9, linestyle=p.line, zorder=2)
         panel.plot(
-            [values[arm.name]], [p.mean], marker, color=colour, markerfacecolor=face, markersize=4.8, zorder=3,
-            linestyle="none", label=arm.name,
+            [values[arm.name]], [p.mean], marker, color=colour, markerfacecolor=fill(arm, colour), markersize=4.8,
+            linestyle="none", label=arm.name, zorder=3,
         )  # fmt: skip
     panel.set_xscale("log")
     low, high = min(values.values()), max(values.values())

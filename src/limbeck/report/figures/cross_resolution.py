@@ -14,7 +14,7 @@ from limbeck.report.run_data import RunRecord
 
 from .curves import draw_arm, finish_epochs, legend, with_curves
 from .drawing import Drawing, Missing, name_part
-from .intervals import OVER_IMAGES, Point, accuracy_point
+from .intervals import Point, accuracy_point
 from .option_effect import comparable
 from .style import (
     COLOURS,
@@ -25,6 +25,7 @@ from .style import (
     ArmStyle,
     add_note,
     arm_styles,
+    fill,
     new_figure,
     shorten,
     text_colour,
@@ -140,10 +141,10 @@ def _points(
         for number, (arm, p) in enumerate(of_side):
             place = sides.index(side) + 0.3 * (number - (len(of_side) - 1) / 2) / max(len(of_side) - 1, 1)
             colour, _, marker = styles[arm.name]
-            face = "white" if arm.role != "student" else colour
-            dashes = (0, (2, 1.2)) if p.kind == OVER_IMAGES else "solid"
-            panel.plot([place, place], [p.low, p.high], color=colour, linestyle=dashes, linewidth=1.2)
-            panel.plot([place], [p.mean], marker, color=colour, markerfacecolor=face, markersize=5, zorder=4)
+            panel.plot([place, place], [p.low, p.high], color=colour, linestyle=p.line, linewidth=1.2)
+            panel.plot(
+                [place], [p.mean], marker, color=colour, markerfacecolor=fill(arm, colour), markersize=5, zorder=4
+            )
             text, at_left = f"{shorten(arm.name, 16)}\n{format_number(p.mean)}", side == sides[0] and bool(pairs)
             panel.annotate(
                 text, (place, p.mean), (-6 if at_left else 6, 0), textcoords="offset points", va="center",

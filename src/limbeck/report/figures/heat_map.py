@@ -40,8 +40,7 @@ def draw_heat_maps(record: RunRecord) -> list[Drawing] | Missing:
 
 def measured(sweep: SweepRecord, arm: str) -> list[float | None]:
     """The mean validation accuracy of each trial of an arm, in percent; None while it was not measured."""
-    known = [[value for value in values if value is not None] for values in sweep.validation.get(arm) or ()]
-    known += [[]] * (len(sweep.settings) - len(known))
+    known = [sweep.accuracies(arm, number) for number in range(len(sweep.settings))]
     return [100 * mean(values) if values else None for values in known]
 
 
@@ -49,14 +48,15 @@ def _drawing(sweep: SweepRecord, arm: str, axes: Sequence[str]) -> Drawing:
     known = {number: value for number, value in enumerate(measured(sweep, arm)) if value is not None}
     best = sweep.best.get(arm, max(known, key=lambda number: known[number]))
     ends = [(word, n) for word, n in (("best", best), ("as written", sweep.standard)) if n in known]
-    told = ", ".join(f"{word} {format_number(known[number])} % ({_setting(sweep, number)})" for word, number in ends)
+    told = ", ".join(f"{word} {format_number(known[number])} % ({trial_text(sweep, number)})" for word, number in ends)
     alt = f"{arm}: validation top-1 accuracy by {axis_name(axes[0])} and {axis_name(axes[1])}; {told}"
     alt += f", worst {format_number(min(known.values()))} %."
     name = f"{arm}-trials" if arm in NAMES_OF_RUN_FIGURES else arm
     return Drawing(name, f"{arm}: trials of the sweep", alt, lambda: _figure(sweep, arm, axes))
 
 
-def _setting(sweep: SweepRecord, number: int) -> str:
+def trial_text(sweep: SweepRecord, number: int) -> str:
+    """The values of a trial on all axes, as in `temperature 4, lr 0.1`."""
     return ", ".join(f"{axis_name(axis)} {value_text(sweep.settings[number].get(axis))}" for axis in sweep.axes)
 
 

@@ -14,7 +14,7 @@ from limbeck.report.run_data import RunRecord, SweepRecord
 from .curves import draw_arm, finish_epochs, with_curves
 from .drawing import Drawing, Missing, name_part
 from .heat_map import axis_name, axis_values, value_text
-from .intervals import OVER_IMAGES, Point, accuracy_point, point
+from .intervals import Point, accuracy_point, point
 from .style import (
     COLOURS,
     MARKERS,
@@ -239,8 +239,7 @@ def _values_panel(panel: Axes, effect: _Effect, styles: Mapping[str, ArmStyle]) 
         for place, (value, p) in zip(places, one.points.items(), strict=True):
             own = styles.get(one.arms.get(value, "")) if is_grey else None
             style = own or ArmStyle(colour, line, MARKERS[number % len(MARKERS)])
-            dashes = (0, (2, 1.2)) if p.kind == OVER_IMAGES else "solid"
-            panel.plot([place, place], [p.low, p.high], color=style.colour, linestyle=dashes, linewidth=1.1)
+            panel.plot([place, place], [p.low, p.high], color=style.colour, linestyle=p.line, linewidth=1.1)
             panel.plot([place], [p.mean], style.marker, color=style.colour, markersize=4.4, zorder=4)
     panel.set_xticks(range(len(effect.values)), [shorten(value, 14) for value in effect.values])
     panel.set_xlim(-0.5, len(effect.values) - 0.5)

@@ -20,6 +20,7 @@ from .style import (
     ArmStyle,
     add_note,
     arm_styles,
+    fill,
     name_rows,
     new_figure,
     shorten,
@@ -126,19 +127,13 @@ def _gain(row: _Row) -> Point | None:
     gain = row.comparison.gain
     if gain is None:
         return None
-    values = _gains_of_seeds(row)
+    values = tuple(row.comparison.gains)
     if gain.low is not None and gain.high is not None:
         return Point(gain.mean, gain.low, gain.high, values, OVER_SEEDS)
     over_images = list(row.comparison.over_images.values())
     if gain.n == 1 and len(over_images) == 1:
         return Point(gain.mean, *over_images[0], values, OVER_IMAGES)
     return point(values or [gain.mean])
-
-
-def _gains_of_seeds(row: _Row) -> tuple[float, ...]:
-    own, baseline = row.arm.by_seed("test", "top1", 100), row.comparison.baseline
-    theirs = baseline.by_seed("test", "top1", 100) if baseline else {}
-    return tuple(value - theirs[seed] for seed, value in own.items() if seed in theirs)
 
 
 def _limits(rows: Sequence[_Row]) -> tuple[float, float] | None:
@@ -187,10 +182,10 @@ def _points(
             continue
         if len(one.seeds) > 1:
             panel.plot(one.seeds, [place] * len(one.seeds), "|", color=colour, alpha=0.75, markersize=6, zorder=3)
-        dashes = (0, (2, 1.2)) if one.kind == OVER_IMAGES else "solid"
-        panel.plot([one.low, one.high], [place, place], color=colour, linewidth=1.2, linestyle=dashes, zorder=3)
-        face = "white" if row.arm.role != "student" else colour
-        panel.plot([one.mean], [place], marker, color=colour, markerfacecolor=face, markersize=4.6, zorder=4)
+        panel.plot([one.low, one.high], [place, place], color=colour, linewidth=1.2, linestyle=one.line, zorder=3)
+        panel.plot(
+            [one.mean], [place], marker, color=colour, markerfacecolor=fill(row.arm, colour), markersize=4.6, zorder=4
+        )
 
 
 def _baselines(rows: Sequence[_Row]) -> tuple[str, dict[str, str]]:

@@ -21,7 +21,7 @@ def as_one_run(records: Sequence[RunRecord]) -> RunRecord:
         return records[0]
     named = [_renamed(record, f"{label}: ") for record, label in zip(records, labels(records), strict=True)]
     arms = [arm for record in named for arm in record.arms]
-    recipes = [record.result.get("recipe") or record.recipe for record in named]
+    recipes = [record.measured_recipe for record in named]
     recipe = {
         **recipes[0],
         "name": " and ".join(dict.fromkeys(record.name for record in records)),
@@ -50,7 +50,7 @@ def as_one_run(records: Sequence[RunRecord]) -> RunRecord:
 
 def _renamed(record: RunRecord, prefix: str) -> RunRecord:
     """The run with the prefix before the name of every arm, also where one arm refers to another."""
-    recipe = record.result.get("recipe") or record.recipe
+    recipe = record.measured_recipe
     shared = {key: recipe[key] for key in ("views", "precision") if recipe.get(key) is not None}
     groups = {
         group: {

@@ -86,6 +86,11 @@ def arm_styles(arms: Sequence[Arm]) -> dict[str, ArmStyle]:
     return styles | {arm.name: ArmStyle(ENSEMBLE_COLOUR, TEACHER_LINE, "o") for arm in arms if arm.role == ENSEMBLE}
 
 
+def fill(arm: Arm, colour: str) -> str:
+    """What a mark of an arm is filled with: those of teachers and ensembles are open."""
+    return colour if arm.role == "student" else "white"
+
+
 def lightness(colour: str) -> float:
     """CIE L* of an sRGB colour such as `#0072B2`: 0 for black, 100 for white."""
     channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]

@@ -15,9 +15,7 @@ from limbeck.report.page import links, picture, state_notes, write_page
 from limbeck.report.run_data import RunRecord, labels
 from limbeck.report.table_files.runs import same_arms_table, versions_table
 from limbeck.report.table_files.table import Table
-from limbeck.report.table_files.write import tables_of, write_tables
-from limbeck.report.web_page.write import figures_of, write_index
-from limbeck.storage.atomic import make_folder
+from limbeck.report.table_files.write import tables_of
 
 SHOWN = ("results", "accuracy", "efficiency", "knowledge-transfer")
 """Tables of all arms that the page shows; the others are files."""
@@ -53,10 +51,7 @@ def write_comparison(
         section("Tables", links([*of_runs, *of_arms])),
         section("Notes", notes.notes(together.result, together.arms)),
     ]
-    make_folder(folder)
-    write_tables(folder, [*of_runs, *of_arms])
-    write_index(folder, records, figures_of(drawn.files, drawn.alts))
-    return write_page(folder, sections, drawn.files)
+    return write_page(folder, sections, records, [*of_runs, *of_arms], drawn)
 
 
 def _shown(table: Table) -> str:

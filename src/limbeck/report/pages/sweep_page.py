@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,13 @@ from limbeck.report import tables
 from limbeck.report.budget import budget_table
 from limbeck.report.figures.catalogue import FIGURES, OF_A_SWEEP, draw_figures
 from limbeck.report.figures.drawing import Drawing, FigureKind
-from limbeck.report.figures.heat_map import axis_name, value_text
+from limbeck.report.figures.heat_map import axis_name, trial_text, value_text
 from limbeck.report.figures.style import FORMATS
 from limbeck.report.findings import findings
 from limbeck.report.formatting import DASH, SETS, cell, duration, format_spread, markdown_table, section
 from limbeck.report.page import links, picture, state_notes, write_page
-from limbeck.report.run_data import Curves, RunRecord, SweepRecord, read_run, record_of_result, sweep_of_result
-from limbeck.report.statistics import mean
-from limbeck.report.table_files.write import tables_of, write_tables
-from limbeck.report.web_page.write import figures_of, write_index
-from limbeck.storage.atomic import make_folder
+from limbeck.report.run_data import Curves, RunRecord, SweepRecord, read_run, record_of_sweep_result
+from limbeck.report.table_files.write import tables_of
 
 MAX_ROWS = 200
 
@@ -33,7 +28,11 @@ def write_sweep_report(folder: Path, result: Mapping[str, Any]) -> Path:
 
     result: as in `result.json` of a sweep. Raises LimbeckError if the folder cannot be written.
     """
-    return write_report_of_trials(folder, _record(folder, result), kinds=OF_A_SWEEP, formats=("png",))
+    curves: Curves = {}  # of the final runs, where they are on the disk
+    with contextlib.suppress(LimbeckError):
+        curves = read_run(folder / "chosen").curves
+    record = record_of_sweep_result(folder, result, curves)
+    return write_report_of_trials(folder, record, kinds=OF_A_SWEEP, formats=("png",))
 
 
 def write_report_of_trials(
@@ -63,46 +62,18 @@ def write_report_of_trials(
         section("Tables", links(written)),
         section("Notes", _notes(record, sweep)),
     ]
-    make_folder(folder)
-    write_tables(folder, written)
-    write_index(folder, [record], figures_of(drawn.files, drawn.alts))
-    return write_page(folder, sections, drawn.files)
-
-
-def _record(folder: Path, result: Mapping[str, Any]) -> RunRecord:
-    """The finished sweep as a record, with the curves of its final runs where they are on the disk."""
-    curves: Curves = {}
-    with contextlib.suppress(LimbeckError):
-        curves = read_run(folder / "chosen").curves
-    final = record_of_result(folder, result["chosen"], curves)
-    return replace(final, recipe=result.get("recipe") or final.recipe, sweep=sweep_of_result(result))
-
-
-def trial_text(sweep: SweepRecord, number: int) -> str:
-    """The values of a trial on all axes, as in `temperature 4, lr 0.1`."""
-    trial = sweep.settings[number]
-    return ", ".join(f"{axis_name(axis)} {value_text(trial.get(axis))}" for axis in sweep.axes)
+    return write_page(folder, sections, [record], written, drawn)
 
 
 def validation_top1(sweep: SweepRecord, arm: str, number: int) -> str:
     """The validation top-1 accuracy of a trial in percent, with its spread over seeds."""
-    of_trials = sweep.validation.get(arm) or ()
-    values = of_trials[number] if number < len(of_trials) else ()
-    return format_spread([100 * value for value in values if value is not None])
-
-
-def _ranked(sweep: SweepRecord, arm: str) -> list[int]:
-    """The numbers of all trials, best first."""
-    known = [[value for value in values if value is not None] for values in sweep.validation.get(arm) or ()]
-    known += [[]] * (len(sweep.settings) - len(known))
-    means = [mean(values) if values else -math.inf for values in known]
-    return sorted(range(len(sweep.settings)), key=lambda number: -means[number])
+    return format_spread([100 * value for value in sweep.accuracies(arm, number)])
 
 
 def _selection_table(sweep: SweepRecord) -> str:
     rows = []
     for arm in sweep.swept:
-        ranked = _ranked(sweep, arm)
+        ranked = sweep.ranked(arm)
         for name, number in (("best", ranked[0]), ("as written", sweep.standard), ("worst", ranked[-1])):
             if number is not None:
                 row = [f"{cell(arm)}, {name}", cell(trial_text(sweep, number)), validation_top1(sweep, arm, number)]
@@ -114,7 +85,7 @@ def _selection_table(sweep: SweepRecord) -> str:
 
 
 def _trials(sweep: SweepRecord, arm: str, drawings: Sequence[Drawing]) -> str:
-    ranked, axes = _ranked(sweep, arm), sweep.axes
+    ranked, axes = sweep.ranked(arm), sweep.axes
     rows = [
         [
             str(rank),
@@ -145,7 +116,7 @@ def _notes(record: RunRecord, sweep: SweepRecord) -> str:
             f"- The search took {duration(sweep.search_seconds)} of compute time. Trials with the same views shared "
             "one teacher pass per batch; each gives the same result as on its own (bit for bit on a CPU)."
         )
-    views = (record.result.get("recipe") or record.recipe).get("views")
+    views = record.measured_recipe.get("views")
     if isinstance(views, Mapping) and views.get("seed") is not None:
         lines.append("- `views.seed` is set: all seeds saw the same views; the spread is over the models only.")
     return "\n".join(lines)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from limbeck.report.arms import Arm
-from limbeck.report.comparisons import MIN_SEEDS
-from limbeck.report.formatting import duration
-from limbeck.report.options import ABSENT, option_names
+from limbeck.report.comparisons import change
+from limbeck.report.formatting import duration, few_of
+from limbeck.report.options import differing
 from limbeck.report.run_data import RunRecord, labels
-from limbeck.report.statistics import Interval, mean, paired_interval
 from limbeck.report.summary import best_student
 
 from .table import Column, Table, Value, spread_of
@@ -92,16 +91,8 @@ def _over_runs(runs: int, places: Sequence[tuple[int, Arm]]) -> list[Value]:
 
 def _change(name: str, places: Sequence[tuple[int, Arm]], records: Sequence[RunRecord]) -> tuple[Value, Value]:
     (first, before), (last, after) = places[0], places[-1]
-    old, new = before.by_seed("test", "top1", 100), after.by_seed("test", "top1", 100)
-    pairs = [new[seed] - old[seed] for seed in new if seed in old]
-    if len(pairs) >= MIN_SEEDS:
-        change = paired_interval(pairs)
-    else:
-        change = Interval(mean(list(new.values())) - mean(list(old.values())), None, None, len(pairs))
-    one, two = records[first].options.get(name, {}), records[last].options.get(name, {})
-    differ = [key for key in option_names((one, two)) if repr(one.get(key, ABSENT)) != repr(two.get(key, ABSENT))]
-    more = f" and {len(differ) - MAX_NAMED} more" if len(differ) > MAX_NAMED else ""
-    return change, ", ".join(differ[:MAX_NAMED]) + more if differ else "none"
+    differ = differing({"first": records[first].options.get(name, {}), "last": records[last].options.get(name, {})})
+    return change(after, before), few_of(differ, MAX_NAMED) or "none"
 
 
 def _text(value: object) -> str | None:

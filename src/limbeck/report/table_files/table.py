@@ -15,8 +15,8 @@ from limbeck.report.formatting import (
     cell,
     format_interval,
     format_number,
-    format_spread,
     markdown_table,
+    spread_text,
 )
 from limbeck.report.statistics import Interval
 
@@ -133,19 +133,12 @@ def shown(column: Column, value: Value, n: Value = None) -> str:
     if value is None or value == "":
         return DASH
     if isinstance(value, Spread):
-        text = _rebuilt(value, column.digits)
-        return text.removesuffix(f" (n = {n})")
+        return spread_text(*value, column.digits).removesuffix(f" (n = {n})")
     if isinstance(value, Interval):
         return format_interval(value, column.digits).removesuffix(f" (n = {n})")
     if column.kind == "number" and isinstance(value, int | float) and not isinstance(value, bool):
         return format_number(value, column.digits)
     return str(value)
-
-
-def _rebuilt(value: Spread, digits: int) -> str:
-    if value.sd is None:
-        return format_spread([value.mean], digits)
-    return f"{format_number(value.mean, digits)} ± {value.sd:.{digits}f} (n = {value.n})"
 
 
 def _parts(column: Column, value: Value) -> Sequence[Plain]:

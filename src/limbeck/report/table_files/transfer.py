@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from limbeck.evaluation.comparison import knowledge_transfer_efficiency
 from limbeck.report.arms import Arm, teacher_of
-from limbeck.report.comparisons import MIN_SEEDS
-from limbeck.report.options import ABSENT, Options, option_names
-from limbeck.report.statistics import Interval, mean, paired_interval
+from limbeck.report.comparisons import change
+from limbeck.report.formatting import few_of
+from limbeck.report.options import Options, differing
 
 from .table import Column, Table, Value
 
@@ -59,18 +59,14 @@ def _references(arm: Arm, distilled: Sequence[Arm], arms: Sequence[Arm], options
 
 def _row(arm: Arm, other: Arm, arms: Sequence[Arm], options: Mapping[str, Options]) -> tuple[Value, ...] | None:
     teacher_gain = _teacher_top1(arm, arms) - _teacher_top1(other, arms)
-    own, of_other = arm.by_seed("test", "top1", 100), other.by_seed("test", "top1", 100)
-    if not own or not of_other:
+    own, of_other = arm.average("test", "top1", 100), other.average("test", "top1", 100)
+    if own is None or of_other is None:
         return None
-    pairs = [own[seed] - of_other[seed] for seed in own if seed in of_other]
-    overall = mean(list(own.values())) - mean(list(of_other.values()))
-    gain = paired_interval(pairs) if len(pairs) >= MIN_SEEDS else Interval(overall, None, None, len(pairs))
-    share = 100 * knowledge_transfer_efficiency(overall, teacher_gain)
-    also = _also(arm, other, options)
-    more = len(also) - MAX_CONFOUNDERS
-    shown = ", ".join(also[:MAX_CONFOUNDERS]) + (f" and {more} more" if more > 0 else "")
+    share = 100 * knowledge_transfer_efficiency(own - of_other, teacher_gain)
     teachers = (", ".join(arm.teachers), ", ".join(other.teachers))
-    return (arm.name, other.name, *teachers, gain, teacher_gain, share if math.isfinite(share) else None, shown)
+    also = few_of(_also(arm, other, options), MAX_CONFOUNDERS)
+    transfer = share if math.isfinite(share) else None
+    return (arm.name, other.name, *teachers, change(arm, other), teacher_gain, transfer, also)
 
 
 def _same_teachers(arm: Arm, other: Arm, options: Mapping[str, Options]) -> bool:
@@ -92,6 +88,5 @@ def _model(arm: Arm, options: Mapping[str, Options]) -> dict[str, object]:
 
 def _also(arm: Arm, other: Arm, options: Mapping[str, Options]) -> list[str]:
     """The options, apart from the teacher, that differ between two arms."""
-    one, two = options.get(arm.name, {}), options.get(other.name, {})
-    names = [name for name in option_names((one, two)) if name.partition(".")[0] != "teacher"]
-    return [name for name in names if repr(one.get(name, ABSENT)) != repr(two.get(name, ABSENT))]
+    names = differing({"one": options.get(arm.name, {}), "two": options.get(other.name, {})})
+    return [name for name in names if name.partition(".")[0] != "teacher"]

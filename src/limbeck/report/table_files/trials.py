@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from limbeck.report.arms import Arm
 from limbeck.report.figures.heat_map import axis_name
 from limbeck.report.run_data import SweepRecord
-from limbeck.report.statistics import mean
 
 from .hyper_parameters import option_text
 from .table import Column, Table, Value, spread_of
@@ -19,7 +17,7 @@ def selection_table(sweep: SweepRecord, arms: Sequence[Arm]) -> Table:
     by_name = {arm.name: arm for arm in arms}
     rows: list[tuple[Value, ...]] = []
     for arm in sweep.swept:
-        ranked = [number for number in _ranked(sweep, arm) if _values(sweep, arm, number)]
+        ranked = [number for number in sweep.ranked(arm) if sweep.accuracies(arm, number)]
         if not ranked:
             continue
         best = sweep.best.get(arm, ranked[0])
@@ -49,8 +47,8 @@ def trials_table(sweep: SweepRecord) -> Table:
     rows: list[tuple[Value, ...]] = []
     for arm in sweep.swept:
         ended = sweep.ended.get(arm) or ()
-        for rank, number in enumerate(_ranked(sweep, arm), 1):
-            values = spread_of([100 * value for value in _values(sweep, arm, number)])
+        for rank, number in enumerate(sweep.ranked(arm), 1):
+            values = spread_of([100 * value for value in sweep.accuracies(arm, number)])
             how = ended[number] if number < len(ended) and ended[number] else "waiting"
             rows.append((arm, rank, number + 1, *_settings(sweep, number), values, how))
     columns = (
@@ -78,15 +76,4 @@ def _settings(sweep: SweepRecord, number: int) -> list[Value]:
 
 def _reached(sweep: SweepRecord, arm: str, number: int, final: Arm | None) -> tuple[Value, Value]:
     tested = spread_of(final.values("test", "top1", 100)) if final else None
-    return spread_of([100 * value for value in _values(sweep, arm, number)]), tested
-
-
-def _values(sweep: SweepRecord, arm: str, number: int) -> list[float]:
-    of_trials = sweep.validation.get(arm) or ()
-    return [value for value in of_trials[number] if value is not None] if number < len(of_trials) else []
-
-
-def _ranked(sweep: SweepRecord, arm: str) -> list[int]:
-    """The numbers of all trials, best first; those without a result last."""
-    means = [mean(values) if (values := _values(sweep, arm, n)) else -math.inf for n in range(len(sweep.settings))]
-    return sorted(range(len(means)), key=lambda number: -means[number])
+    return spread_of([100 * value for value in sweep.accuracies(arm, number)]), tested

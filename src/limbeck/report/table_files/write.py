@@ -20,7 +20,7 @@ FOLDER = "tables"
 
 def tables_of(record: RunRecord) -> list[Table]:
     """The tables that a run has data for, in the order in which they are read."""
-    recipe = record.result.get("recipe") or record.recipe
+    recipe = record.measured_recipe
     found = [
         results_table(record.arms, record.split),
         accuracy_table(record.arms, record.split),

@@ -64,7 +64,7 @@ def contents_of(records: Sequence[RunRecord], figures: Sequence[Figure] = (), *,
     roles = [
         (_named(name, arm), role)
         for record, name in zip(records, names, strict=True)
-        for arm, role in roles_of(record.arms, record.curves, record.result.get("recipe") or record.recipe)
+        for arm, role in roles_of(record.arms, record.curves, record.measured_recipe)
     ]
     charts = chart_data(roles, curves)
     sections = {

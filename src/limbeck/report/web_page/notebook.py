@@ -14,7 +14,7 @@ from limbeck.report.arms import Arm
 from limbeck.report.figures.catalogue import FIGURES, OF_A_SWEEP, draw_figures
 from limbeck.report.figures.drawing import FigureKind
 from limbeck.report.formatting import SETS
-from limbeck.report.run_data import RunRecord, record_of_result, sweep_of_result
+from limbeck.report.run_data import RunRecord, record_of_result, record_of_sweep_result
 from limbeck.report.tables import accuracy_table
 
 from .headline import headline, warnings
@@ -31,10 +31,7 @@ def html_of_run(folder: Path, result: Mapping[str, Any]) -> str:
 def html_of_sweep(folder: Path, result: Mapping[str, Any]) -> str:
     """A finished sweep. result: as in its `result.json`."""
     record = record_of_result(folder, result["chosen"], {})
-    of_trials = RunRecord(
-        folder, "finished", result.get("recipe") or record.recipe, record.result, record.arms, {}, record.progress,
-        sweep=sweep_of_result(result),
-    )  # fmt: skip
+    of_trials = record_of_sweep_result(folder, result, {})
     lead = f"<p>{len(result['settings'])} trials. {' '.join(headline(record))}</p>"
     figure = _figure(of_trials, OF_A_SWEEP[0]) or _figure(record, _kind("arms"))
     return _whole([lead, _table(record.arms), figure, _place(folder)])

@@ -16,6 +16,7 @@ from limbeck.report.figures.style import (
     ArmStyle,
     add_note,
     arm_styles,
+    fill,
     name_rows,
     new_figure,
     shorten,
@@ -54,7 +55,7 @@ def draw_per_class(record: RunRecord) -> list[Drawing] | Missing:
         for other, of_classes in zip(references, differences, strict=True):
             order = sorted(of_classes, key=lambda c: of_classes[c].points)
             worst, best = (
-                f"{_name(record, c)} {format_signed(of_classes[c].points, 1)}" for c in (order[0], order[-1])
+                f"{record.class_name(c)} {format_signed(of_classes[c].points, 1)}" for c in (order[0], order[-1])
             )
             told.append(f"against {other.name} from {worst} to {best} points")
         alt = f"Accuracy of {arm.name} on each class, {'; '.join(told)}."
@@ -102,10 +103,6 @@ def differences_by_class(arm: Arm, other: Arm) -> dict[int, Difference]:
     }
 
 
-def _name(record: RunRecord, number: int) -> str:
-    return record.class_names[number] if number < len(record.class_names) else f"class {number}"
-
-
 def _per_class(
     record: RunRecord, arm: Arm, references: Sequence[Arm], differences: Sequence[Mapping[int, Difference]]
 ) -> Figure:
@@ -130,7 +127,7 @@ def _per_class(
             panel.axhline(half - 0.5, color=FAINT, linewidth=0.8, linestyle=(0, (2, 2)))
         panel.set_title(f"{shorten(arm.name, 16)} against {shorten(other.name, 20)} (points)")
         panel.grid(visible=False, axis="y")
-    name_rows(panels[0], [_name(record, number) for number in shown])
+    name_rows(panels[0], [record.class_name(number) for number in shown])
     for panel in panels[1:]:
         panel.tick_params(labelleft=False)
     left = len(order) - len(shown)
@@ -153,7 +150,7 @@ def draw_confusions(record: RunRecord) -> list[Drawing] | Missing:
         own = confused(arm)
         pairs = sorted(own, key=lambda pair: (-own[pair], pair))[:MAX_PAIRS]
         told = ", ".join(
-            f"{_name(record, true)} as {_name(record, other)} {format_number(own[true, other], 1)} %"
+            f"{record.class_name(true)} as {record.class_name(other)} {format_number(own[true, other], 1)} %"
             for true, other in pairs[:5]
         )
         drawings.append(
@@ -188,17 +185,17 @@ def _confusions(record: RunRecord, arm: Arm, pairs: Sequence[tuple[int, int]]) -
         for one, value in zip(arms, values, strict=True):
             _dot(panel, one, styles[one.name], value, place)
     for one in arms:
-        style, face = styles[one.name], "white" if one.role != "student" else styles[one.name].colour
+        style = styles[one.name]
         panel.plot(
             [],
             [],
             style.marker,
             color=style.colour,
-            markerfacecolor=face,
+            markerfacecolor=fill(one, style.colour),
             label=shorten(one.name, 24),
             linestyle="none",
         )
-    name_rows(panel, [f"{_name(record, true)} → {_name(record, other)}" for true, other in pairs], length=44)
+    name_rows(panel, [f"{record.class_name(true)} → {record.class_name(other)}" for true, other in pairs], length=44)
     panel.set_xlim(left=0)
     panel.set_title(f"Images of a class taken for another one (%), {shorten(arm.name, 16)}")
     panel.legend(loc="lower right")
@@ -207,5 +204,12 @@ def _confusions(record: RunRecord, arm: Arm, pairs: Sequence[tuple[int, int]]) -
 
 
 def _dot(panel: Axes, arm: Arm, style: ArmStyle, value: float, place: int) -> None:
-    face = "white" if arm.role != "student" else style.colour
-    panel.plot([value], [place], style.marker, color=style.colour, markerfacecolor=face, markersize=4.2, zorder=3)
+    panel.plot(
+        [value],
+        [place],
+        style.marker,
+        color=style.colour,
+        markerfacecolor=fill(arm, style.colour),
+        markersize=4.2,
+        zorder=3,
+    )

@@ -141,7 +141,7 @@ def _image(panel: Axes, record: RunRecord, sample: SampleImages, one: Disagreeme
         panel.imshow(pixels[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     else:
         panel.imshow(pixels[..., :3], interpolation="nearest")
-    panel.set_title(shorten(_name(record, int(kept.labels[one.place])), 16), fontsize=7, fontweight="normal", pad=2)
+    panel.set_title(shorten(record.class_name(int(kept.labels[one.place])), 16), fontsize=7, fontweight="normal", pad=2)
 
 
 def _answers(
@@ -157,7 +157,7 @@ def _answers(
         for number, probability in zip(kept.classes[place], kept.probabilities[place], strict=True):
             is_right = int(number) == int(kept.labels[place])
             share = float(probability)
-            text = f"{shorten(_name(record, int(number)), 13)}{' ✓' if is_right else ''}"
+            text = f"{shorten(record.class_name(int(number)), 13)}{' ✓' if is_right else ''}"
             if math.isfinite(share):
                 panel.plot([0, 0.98 * share], [top - 0.105] * 2, color=ACCENT if not is_right else RIGHT, linewidth=1.1)
             panel.text(
@@ -168,7 +168,3 @@ def _answers(
             panel.text(1.0, top, said, va="top", ha="right", fontsize=5.6, color=TEXT)
             top -= 0.125
         top -= 0.02
-
-
-def _name(record: RunRecord, number: int) -> str:
-    return record.class_names[number] if number < len(record.class_names) else f"class {number}"
