@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import limbeck
 from limbeck.errors import LimbeckError
-from limbeck.experiment.signals import Stopped
 from limbeck.experiment.train_cohort import Watcher
+from stopped_run import stop_after
 
 STUDENT = {
     "model": "lightweight_cnn",
@@ -34,20 +32,6 @@ def recipe(**more: Any) -> dict[str, Any]:
         "students": {"net": {**STUDENT, "loss": [{"name": "cross_entropy"}]}},
         **more,
     }
-
-
-def stop_after(recipe: Mapping[str, Any], folder: Path, steps: int) -> None:
-    """Run it and ask it to stop after so many steps."""
-    taken = 0
-
-    def step(done: float, epochs: int) -> None:
-        nonlocal taken
-        taken += 1
-        if taken == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped):
-        limbeck.run(recipe, folder=folder, make_watcher=lambda key, names: Watcher(step=step))
 
 
 def go_on(recipe: Mapping[str, Any], folder: Path) -> list[str]:

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_continuing import STUDENT, recipe, stop_after
+from test_continuing import STUDENT, recipe
 
 import limbeck
 from limbeck.errors import LimbeckError
 from limbeck.experiment.train_cohort import Watcher
 from limbeck.storage import checkpoint, run_directory
 from limbeck.storage.run_directory import RunDirectory
+from stopped_run import stop_after
 
 
 @pytest.mark.middle

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import pytest
-
-import limbeck
-from limbeck.experiment.signals import Stopped
 
 ROWS = [
     {"epoch": epoch, "train_loss": 2.5 / epoch, "train_kd_term": 1.0, "validation_accuracy": 0.1 * epoch, "lr": 1e-3}
@@ -34,20 +26,6 @@ def recipe(**more: Any) -> dict[str, Any]:
         "students": {"net": STUDENT},
         **more,
     }
-
-
-def stop_after(recipe: Mapping[str, Any], folder: Path, steps: int) -> None:
-    """Run it and ask it to stop after so many steps."""
-    taken = 0
-
-    def step(done: float, epochs: int) -> None:
-        nonlocal taken
-        taken += 1
-        if taken == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Stopped):
-        limbeck.run(recipe, folder=folder, make_watcher=lambda key, names: limbeck.Watcher(step=step))
 
 
 def metrics(run: Path) -> dict[str, list[dict[str, Any]]]:

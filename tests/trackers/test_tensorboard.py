@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from logged_runs import ROWS, STUDENT, metrics, recipe, stop_after
+from logged_runs import ROWS, STUDENT, metrics, recipe
 
 import limbeck
 from limbeck.errors import LimbeckError
 from limbeck.trackers import epoch_log, tensorboard
 from limbeck.trackers.epoch_log import scalars
+from stopped_run import stop_after
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logged_runs import ROWS, metrics, recipe, stop_after
+from logged_runs import ROWS, metrics, recipe
 
 import limbeck
 from limbeck.trackers.epoch_log import scalars
+from stopped_run import stop_after
 
 BLOCK, FULL, LAST = 32 * 1024, 1, 4
 Values = dict[str, list[tuple[int, float]]]

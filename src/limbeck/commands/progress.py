@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from limbeck.console.latest_metrics import LatestMetrics
 from limbeck.console.progress_bar import notice
 from limbeck.experiment.train_cohort import Row, Watcher
 
@@ -63,8 +64,7 @@ class CohortDisplay:
     def __init__(self, learners: Sequence[str]) -> None:
         self.bar = Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
         self.task = self.bar.add_task("epoch 0", total=None)
-        self.rows: dict[str, Row | None] = dict.fromkeys(learners)
-        self.best: dict[str, float] = {}
+        self.metrics = LatestMetrics(learners)
 
     def step(self, done: float, epochs: int) -> None:
         """Update the bar. done: epochs completed, as a fraction."""
@@ -72,10 +72,7 @@ class CohortDisplay:
 
     def epoch(self, learner: str, row: Row) -> None:
         """Update the metrics of a learner after an epoch."""
-        self.rows[learner] = row
-        accuracy = row.get("validation_accuracy")
-        if accuracy is not None:
-            self.best[learner] = max(accuracy, self.best.get(learner, 0.0))
+        self.metrics.update(learner, row)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield Group(self.bar, self.table(options.max_width))
@@ -87,22 +84,10 @@ class CohortDisplay:
         names = ["epoch", "loss", "validation", "best", *(["lr", "images/s"] if width >= WIDE else [])]
         for name in names:
             table.add_column(name, justify="right", no_wrap=True)
-        for learner, row in self.rows.items():
-            cells = _cells(row, self.best.get(learner)) if row else []
-            table.add_row(escape(learner), *cells[: len(names)])
+        for learner in self.metrics.rows:
+            texts = self.metrics.texts(learner)
+            table.add_row(escape(learner), *(texts[name] for name in names if texts))
         return table
-
-
-def _cells(row: Row, best: float | None) -> list[str]:
-    accuracy = row.get("validation_accuracy")
-    return [
-        f"{row['epoch']}",
-        f"{row['train_loss']:.4f}",
-        f"{accuracy:.2%}" if accuracy is not None else "ended",
-        f"{best:.2%}" if best is not None else "",
-        f"{row['lr']:.3g}" if "lr" in row else "",
-        f"{row['images_per_second']:,.0f}" if "images_per_second" in row else "",
-    ]
 
 
 def _line_watcher(learners: Sequence[str]) -> Watcher:

@@ -60,7 +60,7 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
         text = program.load_method(METADATA).execute([])[0] if METADATA in names else None
         forward = program.load_method("forward")
         assert forward is not None
-    except Exception as error:
+    except Exception as error:  # runtimes raise anything for a damaged file
         raise LimbeckError(f"{path}: damaged, or not an ExecuTorch file") from error
     about = metadata(path, text)
 

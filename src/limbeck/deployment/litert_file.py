@@ -51,7 +51,7 @@ def open_session(path: Path, threads: int) -> tuple[Run, dict[str, Any]]:
         interpreter = runtime.Interpreter(model_content=content, num_threads=threads)
         answer = interpreter.get_signature_runner()
         (name,) = answer.get_input_details()
-    except Exception as error:
+    except Exception as error:  # runtimes raise anything for a damaged file
         raise LimbeckError(f"{path}: damaged, or not a LiteRT file") from error
     about = metadata(path, _member(content))
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
+from limbeck.console.latest_metrics import LatestMetrics
 from limbeck.console.notebook import NotebookOutput, in_notebook
 
 from .train_cohort import Row, Watcher
@@ -14,7 +15,14 @@ from .train_cohort import Row, Watcher
 SECONDS_BETWEEN_UPDATES = 0.5
 """Each update is a message to the browser."""
 MAX_LINES = 10
-COLUMNS = ("epoch", "training loss", "validation accuracy", "best", "images/s")
+COLUMNS = {
+    "epoch": "epoch",
+    "loss": "training loss",
+    "validation": "validation accuracy",
+    "best": "best",
+    "images/s": "images/s",
+}
+"""Names of metrics, and what they are called in the table."""
 
 
 def watch_in_notebook() -> Callable[[str, Sequence[str]], Watcher] | None:
@@ -32,8 +40,7 @@ class _Display:
     def __init__(self, learners: Sequence[str], show: Callable[[str], Any]) -> None:
         self.show = show
         self.done, self.epochs = 0.0, 0
-        self.rows: dict[str, Row | None] = dict.fromkeys(learners)
-        self.best: dict[str, float] = {}
+        self.metrics = LatestMetrics(learners)
         self.lines: list[str] = []
         self.shown = -SECONDS_BETWEEN_UPDATES
 
@@ -42,9 +49,7 @@ class _Display:
         self._update(now=done >= epochs)
 
     def epoch(self, learner: str, row: Row) -> None:
-        self.rows[learner] = row
-        if (accuracy := row.get("validation_accuracy")) is not None:
-            self.best[learner] = max(accuracy, self.best.get(learner, 0.0))
+        self.metrics.update(learner, row)
         self._update()
 
     def say(self, line: str) -> None:
@@ -64,24 +69,14 @@ class _Display:
         if not self.epochs:
             return ""
         text = f"epoch {self.done:.1f} of {self.epochs}"
-        head = "".join(f"<th>{name}</th>" for name in ("learner", *COLUMNS))
+        head = "".join(f"<th>{name}</th>" for name in ("learner", *COLUMNS.values()))
         rows = "".join(
-            f"<tr><td>{escape(learner)}</td>{''.join(f'<td>{cell}</td>' for cell in self._cells(learner, row))}</tr>"
-            for learner, row in self.rows.items()
-            if row
+            f"<tr><td>{escape(learner)}</td>{''.join(f'<td>{texts[name]}</td>' for name in COLUMNS)}</tr>"
+            for learner in self.metrics.rows
+            if (texts := self.metrics.texts(learner))
         )
         table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
         return (
             f'<div><progress value="{self.done:.3f}" max="{self.epochs}" aria-label="{text}"></progress> {text}</div>'
             f"{table}"
         )
-
-    def _cells(self, learner: str, row: Row) -> list[str]:
-        accuracy, best, speed = row.get("validation_accuracy"), self.best.get(learner), row.get("images_per_second")
-        return [
-            f"{row['epoch']}",
-            f"{row['train_loss']:.4f}",
-            "ended" if accuracy is None else f"{accuracy:.2%}",
-            "" if best is None else f"{best:.2%}",
-            "" if speed is None else f"{speed:,.0f}",
-        ]
