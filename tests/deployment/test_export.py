@@ -80,6 +80,16 @@ def test_the_report_of_the_run_shows_them_once(trained: Path, limbeck: Any) -> N
     assert "not the file that was proven" in (trained.parent.parent / "report.md").read_text()
 
 
+def test_a_report_that_is_written_again_still_shows_them(trained: Path, limbeck: Any) -> None:
+    run = trained.parent.parent
+    limbeck("export", trained, "--to", "onnx", cwd=run)
+    before = (run / "report.md").read_text()
+    limbeck("report", run, cwd=run)
+    after = (run / "report.md").read_text()
+    parts = [text[text.index("## Exported files") : text.index("## Run details")] for text in (before, after)]
+    assert parts[0] == parts[1]
+
+
 def test_int8_that_loses_too_much_is_refused(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from limbeck.deployment import export as room
 

@@ -13,7 +13,7 @@ from limbeck.report.figures.style import FORMATS
 from limbeck.report.figures.teacher_graph import teacher_graph
 from limbeck.storage.atomic import make_folder, write_file
 
-from . import notes, tables, test_time
+from . import exports, notes, tables, test_time
 from .budget import budget_table
 from .chains import chain_table
 from .findings import failure_line, findings, pretrained_models
@@ -88,6 +88,7 @@ def _sections(record: RunRecord, drawings: Sequence[Drawing], written: Sequence[
         section("Most frequent confusions", tables.confusion_table(arms, class_names)),
         section("Tables", links(written)),
         section("Results by seed", tables.seed_table(arms)),
+        section(exports.TITLE, exports.exports_table(record.models_folder)),
         section("Run details", notes.run_details(result)),
         section("Notes", notes.notes(result, arms)),
     ]
